@@ -1,0 +1,89 @@
+"""What a label is: samples, regions, predictions, the frozen split, and their files."""
+
+from annotations.dataset import Dataset, coco_document, load_dataset
+from annotations.errors import (
+    DefectuneError,
+    ImageReadError,
+    InputError,
+    LayoutError,
+    OutputExistsError,
+    ProtocolError,
+    SplitMismatchError,
+    TrainingError,
+    UsageError,
+    WeightsNotFoundError,
+)
+from annotations.images import read_image_hw, read_image_rgb, read_mask_raw, write_png
+from annotations.prediction import Prediction
+from annotations.regions import (
+    Regions,
+    box_slices,
+    boxes_of_masks,
+    decode_rle,
+    encode_rle,
+    mask_to_regions,
+    rle_area,
+)
+from annotations.samples import GOOD, Sample
+from annotations.split import (
+    PROTOCOLS,
+    Fold,
+    Split,
+    check_split,
+    make_split,
+    read_split,
+    require_defects_in_training,
+    select_folds,
+    write_split,
+)
+from annotations.store import (
+    FoldThresholds,
+    PredictionWriter,
+    StoredPredictions,
+    read_predictions,
+    run_folders,
+)
+
+__all__ = [
+    "GOOD",
+    "PROTOCOLS",
+    "Dataset",
+    "DefectuneError",
+    "Fold",
+    "FoldThresholds",
+    "ImageReadError",
+    "InputError",
+    "LayoutError",
+    "OutputExistsError",
+    "Prediction",
+    "PredictionWriter",
+    "ProtocolError",
+    "Regions",
+    "Sample",
+    "Split",
+    "SplitMismatchError",
+    "StoredPredictions",
+    "TrainingError",
+    "UsageError",
+    "WeightsNotFoundError",
+    "box_slices",
+    "boxes_of_masks",
+    "check_split",
+    "coco_document",
+    "decode_rle",
+    "encode_rle",
+    "load_dataset",
+    "make_split",
+    "mask_to_regions",
+    "read_image_hw",
+    "read_image_rgb",
+    "read_mask_raw",
+    "read_predictions",
+    "read_split",
+    "require_defects_in_training",
+    "rle_area",
+    "run_folders",
+    "select_folds",
+    "write_png",
+    "write_split",
+]

@@ -1,0 +1,211 @@
+"""`Dataset`: a converted dataset on disk, as the trainers, the judge and the report see it.
+
+`annotations/all.json` is a COCO file that any COCO tool reads; what COCO has no place for stands
+under the key `defectune` of every image.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, Final
+
+import numpy as np
+
+from annotations.errors import InputError
+from annotations.files import inside, read_json
+from annotations.regions import CocoRle, Regions, rle_area
+from annotations.samples import Sample
+from annotations.split import Split, read_split
+
+COCO_ALL: Final = Path("annotations") / "all.json"
+SPLIT_FILE: Final = Path("split.json")
+RUNS_FOLDER: Final = Path("runs")
+IMAGES_FOLDER: Final = Path("yolo") / "images"
+LABELS_FOLDER: Final = Path("yolo") / "labels"
+MASKS_FOLDER: Final = Path("masks")
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A converted dataset.
+
+    Attributes:
+        root: its folder.
+        class_names: defect types, without `good`; a label is an index into them.
+        samples: all images, sorted by id.
+        truths: regions by image id; empty regions for good images.
+        split: the frozen split.
+    """
+
+    root: Path
+    class_names: tuple[str, ...]
+    samples: tuple[Sample, ...]
+    truths: Mapping[str, Regions]
+    split: Split
+
+    def __post_init__(self) -> None:
+        if {sample.image_id for sample in self.samples} != set(self.truths):
+            raise ValueError("Dataset.truths must hold exactly the samples' ids.")
+
+    @cached_property
+    def by_id(self) -> dict[str, Sample]:
+        """Samples by id."""
+        return {sample.image_id: sample for sample in self.samples}
+
+    @cached_property
+    def coco_ids(self) -> dict[str, int]:
+        """Whole-number COCO image ids by image id: the place in the sorted order, from 1."""
+        return {sample.image_id: n for n, sample in enumerate(self.samples, start=1)}
+
+    def select(self, ids: Sequence[str]) -> list[Sample]:
+        """Samples of these ids, in this order."""
+        by_id = self.by_id
+        return [by_id[image_id] for image_id in ids]
+
+
+def coco_document(
+    samples: Sequence[Sample],
+    truths: Mapping[str, Regions],
+    class_names: Sequence[str],
+    *,
+    coco_ids: Mapping[str, int],
+    file_names: Mapping[str, str],
+    split_digest: str,
+) -> dict[str, Any]:
+    """Build a COCO document of these samples.
+
+    Args:
+        samples: images to list, good ones too.
+        truths: regions with masks, by image id.
+        class_names: by label; category ids count from 1.
+        coco_ids: whole-number ids, shared by every document of the dataset.
+        file_names: image file by id, relative to the dataset's folder.
+        split_digest: of the split.
+
+    Returns:
+        What `json.dump` takes.
+
+    Raises:
+        ValueError: regions without masks.
+    """
+    images: list[dict[str, Any]] = []
+    annotations: list[dict[str, Any]] = []
+    for sample in samples:
+        height, width = sample.image_hw
+        images.append(
+            {
+                "id": coco_ids[sample.image_id],
+                "file_name": file_names[sample.image_id],
+                "width": width,
+                "height": height,
+                "defectune": {
+                    "image_id": sample.image_id,
+                    "defect_type": sample.defect_type,
+                    "sha256": sample.sha256,
+                    "group": sample.group,
+                    "source_split": sample.source_split,
+                    "mask": str(sample.mask_path) if sample.mask_path else None,
+                },
+            }
+        )
+        regions = truths[sample.image_id]
+        if regions.masks is None:
+            raise ValueError(f"The truth of {sample.image_id} has no masks.")
+        for label, box, rle in zip(
+            regions.labels.tolist(), regions.boxes_xyxy.tolist(), regions.masks, strict=True
+        ):
+            x1, y1, x2, y2 = box
+            annotations.append(
+                {
+                    "id": len(annotations) + 1,
+                    "image_id": coco_ids[sample.image_id],
+                    "category_id": label + 1,
+                    "bbox": [x1, y1, x2 - x1, y2 - y1],
+                    "area": rle_area(rle),
+                    "segmentation": rle,
+                    "iscrowd": 0,
+                }
+            )
+    return {
+        "info": {"description": "made by defectune", "split_digest": split_digest},
+        "images": images,
+        "annotations": annotations,
+        "categories": [
+            {"id": n, "name": name, "supercategory": "defect"}
+            for n, name in enumerate(class_names, start=1)
+        ],
+    }
+
+
+def load_dataset(root: Path) -> Dataset:
+    """Read a converted dataset.
+
+    Raises:
+        InputError: not a converted dataset, or one that was damaged.
+        SplitMismatchError: its split does not belong to its images.
+    """
+    path = root / COCO_ALL
+    if not path.is_file():
+        raise InputError(
+            f"{root} is not a converted dataset: there is no {COCO_ALL.as_posix()} in it. Make "
+            "one with `defectune convert SRC OUT` and give OUT here."
+        )
+    document: Any = read_json(path, what="the labels of a converted dataset")
+    try:
+        class_names = tuple(str(c["name"]) for c in document["categories"])
+        samples = tuple(_sample(root, path, entry) for entry in document["images"])
+        truths = _truths(document, len(class_names))
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise InputError(
+            f"{path} is not the labels of a converted dataset ({type(error).__name__}: {error}). "
+            "Convert again into a new folder."
+        ) from error
+    split = read_split(root / SPLIT_FILE, samples)
+    return Dataset(root, class_names, samples, MappingProxyType(truths), split)
+
+
+def _sample(root: Path, path: Path, entry: Any) -> Sample:
+    ours = entry["defectune"]
+    return Sample(
+        image_id=str(ours["image_id"]),
+        image_path=inside(root, str(entry["file_name"]), source=path, follow_links=False),
+        mask_path=Path(ours["mask"]) if ours["mask"] else None,
+        defect_type=str(ours["defect_type"]),
+        image_hw=(int(entry["height"]), int(entry["width"])),
+        sha256=str(ours["sha256"]),
+        group=str(ours["group"]),
+        source_split=str(ours["source_split"]),
+    )
+
+
+def _truths(document: Any, n_classes: int) -> dict[str, Regions]:
+    rows: dict[int, list[Any]] = {int(entry["id"]): [] for entry in document["images"]}
+    for annotation in document["annotations"]:
+        rows[int(annotation["image_id"])].append(annotation)
+    truths: dict[str, Regions] = {}
+    for entry in document["images"]:
+        boxes, masks, labels = [], [], []
+        image_hw = (int(entry["height"]), int(entry["width"]))
+        for annotation in rows[int(entry["id"])]:
+            x, y, width, height = (float(v) for v in annotation["bbox"])
+            label = int(annotation["category_id"]) - 1
+            if not 0 <= label < n_classes:
+                raise ValueError(f"category {label + 1} does not exist")
+            boxes.append((x, y, x + width, y + height))
+            labels.append(label)
+            masks.append(_rle(annotation["segmentation"]))
+        truths[str(entry["defectune"]["image_id"])] = Regions(
+            boxes_xyxy=np.array(boxes, np.float32).reshape(-1, 4),
+            masks=tuple(masks),
+            labels=np.array(labels, np.int64),
+            scores=None,
+            image_hw=image_hw,
+        )
+    return truths
+
+
+def _rle(value: Any) -> CocoRle:
+    height, width = (int(n) for n in value["size"])
+    return {"size": [height, width], "counts": str(value["counts"])}

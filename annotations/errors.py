@@ -1,0 +1,50 @@
+"""The exception tree of the project.
+
+Every error that a person at the keyboard can cause or mend is a `DefectuneError`. Its message is
+one readable paragraph: what was expected, what was found, in which file, what to do. The command
+line prints that paragraph and leaves with `exit_status`; only a fault of ours shows a traceback.
+"""
+
+
+class DefectuneError(Exception):
+    """Base of all errors that the command line turns into one paragraph."""
+
+    exit_status: int = 1
+
+
+class UsageError(DefectuneError):
+    """The call itself was wrong: an unknown option, an impossible combination."""
+
+    exit_status = 2
+
+
+class InputError(DefectuneError):
+    """A file or folder that was read is not what it should be."""
+
+
+class LayoutError(InputError):
+    """A folder does not have the layout it was taken for."""
+
+
+class ImageReadError(InputError):
+    """An image or mask cannot be decoded: unreadable, truncated, empty or too large."""
+
+
+class OutputExistsError(DefectuneError):
+    """The place to write to already holds something, and nothing is overwritten unasked."""
+
+
+class ProtocolError(DefectuneError):
+    """The split's protocol forbids what was asked for."""
+
+
+class SplitMismatchError(DefectuneError):
+    """Something was made under another split than the one at hand."""
+
+
+class WeightsNotFoundError(DefectuneError):
+    """Pretrained weights are neither on this machine nor reachable."""
+
+
+class TrainingError(DefectuneError):
+    """Training could not go on."""

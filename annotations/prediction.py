@@ -1,0 +1,44 @@
+"""`Prediction`: what a model says about one image, in the form that the judge reads."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from annotations.regions import Regions
+
+
+@dataclass(frozen=True, slots=True)
+class Prediction:
+    """What one model says about one image.
+
+    Attributes:
+        image_id: of the `Sample`.
+        image_score: higher = more defective; on the run's calibrated scale.
+        regions: scored regions, or None where the family has none.
+        pixel_scores: float (H, W), higher = more defective, or None.
+
+    Raises:
+        ValueError: a score that is not finite, regions without scores, or a map of another
+            size than the regions' image.
+    """
+
+    image_id: str
+    image_score: float
+    regions: Regions | None = None
+    pixel_scores: npt.NDArray[np.floating[Any]] | None = None
+
+    def __post_init__(self) -> None:
+        if not np.isfinite(self.image_score):
+            raise ValueError(f"The score of {self.image_id} is {self.image_score}.")
+        if self.regions is not None and self.regions.scores is None:
+            raise ValueError(f"The predicted regions of {self.image_id} have no scores.")
+        if self.pixel_scores is not None:
+            if self.pixel_scores.ndim != 2 or not np.isfinite(self.pixel_scores).all():
+                raise ValueError(f"The score map of {self.image_id} is not finite (H, W).")
+            if self.regions is not None and self.pixel_scores.shape != self.regions.image_hw:
+                raise ValueError(
+                    f"The score map of {self.image_id} is {self.pixel_scores.shape}, "
+                    f"its regions' image {self.regions.image_hw}."
+                )

@@ -1,0 +1,81 @@
+"""`Sample`: one image and what is known about it."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+GOOD: Final = "good"
+"""The `defect_type` of an image without defects."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One image of a dataset.
+
+    Attributes:
+        image_id: unique, stable and readable, `broken_large/000` or `train/good/000`.
+        image_path: the image file.
+        mask_path: the ground-truth mask as it was delivered; None for good images.
+        defect_type: `good` or the class of the defect.
+        image_hw: height and width in pixels.
+        sha256: of the image file's bytes, hexadecimal.
+        group: images of one physical part share it; they never stand on two sides of a split.
+        source_split: `train` or `test` (or `val`) as the source had it.
+
+    Raises:
+        ValueError: an empty id, type or group, a size below one pixel, or a malformed digest.
+    """
+
+    image_id: str
+    image_path: Path
+    mask_path: Path | None
+    defect_type: str
+    image_hw: tuple[int, int]
+    sha256: str
+    group: str
+    source_split: str
+
+    def __post_init__(self) -> None:
+        for name in ("image_id", "defect_type", "group", "source_split"):
+            if not getattr(self, name):
+                raise ValueError(f"Sample.{name} is empty.")
+        if len(self.image_hw) != 2 or min(self.image_hw) < 1:
+            raise ValueError(f"Sample.image_hw must be two positive numbers, got {self.image_hw}.")
+        if len(self.sha256) != 64:
+            raise ValueError(f"Sample.sha256 must be 64 hexadecimal digits, got {self.sha256!r}.")
+        if self.defect_type == GOOD and self.mask_path is not None:
+            raise ValueError(f"{self.image_id} is good and yet has the mask {self.mask_path}.")
+
+    @property
+    def is_defective(self) -> bool:
+        """True for every `defect_type` but `good`."""
+        return self.defect_type != GOOD
+
+    @property
+    def stem(self) -> str:
+        """`image_id` as one file name, unique where `image_id` is: `broken_large__000`."""
+        return safe_name(self.image_id)
+
+
+def safe_name(text: str) -> str:
+    """Turn an id into a file name, reversibly and without a path in it.
+
+    `/` becomes `__`; `_` next to it, other separators and what file systems refuse are
+    percent-encoded, so that two ids never share a name.
+    """
+    parts = []
+    for part in text.split("/"):
+        encoded = "".join(
+            character if character.isalnum() or character in "-. +()" else _escape(character, part)
+            for character in part
+        )
+        if encoded.startswith("."):
+            encoded = "%2E" + encoded[1:]
+        parts.append(encoded)
+    return "__".join(parts)
+
+
+def _escape(character: str, part: str) -> str:
+    if character == "_" and "__" not in part and part[:1] != "_" and part[-1:] != "_":
+        return "_"
+    return "".join(f"%{byte:02X}" for byte in character.encode("utf-8"))
