@@ -1,0 +1,55 @@
+"""What the trainers share: weights, run folders, seeds, devices, thresholds."""
+
+from training.configs import FamilyConfig, build_config
+from training.device import resolve_device, seed_everything
+from training.job import (
+    FoldJob,
+    Predictor,
+    Reporter,
+    SilentReporter,
+    finished_folds,
+    fold_folder,
+    read_run_config,
+    run_thresholds,
+    train_run,
+)
+from training.thresholds import (
+    best_f1_threshold,
+    probability_thresholds,
+    quantile_threshold,
+    widest_gap_threshold,
+)
+from training.weights import (
+    TORCHVISION_FILES,
+    WeightsFile,
+    efficientnet_lite0_state_dict,
+    find_weights,
+    load_state_dict,
+    yolo_file,
+)
+
+__all__ = [
+    "TORCHVISION_FILES",
+    "FamilyConfig",
+    "FoldJob",
+    "Predictor",
+    "Reporter",
+    "SilentReporter",
+    "WeightsFile",
+    "best_f1_threshold",
+    "build_config",
+    "efficientnet_lite0_state_dict",
+    "find_weights",
+    "finished_folds",
+    "fold_folder",
+    "load_state_dict",
+    "probability_thresholds",
+    "quantile_threshold",
+    "read_run_config",
+    "resolve_device",
+    "run_thresholds",
+    "seed_everything",
+    "train_run",
+    "widest_gap_threshold",
+    "yolo_file",
+]

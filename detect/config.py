@@ -1,0 +1,36 @@
+"""Settings of the detector."""
+
+from pydantic import Field
+
+from training import FamilyConfig
+
+
+class DetectConfig(FamilyConfig):
+    """Settings of `train detect`."""
+
+    model: str = "yolo11n.pt"
+    """An ultralytics detection model by file name; its architecture and its COCO weights."""
+    image_size: int = Field(default=320, ge=32, le=4096, multiple_of=32)
+    """Side in pixels that images are resized to; YOLO needs a multiple of 32."""
+    epochs: int = Field(default=30, ge=1)
+    """Passes over the training images."""
+    good_per_defect: float = Field(default=0.5, ge=0)
+    """Good images for every defective one; they teach the detector to stay silent."""
+    optimizer: str = Field(default="AdamW", pattern="^(SGD|AdamW|Adam|RMSProp)$")
+    """ultralytics' `auto` is not offered: it would ignore `lr0`."""
+    lr0: float = Field(default=1e-3, gt=0)
+    """Learning rate at the start."""
+    degrees: float = Field(default=180.0, ge=0, le=180)
+    """Random rotation, plus or minus; parts lie at any angle, and a defect stays one."""
+    flipud: float = Field(default=0.5, ge=0, le=1)
+    """Probability of an upside-down flip."""
+    mosaic: float = Field(default=1.0, ge=0, le=1)
+    """Probability of a mosaic of four images."""
+    scale: float = Field(default=0.3, ge=0, le=1)
+    """Random scale, plus or minus this part."""
+    close_mosaic: int = Field(default=10, ge=0)
+    """Epochs at the end without mosaics."""
+    freeze: int = Field(default=0, ge=0)
+    """First layers that keep their pretrained weights."""
+    max_detections: int = Field(default=100, ge=1, le=1000)
+    """Boxes kept per image; COCO's judge looks at 100."""

@@ -1,0 +1,32 @@
+"""Settings of the segmenter."""
+
+from pydantic import Field
+
+from training import FamilyConfig
+
+
+class SegmentConfig(FamilyConfig):
+    """Settings of `train segment`."""
+
+    architecture: str = "Unet"
+    """A segmentation-models-pytorch architecture by class name."""
+    encoder: str = "tu-tf_efficientnet_lite0"
+    """Its encoder; this one has ImageNet weights wherever the program is installed."""
+    image_size: int = Field(default=256, ge=32, le=4096, multiple_of=32)
+    """Side in pixels that images are resized to; encoders halve it five times."""
+    batch_size: int = Field(default=8, ge=2, le=1024)
+    """Images a step; batch normalisation needs two."""
+    epochs: int = Field(default=30, ge=1)
+    """Passes over the training images as sampled."""
+    good_per_defect: float = Field(default=0.5, ge=0)
+    """Good images drawn every epoch for each defective one."""
+    learning_rate: float = Field(default=1e-3, gt=0)
+    """Highest learning rate of the one-cycle schedule, for the decoder."""
+    encoder_lr_factor: float = Field(default=0.3, ge=0)
+    """The pretrained encoder learns at this part of it."""
+    weight_decay: float = Field(default=1e-4, ge=0)
+    """Of AdamW."""
+    precision: str = Field(default="auto", pattern="^(auto|32-true|bf16-mixed|16-mixed)$")
+    """Lightning's precision; `auto` is 32 bits on the CPU and mixed bfloat16 on a GPU."""
+    min_area_fraction: float = Field(default=2e-5, ge=0, le=1)
+    """Predicted regions of fewer pixels than this part of the image are left out."""

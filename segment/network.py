@@ -1,0 +1,169 @@
+"""The network, its loss and its training loop."""
+
+import difflib
+from typing import Any, cast
+
+import lightning as L  # noqa: N812 - its own convention
+import segmentation_models_pytorch as smp
+import torch
+from torch.nn import functional
+
+from annotations import UsageError, WeightsNotFoundError
+from segment.config import SegmentConfig
+from segment.data import Item
+from training import efficientnet_lite0_state_dict
+
+LITE0 = "tu-tf_efficientnet_lite0"
+
+
+def build_network(config: SegmentConfig, n_classes: int, *, pretrained: bool) -> torch.nn.Module:
+    """Make the network: (N, 3, S, S) to logits (N, n_classes + 1, S, S).
+
+    Args:
+        config: architecture and encoder.
+        n_classes: without the background, which is channel 0.
+        pretrained: load the encoder's ImageNet weights.
+
+    Raises:
+        UsageError: an unknown architecture or encoder.
+        WeightsNotFoundError: the encoder's weights are neither here nor reachable.
+    """
+    names = [n for n in dir(smp) if isinstance(getattr(smp, n), type) and n[0].isupper()]
+    if config.architecture not in names:
+        near = difflib.get_close_matches(config.architecture, names, n=3) or names
+        raise UsageError(
+            f"Unknown architecture {config.architecture!r}; segmentation-models-pytorch has "
+            f"{', '.join(near)}."
+        )
+    library_weights = "imagenet" if pretrained and config.encoder != LITE0 else None
+    try:
+        network: torch.nn.Module = getattr(smp, config.architecture)(
+            encoder_name=config.encoder,
+            encoder_weights=library_weights,
+            in_channels=3,
+            classes=n_classes + 1,
+        )
+    except (KeyError, ValueError) as error:
+        raise UsageError(
+            f"segmentation-models-pytorch cannot make the encoder {config.encoder!r}: {error}"
+        ) from error
+    except OSError as error:
+        raise WeightsNotFoundError(
+            f"The ImageNet weights of {config.encoder} cannot be downloaded ({error}). Use the "
+            f"encoder {LITE0}, whose weights are installed, or --weights none."
+        ) from error
+    if pretrained and config.encoder == LITE0:
+        load_lite0(network)
+    return network
+
+
+def load_lite0(network: torch.nn.Module) -> int:
+    """Load ImageNet weights into an encoder `tu-tf_efficientnet_lite0`.
+
+    Returns:
+        The number of tensors loaded.
+
+    Raises:
+        WeightsNotFoundError: a tensor of the encoder has no counterpart of its shape.
+    """
+    encoder = cast(torch.nn.Module, network.encoder)
+    own = encoder.state_dict()
+    theirs = {f"model.{key}": value for key, value in efficientnet_lite0_state_dict().items()}
+    loaded = {}
+    for key, value in own.items():
+        if key.endswith("num_batches_tracked"):
+            loaded[key] = theirs.get(key, value)
+        elif key in theirs and theirs[key].shape == value.shape:
+            loaded[key] = theirs[key]
+        else:
+            raise WeightsNotFoundError(
+                f"The installed EfficientNet-Lite0 weights have no tensor for {key}: the versions "
+                "of timm and of the weights do not fit. Use `uv sync` to install the locked ones."
+            )
+    encoder.load_state_dict(loaded)
+    return len(loaded)
+
+
+def defect_loss(logits: torch.Tensor, class_mask: torch.Tensor) -> torch.Tensor:
+    """Cross-entropy plus soft Dice of "any defect", pooled over the batch.
+
+    Pooling keeps Dice defined, and pulls good images' false pixels down, also when some images
+    of the batch have no defect; where none has, cross-entropy alone teaches.
+
+    Args:
+        logits: float (N, C + 1, H, W); channel 0 is the background.
+        class_mask: int64 (N, H, W).
+
+    Returns:
+        A scalar.
+    """
+    logits = logits.float()
+    cross_entropy = functional.cross_entropy(logits, class_mask)
+    truth = (class_mask > 0).float()
+    if not bool(truth.any()):
+        return cross_entropy
+    defect = 1 - logits.softmax(dim=1)[:, 0]
+    dice = 2 * (defect * truth).sum() / (defect.sum() + truth.sum()).clamp_min(1e-6)
+    return cross_entropy + 1 - dice
+
+
+class SegmenterModule(L.LightningModule):
+    """Training loop: AdamW with one cycle, best checkpoint by validation loss."""
+
+    def __init__(self, network: torch.nn.Module, config: SegmentConfig, total_steps: int) -> None:
+        """Take the network and how long it will train."""
+        super().__init__()
+        self.network = network
+        self.config = config
+        self.total_steps = total_steps
+
+    def training_step(self, batch: Item, batch_idx: int) -> torch.Tensor:
+        """Loss of one batch."""
+        del batch_idx
+        images, masks = batch
+        loss = defect_loss(self.network(images), masks)
+        self.log("train_loss", loss, on_epoch=True, on_step=False, batch_size=len(images))
+        return loss
+
+    def on_validation_epoch_start(self) -> None:
+        """Counts start again."""
+        self._overlap = self._predicted = self._true = 0.0
+
+    def validation_step(self, batch: Item, batch_idx: int) -> None:
+        """Loss and soft counts of one batch."""
+        del batch_idx
+        images, masks = batch
+        logits = self.network(images).float()
+        defect = 1 - logits.softmax(dim=1)[:, 0]
+        truth = (masks > 0).float()
+        self._overlap += float((defect * truth).sum())
+        self._predicted += float(defect.sum())
+        self._true += float(truth.sum())
+        cross_entropy = functional.cross_entropy(logits, masks)
+        self.log("val_cross_entropy", cross_entropy, batch_size=len(images))
+
+    def on_validation_epoch_end(self) -> None:
+        """Soft Dice, pooled over all validation images."""
+        self.log("val_dice", 2 * self._overlap / max(self._predicted + self._true, 1e-6))
+
+    def configure_optimizers(self) -> Any:
+        """AdamW, the encoder slower than the decoder, one cycle."""
+        config = self.config
+        encoder = list(cast(torch.nn.Module, self.network.encoder).parameters())
+        known = {id(parameter) for parameter in encoder}
+        rest = [p for p in self.network.parameters() if id(p) not in known]
+        encoder_rate = config.learning_rate * config.encoder_lr_factor
+        groups = [{"params": rest, "lr": config.learning_rate}]
+        if encoder_rate > 0:
+            groups.append({"params": encoder, "lr": encoder_rate})
+        optimizer = torch.optim.AdamW(groups, weight_decay=config.weight_decay)
+        schedule = torch.optim.lr_scheduler.OneCycleLR(
+            optimizer,
+            max_lr=[float(cast(float, group["lr"])) for group in groups],
+            total_steps=self.total_steps,
+            pct_start=0.15,
+        )
+        return {
+            "optimizer": optimizer,
+            "lr_scheduler": {"scheduler": schedule, "interval": "step"},
+        }

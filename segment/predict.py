@@ -1,0 +1,98 @@
+"""Predicting with a trained segmenter."""
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from annotations import InputError, Prediction, mask_to_regions
+from segment.config import SegmentConfig
+from segment.data import resize_image, to_tensor
+from segment.network import build_network
+from training import (
+    fold_folder,
+    load_state_dict,
+    read_run_config,
+    resolve_device,
+    run_thresholds,
+)
+
+WEIGHTS_FILE = "best.pt"
+
+
+class MaskPredictor:
+    """A network that looks at one image at a time and answers at the image's own size."""
+
+    def __init__(
+        self,
+        network: torch.nn.Module,
+        config: SegmentConfig,
+        *,
+        device: torch.device,
+        region_threshold: float = 0.5,
+    ) -> None:
+        """Take a trained network; `region_threshold` cuts its probabilities into regions."""
+        self._network = network.eval().to(device)
+        self._config = config
+        self._device = device
+        self.region_threshold = region_threshold
+
+    @torch.inference_mode()
+    def probabilities(self, image_rgb: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+        """Class probabilities float32 (C + 1, S, S) at the network's size."""
+        small = resize_image(image_rgb, self._config.image_size)
+        logits = self._network(to_tensor(small)[None].to(self._device))[0].float()
+        return np.asarray(logits.softmax(dim=0).cpu().numpy(), np.float32)
+
+    def predict(self, image_id: str, image_rgb: npt.NDArray[np.uint8]) -> Prediction:
+        """Regions and score map of one image, uint8 (H, W, 3).
+
+        The image's score is the 99.9 % quantile of the map's pixels at the network's size
+        — the largest alone would let one pixel decide.
+        """
+        height, width = int(image_rgb.shape[0]), int(image_rgb.shape[1])
+        probabilities = self.probabilities(image_rgb)
+        small = 1 - probabilities[0]
+        scores = np.clip(
+            cv2.resize(small, (width, height), interpolation=cv2.INTER_LINEAR), 0.0, 1.0
+        ).astype(np.float32)
+        types = cv2.resize(
+            probabilities[1:].argmax(axis=0).astype(np.uint8),
+            (width, height),
+            interpolation=cv2.INTER_NEAREST,
+        )
+        regions = mask_to_regions(
+            scores >= self.region_threshold,
+            label=np.asarray(types),
+            pixel_scores=scores,
+            min_area=max(1, round(self._config.min_area_fraction * height * width)),
+        )
+        return Prediction(
+            image_id=image_id,
+            image_score=float(np.clip(np.quantile(small, 0.999), 0.0, 1.0)),
+            regions=regions,
+            pixel_scores=scores,
+        )
+
+
+def load_mask_predictor(run: Path, fold: int, *, device: str = "auto") -> MaskPredictor:
+    """Open one fold of a finished segmenter run, with its region threshold.
+
+    Raises:
+        InputError: not a segmenter run, or that fold has not finished.
+    """
+    document = read_run_config(run)
+    config = SegmentConfig(**document["config"])
+    path = fold_folder(run, fold) / WEIGHTS_FILE
+    if not path.is_file():
+        raise InputError(f"The trained weights {path} are missing. Train this fold again.")
+    network = build_network(config, len(document["class_names"]), pretrained=False)
+    network.load_state_dict(load_state_dict(path))
+    return MaskPredictor(
+        network,
+        config,
+        device=resolve_device(device),
+        region_threshold=run_thresholds(run, fold).region_threshold,
+    )

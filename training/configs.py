@@ -1,0 +1,72 @@
+"""What the families' configurations share: frozen, checked, overridden by `key=value`."""
+
+import difflib
+from collections.abc import Sequence
+from typing import Any, TypeVar
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from annotations import UsageError
+
+
+class FamilyConfig(BaseModel):
+    """Fields that every family has."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+    weights: str = "auto"
+    """`auto` looks pretrained weights up, `none` starts from random ones, else a file."""
+    image_size: int = Field(default=256, ge=32, le=4096)
+    """Side in pixels that images are resized to."""
+    batch_size: int = Field(default=16, ge=1, le=1024)
+    """Images a step."""
+    seed: int = Field(default=0, ge=0)
+    """Of everything random."""
+    device: str = "auto"
+    """`auto` takes a GPU where there is one; else as torch names devices: `cpu`, `cuda:0`."""
+
+
+Config = TypeVar("Config", bound=FamilyConfig)
+
+
+def build_config(kind: type[Config], values: dict[str, Any], overrides: Sequence[str]) -> Config:
+    """Build a configuration from values and `key=value` texts; the latter win.
+
+    Args:
+        kind: the family's configuration.
+        values: from the command line's own options; None means not given.
+        overrides: `key=value`, the value in YAML.
+
+    Raises:
+        UsageError: an unknown key (near ones are named), a malformed text or a bad value.
+    """
+    merged: dict[str, Any] = {}
+    for key, value in [*values.items(), *map(_parse_override, overrides)]:
+        if value is None:
+            continue
+        if key not in kind.model_fields:
+            near = difflib.get_close_matches(key, kind.model_fields, n=3)
+            hint = f" Did you mean {' or '.join(near)}?" if near else ""
+            raise UsageError(
+                f"Unknown setting {key!r}.{hint} Known: {', '.join(sorted(kind.model_fields))}."
+            )
+        merged[key] = value
+    try:
+        return kind(**merged)
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(str(part) for part in first["loc"])
+        raise UsageError(
+            f"The setting {place}={first['input']!r} is not possible: {first['msg']}."
+        ) from error
+
+
+def _parse_override(text: str) -> tuple[str, Any]:
+    key, separator, value = text.partition("=")
+    if not separator or not key:
+        raise UsageError(f"--set takes key=value, got {text!r}.")
+    try:
+        return key.strip(), yaml.safe_load(value)
+    except yaml.YAMLError as error:
+        raise UsageError(f"The value of --set {text!r} is not YAML.") from error

@@ -1,0 +1,208 @@
+"""One training job: run folder, folds, predictions of the test images. Shared by all families."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, Protocol
+
+import numpy as np
+import numpy.typing as npt
+import yaml
+
+from annotations import (
+    Dataset,
+    FoldThresholds,
+    InputError,
+    OutputExistsError,
+    Prediction,
+    PredictionWriter,
+    SplitMismatchError,
+    UsageError,
+)
+from annotations.dataset import RUNS_FOLDER
+from annotations.files import read_json, write_text_atomic
+from annotations.images import read_image_rgb
+from annotations.store import PREDICTIONS_FOLDER
+from training.configs import FamilyConfig
+
+CONFIG_FILE: Final = "config.yaml"
+
+
+class Predictor(Protocol):
+    """A trained model that looks at one image at a time."""
+
+    def predict(self, image_id: str, image_rgb: npt.NDArray[np.uint8]) -> Prediction:
+        """Predict one image, uint8 (H, W, 3), at native size; the score is not calibrated."""
+        ...
+
+
+class Reporter(Protocol):
+    """Shows progress; the command line gives one that draws bars."""
+
+    def say(self, text: str) -> None:
+        """Show one line."""
+        ...
+
+    def track(self, what: str, total: int) -> Callable[[str], None]:
+        """Begin a bar of `total` steps; the returned function advances it and shows a note."""
+        ...
+
+
+class SilentReporter:
+    """Shows nothing."""
+
+    def say(self, text: str) -> None:
+        """Show nothing."""
+
+    def track(self, what: str, total: int) -> Callable[[str], None]:
+        """Count nothing."""
+        del what, total
+        return lambda _note: None
+
+
+@dataclass(frozen=True, slots=True)
+class FoldJob:
+    """What a family gets to train one fold.
+
+    Attributes:
+        dataset: the converted dataset.
+        fold: number of the fold.
+        folder: where weights and logs of this fold go; exists.
+        reporter: for progress.
+    """
+
+    dataset: Dataset
+    fold: int
+    folder: Path
+    reporter: Reporter
+
+
+TrainFold = Callable[[FoldJob], tuple[Predictor, FoldThresholds]]
+
+
+def fold_folder(run: Path, fold: int) -> Path:
+    """Where one fold's weights and logs stand."""
+    return run / f"fold-{fold}"
+
+
+def open_run(dataset: Dataset, name: str, *, family: str, config: FamilyConfig) -> Path:
+    """Make a run folder, or open one that was begun with the same settings.
+
+    Raises:
+        UsageError: a name that is not a plain folder name.
+        OutputExistsError: a run of this name with other settings.
+        SplitMismatchError: a run of this name under another split.
+    """
+    if not name or name != Path(name).name or name.startswith("."):
+        raise UsageError(f"--name takes a plain name without folders, got {name!r}.")
+    run = dataset.root / RUNS_FOLDER / name
+    document = {
+        "family": family,
+        "split_digest": dataset.split.digest,
+        "class_names": list(dataset.class_names),
+        "config": config.model_dump(mode="json"),
+    }
+    path = run / CONFIG_FILE
+    if path.is_file():
+        before = read_run_config(run)
+        if before["split_digest"] != document["split_digest"]:
+            raise SplitMismatchError(
+                f"The run {run} belongs to another split of the data. Use another --name."
+            )
+        if before != document:
+            changed = sorted(
+                key
+                for key in {*before["config"], *config.model_dump()}
+                if before["config"].get(key) != document["config"].get(key)  # type: ignore[attr-defined]
+            )
+            raise OutputExistsError(
+                f"The run {run} was begun with other settings "
+                f"({', '.join(changed) or 'another family'}). Use another --name, or the "
+                f"settings in {path} to go on with it."
+            )
+        return run
+    if run.exists() and any(run.iterdir()):
+        raise OutputExistsError(f"{run} holds something that is not a run. Use another --name.")
+    write_text_atomic(path, yaml.safe_dump(document, sort_keys=False, allow_unicode=True))
+    return run
+
+
+def read_run_config(run: Path) -> dict[str, Any]:
+    """Read a run's `config.yaml`: family, split_digest, class_names, config.
+
+    Raises:
+        InputError: not a run, or a damaged file.
+    """
+    path = run / CONFIG_FILE
+    if not path.is_file():
+        raise InputError(
+            f"{run} is not a run: there is no {CONFIG_FILE} in it. Runs stand under OUT/runs/."
+        )
+    try:
+        value = yaml.safe_load(path.read_text(encoding="utf-8"))
+        if not isinstance(value["config"], dict) or not isinstance(value["class_names"], list):
+            raise TypeError("config or class_names has another type")
+        str(value["family"]), str(value["split_digest"])
+    except (yaml.YAMLError, KeyError, TypeError, UnicodeDecodeError) as error:
+        raise InputError(f"{path} is damaged ({error}). Train again.") from error
+    return dict(value)
+
+
+def finished_folds(run: Path) -> set[int]:
+    """Folds whose predictions are complete."""
+    path = run / PREDICTIONS_FOLDER / "meta.json"
+    if not path.is_file():
+        return set()
+    return {int(number) for number in read_json(path, what="a run's predictions")["folds"]}
+
+
+def run_thresholds(run: Path, fold: int) -> FoldThresholds:
+    """Thresholds that a fold's training stored.
+
+    Raises:
+        InputError: that fold has not finished.
+    """
+    path = run / PREDICTIONS_FOLDER / "meta.json"
+    if fold not in finished_folds(run):
+        raise InputError(f"Fold {fold} of the run {run} has not finished training.")
+    return FoldThresholds(**read_json(path, what="a run's predictions")["folds"][str(fold)])
+
+
+def train_run(
+    dataset: Dataset,
+    name: str,
+    *,
+    family: str,
+    model: str,
+    config: FamilyConfig,
+    folds: Iterable[int],
+    train_fold: TrainFold,
+    reporter: Reporter,
+) -> Path:
+    """Train folds one after the other, and predict exactly the test images of each.
+
+    Folds that have finished are skipped, so that an interrupted run goes on when called again.
+
+    Returns:
+        The run's folder.
+
+    Raises:
+        DefectuneError: see `open_run`, and what the family raises.
+    """
+    run = open_run(dataset, name, family=family, config=config)
+    for fold in folds:
+        if fold in finished_folds(run):
+            reporter.say(f"{name}: fold {fold} has finished before; skipped.")
+            continue
+        folder = fold_folder(run, fold)
+        folder.mkdir(parents=True, exist_ok=True)
+        predictor, thresholds = train_fold(FoldJob(dataset, fold, folder, reporter))
+        samples = dataset.select(dataset.split.folds[fold].test)
+        advance = reporter.track(f"{name}: fold {fold}, test images", len(samples))
+        about = {"family": family, "model": model, "class_names": list(dataset.class_names)}
+        with PredictionWriter(run, dataset, fold, thresholds, about) as writer:
+            for sample in samples:
+                image_rgb = read_image_rgb(sample.image_path)
+                writer.write(predictor.predict(sample.image_id, image_rgb))
+                advance("")
+    return run
