@@ -17,6 +17,7 @@ IMAGE_SUFFIXES: Final = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff")
 MAX_PIXELS: Final = 200_000_000
 """Larger images are refused from their header: a small file can claim any size."""
 _EXIF_ORIENTATION: Final = 0x0112
+_TAIL_BYTES: Final = 4096
 _ROTATED_BY_90: Final = frozenset({5, 6, 7, 8})
 
 
@@ -59,6 +60,22 @@ def read_image_hw(path: Path) -> tuple[int, int]:
     return (width, height) if orientation in _ROTATED_BY_90 else (height, width)
 
 
+def check_image_file(path: Path) -> tuple[int, int]:
+    """Read an image's size, and refuse a truncated file, without decoding its pixels.
+
+    Returns:
+        Height and width in pixels.
+
+    Raises:
+        ImageReadError: unreadable, truncated, empty or too large.
+    """
+    image_hw = read_image_hw(path)
+    with path.open("rb") as file:
+        file.seek(max(0, path.stat().st_size - _TAIL_BYTES))
+        _require_end_marker(path, file.read())
+    return image_hw
+
+
 def _unreadable(path: Path, why: str) -> str:
     if not path.exists():
         return f"There is no image {path}. Check the name, or restore the file."
@@ -74,7 +91,7 @@ def _unreadable(path: Path, why: str) -> str:
 def _decode(path: Path, flags: int) -> npt.NDArray[np.generic]:
     expected_hw = read_image_hw(path)  # refuses what is too large before any pixel is decoded
     data = np.fromfile(path, dtype=np.uint8)
-    _require_end_marker(path, data[-4096:].tobytes())
+    _require_end_marker(path, data[-_TAIL_BYTES:].tobytes())
     try:
         image = cv2.imdecode(data, flags)
     except cv2.error as error:
