@@ -1,6 +1,7 @@
 """Images to pooled features of a pretrained network, one vector for each of its stages."""
 
 import difflib
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,6 @@ import numpy.typing as npt
 import timm
 import torch
 import torchvision
-from torchvision.models.feature_extraction import create_feature_extractor
 
 from annotations import UsageError
 from training import (
@@ -51,25 +51,37 @@ class FeatureNetwork:
             near = difflib.get_close_matches(model, STAGES, n=3) or list(STAGES)
             raise UsageError(f"Unknown model {model!r}. Did you mean {' or '.join(near)}?")
         network, self._normalisation = _build(model, weights)
-        nodes = {stage: stage for stage in STAGES[model]}
-        extractor: Any = create_feature_extractor(network.eval(), return_nodes=nodes)
-        self._extract = extractor.eval().to(device).requires_grad_(False)
+        self._network = network.eval().to(device).requires_grad_(False)
+        self._stages = STAGES[model]
+        self._maps: dict[str, torch.Tensor] = {}
+        # Hooks and not torch.fx: timm's SAME padding branches on the image's size.
+        for stage in self._stages:
+            self._network.get_submodule(stage).register_forward_hook(self._keep(stage))
         self._device = device
         self._size = image_size
+
+    def _keep(self, stage: str) -> Callable[..., None]:
+        def hook(module: torch.nn.Module, inputs: Any, output: torch.Tensor) -> None:
+            del module, inputs
+            self._maps[stage] = output
+
+        return hook
 
     def prepare(self, image_rgb: npt.NDArray[np.uint8]) -> torch.Tensor:
         """uint8 (H, W, 3) to float32 (3, S, S), resized by area and normalised as in training."""
         side = (self._size, self._size)
         resized = cv2.resize(image_rgb, side, interpolation=cv2.INTER_AREA)
         mean, deviation = self._normalisation
-        scaled = (resized.astype(np.float32) / 255 - np.float32(mean)) / np.float32(deviation)
+        scaled = (resized.astype(np.float32) / 255 - np.asarray(mean, np.float32)) / np.asarray(
+            deviation, np.float32
+        )
         return torch.from_numpy(np.ascontiguousarray(scaled.transpose(2, 0, 1)))
 
     @torch.inference_mode()
     def __call__(self, images: list[torch.Tensor]) -> list[npt.NDArray[np.float64]]:
         """n prepared images to one float64 (n, channels) a stage: means over all places."""
-        maps = self._extract(torch.stack(images).to(self._device))
-        return [m.mean(dim=(2, 3)).double().cpu().numpy() for m in maps.values()]
+        self._network(torch.stack(images).to(self._device))
+        return [self._maps[s].mean(dim=(2, 3)).double().cpu().numpy() for s in self._stages]
 
 
 def _build(model: str, weights: str) -> tuple[torch.nn.Module, Normalisation]:

@@ -12,7 +12,9 @@ class DetectConfig(FamilyConfig):
     """An ultralytics detection model by file name; its architecture and its COCO weights."""
     image_size: int = Field(default=320, ge=32, le=4096, multiple_of=32)
     """Side in pixels that images are resized to; YOLO needs a multiple of 32."""
-    epochs: int = Field(default=30, ge=1)
+    batch_size: int = Field(default=8, ge=1, le=1024)
+    """Images a step; every batch is one step of the optimiser."""
+    epochs: int = Field(default=60, ge=1)
     """Passes over the training images."""
     good_per_defect: float = Field(default=0.5, ge=0)
     """Good images for every defective one; they teach the detector to stay silent."""

@@ -187,7 +187,9 @@ def _fit(job: FoldJob, config: DetectConfig, source: str, device: str, best: Pat
             scale=config.scale,
             close_mosaic=min(config.close_mosaic, config.epochs // 2),
             freeze=config.freeze or None,
-            pretrained=False,
+            pretrained=config.weights != "none",
+            # One optimiser step a batch: with few images, gathering 64 leaves a step an epoch.
+            nbs=config.batch_size,
         )
     except (RuntimeError, ValueError) as error:
         raise TrainingError(

@@ -1,0 +1,5 @@
+"""`python -m defectune`."""
+
+from defectune.cli import main
+
+main()

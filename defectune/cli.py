@@ -1,0 +1,199 @@
+"""The commands. Heavy imports stand inside them, so that `--help` answers at once."""
+
+import sys
+import warnings
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from annotations.errors import DefectuneError
+from defectune.console import BarReporter, fail, out, quiet_environment
+
+app = typer.Typer(
+    name="defectune",
+    help="From defect masks to labels, to a fine-tuned detector and segmenter, to a verdict that "
+    "can be defended - on one test split.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+
+
+class Family(StrEnum):
+    """The model families."""
+
+    detect = "detect"
+    segment = "segment"
+    classify = "classify"
+
+
+DatasetArgument = Annotated[Path, typer.Argument(metavar="OUT", help="A converted dataset.")]
+DeviceOption = Annotated[str, typer.Option(help="auto, cpu, or cuda:0.")]
+
+
+@app.command()
+def demo(
+    output: Annotated[
+        Path, typer.Option("--output", help="Folder to make; a new or empty one.")
+    ] = Path("defectune-demo"),
+    seed: Annotated[int, typer.Option(min=0, help="Of the drawn images and of training.")] = 0,
+) -> None:
+    """Do the whole job on a small category that is drawn on the spot."""
+    from defectune.demo import run_demo
+
+    with BarReporter() as reporter:
+        report = run_demo(output, seed=seed, reporter=reporter)
+    out.print(f"The report: {report}", markup=False)
+
+
+@app.command()
+def convert(
+    source: Annotated[Path, typer.Argument(metavar="SRC", help="Folder of one category.")],
+    output: Annotated[Path, typer.Argument(metavar="OUT", help="A new or empty folder.")],
+    layout: Annotated[str, typer.Option(help="auto or mvtec.")] = "auto",
+    protocol: Annotated[str, typer.Option(help="kfold, holdout or official.")] = "kfold",
+    folds: Annotated[int, typer.Option(help="For kfold.")] = 5,
+    seed: Annotated[int, typer.Option(min=0, help="Of the split.")] = 0,
+    group_by: Annotated[
+        str | None,
+        typer.Option(help="Regular expression on the path; its match names the physical part."),
+    ] = None,
+) -> None:
+    """Convert images and ground-truth masks to COCO, YOLO, class masks and a frozen split."""
+    from typing import cast
+
+    from annotations.split import Protocol
+    from converters import ConvertOptions
+    from converters import convert as run_convert
+    from defectune.summaries import show_conversion
+
+    options = ConvertOptions(layout, cast(Protocol, protocol), folds, seed, group_by)
+    with BarReporter() as reporter:
+        advance = None
+
+        def progress(done: int, total: int) -> None:
+            nonlocal advance
+            if advance is None:
+                advance = reporter.track("reading", total)
+            del done
+            advance("")
+
+        report = run_convert(source, output, options, progress=progress)
+    show_conversion(report, output)
+
+
+@app.command()
+def train(
+    family: Annotated[Family, typer.Argument(help="What to train.")],
+    dataset: DatasetArgument,
+    fold: Annotated[str, typer.Option(help="A fold's number from 0, or all.")] = "all",
+    model: Annotated[
+        str | None,
+        typer.Option(help="detect: yolo11n.pt …; segment: an encoder; classify: a network."),
+    ] = None,
+    weights: Annotated[str, typer.Option(help="auto, none or a file.")] = "auto",
+    epochs: Annotated[int | None, typer.Option(help="Passes over the training images.")] = None,
+    image_size: Annotated[int | None, typer.Option(help="Side in pixels.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Of everything random.")] = None,
+    device: DeviceOption = "auto",
+    name: Annotated[str | None, typer.Option(help="Of the run; the family's if not given.")] = None,
+    set_: Annotated[
+        list[str] | None, typer.Option("--set", help="Any other setting, key=value.")
+    ] = None,
+) -> None:
+    """Fine-tune on the folds of the split, and predict each fold's test images."""
+    from defectune.families import train_family
+
+    with BarReporter() as reporter:
+        run = train_family(
+            family.value,
+            dataset,
+            fold=fold,
+            name=name,
+            reporter=reporter,
+            model=model,
+            overrides=set_ or [],
+            values={
+                "weights": weights,
+                "epochs": epochs,
+                "image_size": image_size,
+                "seed": seed,
+                "device": device,
+            },
+        )
+    out.print(f"The run: {run}", markup=False)
+
+
+@app.command()
+def evaluate(
+    dataset: DatasetArgument,
+    runs: Annotated[
+        list[str] | None, typer.Argument(metavar="[RUN]...", help="Names or folders; all runs.")
+    ] = None,
+    fold: Annotated[int | None, typer.Option(help="Judge the images of one fold only.")] = None,
+) -> None:
+    """Judge runs on the same test images; writes leaderboard.json and prints it."""
+    from defectune.summaries import judge, show_leaderboard
+
+    with BarReporter() as reporter:
+        board = judge(dataset, runs or [], fold=fold, reporter=reporter)
+    show_leaderboard(board, dataset)
+
+
+@app.command()
+def report(
+    dataset: DatasetArgument,
+    runs: Annotated[
+        list[str] | None, typer.Argument(metavar="[RUN]...", help="Names or folders; all runs.")
+    ] = None,
+) -> None:
+    """Write report/index.html: the table, and truth beside every model's prediction."""
+    from defectune.summaries import make_report
+
+    with BarReporter() as reporter:
+        page = make_report(dataset, runs or [], reporter=reporter)
+    out.print(f"The report: {page}", markup=False)
+
+
+@app.command()
+def predict(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="A run's folder.")],
+    images: Annotated[list[Path], typer.Argument(metavar="IMAGES...", help="Files or folders.")],
+    output: Annotated[Path, typer.Option("--output", help="A new or empty folder.")],
+    fold: Annotated[int | None, typer.Option(help="Which fold's model; the first.")] = None,
+    device: DeviceOption = "auto",
+) -> None:
+    """Give verdicts, regions and overlays for new images."""
+    from defectune.predict import predict_images
+
+    with BarReporter() as reporter:
+        predict_images(run, images, output, fold=fold, device=device, reporter=reporter)
+
+
+@app.command()
+def doctor() -> None:
+    """Say what works on this machine, and what to do about what doesn't."""
+    from defectune.doctor import examine
+
+    raise typer.Exit(0 if examine() else 1)
+
+
+def main() -> None:
+    """Run the command line; an error of the user's is one paragraph and an exit status."""
+    quiet_environment()
+    if not sys.warnoptions:
+        warnings.filterwarnings("ignore")
+    try:
+        app()
+    except DefectuneError as error:
+        fail(str(error), status=error.exit_status)
+    except KeyboardInterrupt:
+        fail("Interrupted. What was finished is kept; call again to go on.", status=1)
+    except OSError as error:
+        fail(
+            f"The system refused: {error.strerror or error} ({error.filename or 'no file named'})."
+            " Check the space on the disk and the rights on the folder.",
+            status=1,
+        )

@@ -1,0 +1,83 @@
+"""`defectune demo`: the whole job on a category that is drawn on the spot."""
+
+from pathlib import Path
+
+from annotations import WeightsNotFoundError
+from annotations.files import require_new_folder
+from defectune.console import BarReporter
+from defectune.families import train_family
+from defectune.summaries import judge, make_report, show_conversion, show_leaderboard
+
+FOLDS = 2
+
+
+def run_demo(output: Path, *, seed: int, reporter: BarReporter) -> Path:
+    """Draw, convert, train all three families, judge, report, and predict.
+
+    Args:
+        output: a new or empty folder.
+        seed: of drawing, split and training.
+        reporter: for progress.
+
+    Returns:
+        The report's page.
+
+    Raises:
+        DefectuneError: `output` holds something, or a step failed.
+    """
+    from converters.synthetic import SyntheticConfig, draw_category
+
+    from converters import ConvertOptions, convert
+    from defectune.predict import predict_images
+    from training import find_weights, yolo_file
+
+    require_new_folder(output, hint="Choose another --output, or remove that folder yourself.")
+    output.mkdir(parents=True, exist_ok=True)
+    reporter.say("1/6  drawing a category with three kinds of defect and exact masks")
+    source = draw_category(output / "source", SyntheticConfig(seed=seed))
+    reporter.say("2/6  converting masks to COCO, YOLO and class masks, and freezing the split")
+    dataset = output / "dataset"
+    report = convert(source, dataset, ConvertOptions(folds=FOLDS, seed=seed))
+    show_conversion(report, dataset)
+    reporter.say("3/6  training a baseline on good images, a U-Net and a YOLO detector")
+    detector_weights = "auto"
+    try:
+        find_weights(yolo_file("yolo11n.pt"))
+    except WeightsNotFoundError:
+        detector_weights = "none"
+        reporter.say(
+            "     The detector's pretrained weights (yolo11n.pt) are neither here nor reachable: "
+            "it trains from RANDOM weights, and will be poor. `defectune doctor` says where to "
+            "put them."
+        )
+    common = {"seed": seed, "device": "auto"}
+    for family, values in (
+        ("classify", {"image_size": 160}),
+        ("segment", {"image_size": 160, "epochs": 14}),
+        ("detect", {"image_size": 160, "epochs": 12, "weights": detector_weights}),
+    ):
+        train_family(
+            family,
+            dataset,
+            fold="all",
+            name=None,
+            reporter=reporter,
+            model=None,
+            values={**common, **values},
+            overrides=[],
+        )
+    reporter.say("4/6  judging all of them on the same test images")
+    board = judge(dataset, [], fold=None, reporter=reporter)
+    reporter.say("5/6  writing the report")
+    page = make_report(dataset, [], reporter=reporter)
+    reporter.say("6/6  predicting the images of one folder, as for new ones")
+    predict_images(
+        dataset / "runs" / "segment",
+        [source / "test" / "broken_large"],
+        output / "predictions",
+        fold=None,
+        device="auto",
+        reporter=reporter,
+    )
+    show_leaderboard(board, dataset)
+    return page

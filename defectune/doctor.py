@@ -1,0 +1,95 @@
+"""`defectune doctor`: what works on this machine, and what to do about what doesn't."""
+
+import importlib.metadata
+import os
+import shutil
+import tempfile
+from pathlib import Path
+
+from annotations import DefectuneError
+from defectune.console import show_table
+
+PACKAGES = (
+    "torch",
+    "torchvision",
+    "ultralytics",
+    "segmentation-models-pytorch",
+    "albumentations",
+    "pycocotools",
+    "lightning",
+    "timm",
+)
+
+
+def examine() -> bool:
+    """Print what is found.
+
+    Returns:
+        True where everything that the default settings need is there.
+    """
+    import torch
+
+    from training import (
+        TORCHVISION_FILES,
+        efficientnet_lite0_state_dict,
+        find_weights,
+        yolo_file,
+    )
+
+    rows = [["what", "found", "what to do"]]
+    healthy = True
+    for package in PACKAGES:
+        try:
+            rows.append([package, importlib.metadata.version(package), ""])
+        except importlib.metadata.PackageNotFoundError:
+            rows.append([package, "missing", "run `uv sync`, or install defectune again"])
+            healthy = False
+    cv2_owners = importlib.metadata.packages_distributions().get("cv2", [])
+    one = len(set(cv2_owners)) == 1
+    rows.append(
+        ["OpenCV", ", ".join(sorted(set(cv2_owners))), "" if one else "keep one of them only"]
+    )
+    healthy = healthy and one
+    gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    rows.append(
+        ["GPUs that torch can use", str(gpus), "" if gpus else "none is needed; it is slower"]
+    )
+    rows.append(["CPU threads", str(torch.get_num_threads()), ""])
+    free = shutil.disk_usage(Path.cwd()).free / 1e9
+    rows.append(
+        ["free disk here", f"{free:.0f} GB", "" if free > 2 else "make room: runs need about 2 GB"]
+    )
+    rows.append(["links", *_links()])
+    rows.append(
+        ["DEFECTUNE_WEIGHTS", os.environ.get("DEFECTUNE_WEIGHTS", "not set"), ""],
+    )
+    try:
+        count = len(efficientnet_lite0_state_dict())
+        rows.append(["EfficientNet-Lite0, ImageNet", f"{count} tensors", ""])
+    except DefectuneError as error:
+        rows.append(["EfficientNet-Lite0, ImageNet", "missing", str(error)])
+        healthy = False
+    files = [yolo_file("yolo11n.pt"), *TORCHVISION_FILES.values()]
+    for published in files:
+        try:
+            path = find_weights(published, download=False)
+            rows.append([published.file_name, str(path), ""])
+        except DefectuneError:
+            rows.append(
+                [
+                    published.file_name,
+                    "not here",
+                    f"downloaded when needed, or fetch {published.url} into DEFECTUNE_WEIGHTS",
+                ]
+            )
+    show_table(rows, title="defectune doctor")
+    return healthy
+
+
+def _links() -> tuple[str, str]:
+    with tempfile.TemporaryDirectory() as folder:
+        try:
+            (Path(folder) / "link").symlink_to(Path(folder))
+        except OSError:
+            return "no", "images are copied instead"
+    return "yes", ""
