@@ -1,0 +1,201 @@
+"""The arrows between the packages, as the table of the design allows them.
+
+Files are parsed, not imported: an import inside a function or behind a condition is an arrow too.
+"""
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+WHEEL_PACKAGES = {
+    "annotations",
+    "classify",
+    "converters",
+    "defectune",
+    "detect",
+    "evaluation",
+    "report",
+    "segment",
+    "training",
+}
+
+# Which of our packages each root folder may import, besides itself.
+MAY_IMPORT: dict[str, set[str]] = {
+    "annotations": set(),
+    "converters": {"annotations"},
+    "training": {"annotations"},
+    "detect": {"annotations", "training"},
+    "segment": {"annotations", "training"},
+    "classify": {"annotations", "training"},
+    "evaluation": {"annotations"},
+    "report": {"annotations", "evaluation"},
+    "defectune": WHEEL_PACKAGES,
+    "benchmarks": WHEEL_PACKAGES,
+    "tests": WHEEL_PACKAGES | {"benchmarks"},
+}
+
+# What a label is must be readable with little installed; everything rests on this package.
+ONLY_THIRD_PARTY = {"annotations": {"numpy", "cv2", "pycocotools", "pydantic", "PIL"}}
+
+# Labels, formats, judging and drawing never need a network's framework.
+FRAMEWORKS = {
+    "lightning",
+    "pytorch_lightning",
+    "segmentation_models_pytorch",
+    "timm",
+    "torch",
+    "torchvision",
+    "ultralytics",
+}
+WITHOUT_FRAMEWORKS = {"annotations", "converters", "evaluation", "report"}
+
+# `defectune --help` answers in half a second only if these are imported where they are used.
+ONLY_INSIDE_FUNCTIONS = {
+    "defectune": FRAMEWORKS
+    | {"albumentations", "cv2", "scipy", "sklearn"}
+    | {"classify", "detect", "evaluation", "report", "segment", "training"}
+}
+
+
+@dataclass(frozen=True)
+class Arrow:
+    target: str  # the root of what is imported: "torch" for `from torch.nn import Module`
+    line: int
+    deferred: bool  # inside a function or under TYPE_CHECKING: not run when the file is imported
+
+
+def _is_type_checking(test: ast.expr) -> bool:
+    return (isinstance(test, ast.Name) and test.id == "TYPE_CHECKING") or (
+        isinstance(test, ast.Attribute) and test.attr == "TYPE_CHECKING"
+    )
+
+
+def _imported_by_call(node: ast.Call) -> str | None:
+    """`import_module("torch")` is an import, whatever it looks like."""
+    name = node.func.attr if isinstance(node.func, ast.Attribute) else None
+    name = node.func.id if isinstance(node.func, ast.Name) else name
+    if name not in {"import_module", "__import__"} or not node.args:
+        return None
+    first = node.args[0]
+    return first.value if isinstance(first, ast.Constant) and isinstance(first.value, str) else None
+
+
+def arrows_in(source: str) -> Iterator[Arrow]:
+    def walk(node: ast.AST, deferred: bool) -> Iterator[Arrow]:
+        names: list[str] = []
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and node.level == 0 and node.module:
+            names = [node.module]
+        elif isinstance(node, ast.Call) and (called := _imported_by_call(node)):
+            names = [called]
+        for name in names:
+            if not name.startswith("."):
+                yield Arrow(name.partition(".")[0], node.lineno, deferred)
+
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
+            # Defaults, annotations and decorators do run at import; none of ours imports there.
+            deferred = True
+        if isinstance(node, ast.If) and _is_type_checking(node.test):
+            for child in node.body:
+                yield from walk(child, True)
+            for child in node.orelse:
+                yield from walk(child, deferred)
+            return
+        for child in ast.iter_child_nodes(node):
+            yield from walk(child, deferred)
+
+    return walk(ast.parse(source), False)
+
+
+def forbidden_arrows(package: str, source: str) -> list[str]:
+    """One line for each import in `source` that a file of `package` may not have."""
+    found = []
+    for arrow in arrows_in(source):
+        target = arrow.target
+        if target == package:
+            continue
+        if target in MAY_IMPORT:
+            if target not in MAY_IMPORT[package]:
+                found.append(f"line {arrow.line}: {package} may not import {target}")
+        elif (
+            package in ONLY_THIRD_PARTY
+            and target not in ONLY_THIRD_PARTY[package]
+            and target not in sys.stdlib_module_names
+        ):
+            found.append(
+                f"line {arrow.line}: {package} may import only "
+                f"{', '.join(sorted(ONLY_THIRD_PARTY[package]))}, and this is {target}"
+            )
+        elif package in WITHOUT_FRAMEWORKS and target in FRAMEWORKS:
+            found.append(f"line {arrow.line}: {package} may never import {target}")
+        if target in ONLY_INSIDE_FUNCTIONS.get(package, set()) and not arrow.deferred:
+            found.append(f"line {arrow.line}: {package} may import {target} only in a function")
+    return found
+
+
+@pytest.mark.parametrize("package", sorted(MAY_IMPORT))
+def test_only_allowed_arrows(package: str, repo_root: Path) -> None:
+    found = [
+        f"{path.relative_to(repo_root)}, {line}"
+        for path in sorted((repo_root / package).rglob("*.py"))
+        for line in forbidden_arrows(package, path.read_text(encoding="utf-8"))
+    ]
+    assert not found, "\n".join(["imports that the table does not allow:", *found])
+
+
+def test_the_table_knows_every_root_folder(repo_root: Path) -> None:
+    try:
+        listing = subprocess.run(
+            ["git", "ls-files", "*.py"], cwd=repo_root, capture_output=True, text=True, check=True
+        ).stdout.splitlines()
+    except (OSError, subprocess.CalledProcessError):  # an unpacked archive, or no git
+        listing = [path.relative_to(repo_root).as_posix() for path in repo_root.glob("[!.]*/*.py")]
+    folders = {name.partition("/")[0] for name in listing if "/" in name}
+    assert folders <= set(MAY_IMPORT)
+
+
+@pytest.mark.parametrize(
+    ("package", "source"),
+    [
+        ("converters", "import training"),
+        ("converters", "from training.device import pick"),
+        ("detect", "from segment.network import UNet"),
+        ("annotations", "import evaluation.metric as m"),
+        ("evaluation", "from report import page"),
+        ("report", "import defectune.cli"),
+        ("training", "import tests.conftest"),
+        ("annotations", "import scipy"),
+        ("annotations", "def f():\n    import yaml"),
+        ("evaluation", "def f():\n    from torch.nn import functional"),
+        ("converters", "from importlib import import_module\nimport_module('torch.nn')"),
+        ("report", "__import__('ultralytics')"),
+        ("defectune", "import torch"),
+        ("defectune", "class A:\n    import cv2"),
+        ("defectune", "try:\n    from detect import train\nexcept ImportError:\n    pass"),
+        ("defectune", "if TYPE_CHECKING:\n    pass\nelse:\n    import training"),
+    ],
+)
+def test_the_checker_catches(package: str, source: str) -> None:
+    assert len(forbidden_arrows(package, source)) == 1
+
+
+@pytest.mark.parametrize(
+    ("package", "source"),
+    [
+        ("annotations", "import json, os.path\nimport numpy as np\nfrom PIL import Image"),
+        ("annotations", "from . import regions\nfrom annotations.errors import InputError"),
+        ("segment", "import torch\nfrom training import device"),
+        ("report", "from evaluation import leaderboard\nimport jinja2"),
+        ("defectune", "def f():\n    import torch\n    from detect import train"),
+        ("defectune", "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    import torch"),
+        ("defectune", "import typing\nif typing.TYPE_CHECKING:\n    from training import TrainJob"),
+    ],
+)
+def test_the_checker_lets_through(package: str, source: str) -> None:
+    assert forbidden_arrows(package, source) == []
