@@ -1,0 +1,36 @@
+"""The README's way to run the tests is the way in which the build server runs them."""
+
+import os
+import re
+from pathlib import Path
+
+import pytest
+
+
+def readme_test_command(readme: str) -> str:
+    """The one line of a code block that installs what it needs and runs scripts/test."""
+    blocks = re.findall(r"^```[^\n]*\n(.*?)^```", readme, flags=re.MULTILINE | re.DOTALL)
+    lines = {
+        line.strip().removeprefix("$ ")
+        for block in blocks
+        for line in block.splitlines()
+        if re.search(r"\bpip install\b.*\bscripts/test\b", line)
+    }
+    assert len(lines) == 1, f"README.md should give one test command, and gives {sorted(lines)}"
+    return lines.pop()
+
+
+def test_the_build_server_runs_the_readmes_command(repo_root: Path) -> None:
+    command = readme_test_command((repo_root / "README.md").read_text(encoding="utf-8"))
+    run = (repo_root / ".ci" / "run").read_text(encoding="utf-8")
+    assert command in [line.strip() for line in run.splitlines()]
+
+
+@pytest.mark.parametrize(
+    "name",
+    [".ci/run", "scripts/check", "scripts/format", "scripts/lint", "scripts/test", "scripts/types"],
+)
+def test_a_script_can_be_run(name: str, repo_root: Path) -> None:
+    path = repo_root / name
+    assert os.access(path, os.X_OK)
+    assert path.read_text(encoding="utf-8").startswith("#!/usr/bin/env bash\n")
