@@ -34,7 +34,7 @@ class MaskPredictor:
         region_threshold: float = 0.5,
     ) -> None:
         """Take a trained network; `region_threshold` cuts its probabilities into regions."""
-        self._network = network.eval().to(device)
+        self._network = network.eval().to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self._config = config
         self._device = device
         self.region_threshold = region_threshold
@@ -43,7 +43,8 @@ class MaskPredictor:
     def probabilities(self, image_rgb: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
         """Class probabilities float32 (C + 1, S, S) at the network's size."""
         small = resize_image(image_rgb, self._config.image_size)
-        logits = self._network(to_tensor(small)[None].to(self._device))[0].float()
+        batch = to_tensor(small)[None].to(self._device, memory_format=torch.channels_last)
+        logits = self._network(batch)[0].float()
         return np.asarray(logits.softmax(dim=0).cpu().numpy(), np.float32)
 
     def predict(self, image_id: str, image_rgb: npt.NDArray[np.uint8]) -> Prediction:

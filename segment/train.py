@@ -1,7 +1,6 @@
 """Fine-tuning a segmenter on one fold."""
 
 import logging
-import os
 import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -124,6 +123,8 @@ def _fit(job: FoldJob, config: SegmentConfig, device: torch.device, best: Path) 
     # A last batch of one image would stop batch normalisation.
     drop_last = len(sampler) % config.batch_size == 1 and len(sampler) > config.batch_size
     steps = -(-len(sampler) // config.batch_size) - int(drop_last)
+    # Channels last is the faster layout on CPUs and GPUs alike.
+    network = network.to(memory_format=torch.channels_last)
     module = SegmenterModule(network, config, total_steps=steps * config.epochs)
     keep_best = ModelCheckpoint(
         dirpath=job.folder / "checkpoints",
@@ -135,9 +136,7 @@ def _fit(job: FoldJob, config: SegmentConfig, device: torch.device, best: Path) 
         enable_version_counter=False,
     )
     advance = job.reporter.track(f"{job.folder.parent.name}: fold {job.fold}", config.epochs)
-    precision = config.precision
-    if precision == "auto":
-        precision = "bf16-mixed" if device.type == "cuda" else "32-true"
+    precision = resolve_precision(config.precision, device)
     with _quiet_lightning():
         trainer = L.Trainer(
             max_epochs=config.epochs,
@@ -149,6 +148,7 @@ def _fit(job: FoldJob, config: SegmentConfig, device: torch.device, best: Path) 
             enable_progress_bar=False,
             enable_model_summary=False,
             num_sanity_val_steps=0,
+            check_val_every_n_epoch=min(config.val_every, config.epochs),
             log_every_n_steps=1,
             use_distributed_sampler=False,
         )
@@ -170,6 +170,25 @@ def _fit(job: FoldJob, config: SegmentConfig, device: torch.device, best: Path) 
         leftover.unlink()
 
 
+def resolve_precision(precision: str, device: torch.device) -> str:
+    """Turn `auto` into what is fast on a device without harm: `bf16-mixed` or `32-true`."""
+    if precision != "auto":
+        return precision
+    if device.type == "cuda":
+        return "bf16-mixed"
+    capable = device.type == "cpu" and "avx512_bf16" in _cpu_flags()
+    return "bf16-mixed" if capable else "32-true"
+
+
+def _cpu_flags() -> frozenset[str]:
+    try:
+        text = Path("/proc/cpuinfo").read_text(encoding="utf-8")
+    except OSError:
+        return frozenset()
+    lines = (line for line in text.splitlines() if line.startswith("flags"))
+    return frozenset(next(lines, "").split())
+
+
 class _quiet_lightning:  # noqa: N801 - used like a function
     """Lightning's hints are for its own users; ours see our bar."""
 
@@ -184,7 +203,6 @@ class _quiet_lightning:  # noqa: N801 - used like a function
         self._levels = [logger.level for logger in self._loggers]
         for logger in self._loggers:
             logger.setLevel(logging.ERROR)
-        os.environ.setdefault("POSSIBLE_USER_WARNINGS", "off")
 
     def __exit__(self, *error: object) -> None:
         for logger, level in zip(self._loggers, self._levels, strict=True):

@@ -1,0 +1,269 @@
+"""The report: one folder with an index.html that opens from disk and fetches nothing."""
+
+import base64
+import hashlib
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+from urllib.parse import quote
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from annotations import Dataset, ImageReadError, OutputExistsError, Sample, StoredPredictions
+from annotations.files import folder_moved_into_place, write_bytes_atomic, write_json_atomic
+from annotations.images import read_image_rgb
+from annotations.store import THRESHOLD
+from report.overlay import draw_overlay
+
+MARKER: Final = "report.json"
+THUMBNAIL_PIXELS: Final = 300
+FULL_PIXELS: Final = 1600
+RATES: Final = frozenset(
+    {"accuracy", "accuracy_oracle", "escape_rate", "overkill_rate", "region_recall"}
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Panel:
+    """One picture of an image: the truth, or a model's prediction."""
+
+    title: str
+    verdict: str
+    score: str
+    wrong: bool
+    thumbnail: str
+    full: str
+    alt: str
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One test image with its pictures."""
+
+    image_id: str
+    defect_type: str
+    anchor: str
+    badness: float
+    wrong: bool
+    note: str
+    panels: tuple[Panel, ...]
+
+
+def write_report(
+    dataset: Dataset,
+    runs: Sequence[StoredPredictions],
+    leaderboard: Mapping[str, Any],
+    folder: Path,
+    *,
+    progress: Callable[[], None] | None = None,
+) -> Path:
+    """Write the report of runs on the dataset's test images.
+
+    Pictures are JPEGs of at most 1,600 pixels a side, so that a thousand images of three models
+    stay small. Images come worst first: by how far a model's score lies on the wrong side of the
+    threshold, the worst model counting; then by the lowest margin.
+
+    Args:
+        dataset: the converted dataset.
+        runs: predictions to show, one column each.
+        leaderboard: content of leaderboard.json.
+        folder: where to; an earlier report there is replaced.
+        progress: called after every image.
+
+    Returns:
+        The page, `folder`/index.html.
+
+    Raises:
+        OutputExistsError: `folder` holds something that is no report.
+    """
+    if folder.exists() and any(folder.iterdir()) and not (folder / MARKER).is_file():
+        raise OutputExistsError(
+            f"{folder} holds something that is not a report; it is left as it is. Move it away."
+        )
+    hint = "Close what uses it and try again."
+    # Written whole beside the old one, which goes only when the new one is complete.
+    fresh = folder.with_name(f"{folder.name}-new")
+    if (fresh / MARKER).is_file():
+        shutil.rmtree(fresh)
+    with folder_moved_into_place(fresh, hint=hint) as partial:
+        entries = []
+        for sample in dataset.select(dataset.split.test_ids):
+            entries.append(_entry(dataset, sample, runs, partial))
+            if progress is not None:
+                progress()
+        entries.sort(key=lambda entry: (-entry.badness, entry.image_id))
+        page = _render(dataset, runs, leaderboard, entries)
+        write_bytes_atomic(partial / "index.html", page.encode("utf-8"))
+        write_json_atomic(
+            partial / MARKER,
+            {"split_digest": dataset.split.digest, "runs": [run.name for run in runs]},
+        )
+    if folder.exists():
+        shutil.rmtree(folder)
+    fresh.replace(folder)
+    return folder / "index.html"
+
+
+def _entry(
+    dataset: Dataset, sample: Sample, runs: Sequence[StoredPredictions], folder: Path
+) -> Entry:
+    note = ""
+    try:
+        image_rgb = read_image_rgb(sample.image_path)
+        if image_rgb.shape[:2] != sample.image_hw:
+            raise ImageReadError(f"{sample.image_path} has another size than when converted.")
+    except ImageReadError as error:
+        image_rgb = np.full((*sample.image_hw, 3), 128, np.uint8)
+        note = str(error)
+    truth = dataset.truths[sample.image_id]
+    names = dataset.class_names
+    picture = draw_overlay(image_rgb, truth=truth, class_names=names)
+    panels = [_panel(folder, sample, 0, picture, title="truth", verdict=sample.defect_type)]
+    badness, wrong = -1.0, False
+    for number, run in enumerate(runs, start=1):
+        if sample.image_id not in run.image_scores:
+            continue
+        score = run.image_scores[sample.image_id]
+        margin = score - THRESHOLD if sample.is_defective else THRESHOLD - score
+        is_wrong = (score >= THRESHOLD) != sample.is_defective
+        badness, wrong = max(badness, -margin), wrong or is_wrong
+        has_map = sample.image_id in run.map_ranges
+        picture = draw_overlay(
+            image_rgb,
+            truth=truth,
+            prediction=run.found_regions(sample.image_id),
+            pixel_scores=run.pixel_scores(sample.image_id) if has_map else None,
+            score_range=_score_range(run),
+            image_score=score,
+            class_names=names,
+        )
+        panels.append(
+            _panel(
+                folder,
+                sample,
+                number,
+                picture,
+                title=run.name,
+                verdict=run.verdict(sample.image_id),
+                score=f"{score:.3f}",
+                wrong=is_wrong,
+            )
+        )
+    return Entry(
+        image_id=sample.image_id,
+        defect_type=sample.defect_type,
+        anchor=sample.stem,
+        badness=badness,
+        wrong=wrong,
+        note=note,
+        panels=tuple(panels),
+    )
+
+
+def _score_range(run: StoredPredictions) -> tuple[float, float]:
+    if not run.map_ranges:
+        return 0.0, 1.0
+    return (
+        min(low for low, _ in run.map_ranges.values()),
+        max(high for _, high in run.map_ranges.values()),
+    )
+
+
+def _panel(
+    folder: Path,
+    sample: Sample,
+    number: int,
+    picture: npt.NDArray[np.uint8],
+    *,
+    title: str,
+    verdict: str,
+    score: str = "",
+    wrong: bool = False,
+) -> Panel:
+    name = f"{sample.stem}--{number}.jpg"
+    for place, limit, quality in (("full", FULL_PIXELS, 88), ("thumbs", THUMBNAIL_PIXELS, 82)):
+        _write_jpeg(folder / place / name, picture, limit, quality)
+    return Panel(
+        title=title,
+        verdict=verdict,
+        score=score,
+        wrong=wrong,
+        thumbnail=f"thumbs/{quote(name)}",
+        full=f"full/{quote(name)}",
+        alt=f"{sample.image_id}, {title}: {verdict} {score}".strip(),
+    )
+
+
+def _write_jpeg(path: Path, picture: npt.NDArray[np.uint8], limit: int, quality: int) -> None:
+    scale = limit / max(picture.shape[:2])
+    if scale < 1:
+        size = (max(1, round(picture.shape[1] * scale)), max(1, round(picture.shape[0] * scale)))
+        picture = np.asarray(cv2.resize(picture, size, interpolation=cv2.INTER_AREA), np.uint8)
+    bgr = cv2.cvtColor(picture, cv2.COLOR_RGB2BGR)
+    _, data = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, quality])
+    write_bytes_atomic(path, data.tobytes())
+
+
+def _cell(name: str, metric: Mapping[str, Any] | None) -> dict[str, str]:
+    if metric is None:
+        return {"text": "—", "detail": "this family cannot enter"}
+    if metric["value"] is None:
+        return {"text": "n/a", "detail": str(metric.get("reason", ""))}
+    scale, unit, digits = (100, " %", 1) if name in RATES else (1, "", 3)
+    text = f"{metric['value'] * scale:.{digits}f}{unit}"
+    detail = f"counted on {metric['n']:,}"
+    if metric["low"] is not None:
+        detail = (
+            f"95 %: {metric['low'] * scale:.{digits}f} to {metric['high'] * scale:.{digits}f}{unit}"
+        )
+    return {"text": text, "detail": detail}
+
+
+def _render(
+    dataset: Dataset,
+    runs: Sequence[StoredPredictions],
+    leaderboard: Mapping[str, Any],
+    entries: Sequence[Entry],
+) -> str:
+    environment = Environment(
+        loader=PackageLoader("report"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    loader = environment.loader
+    if loader is None:
+        raise ValueError("The report's templates are missing; install the program again.")
+    style, _, _ = loader.get_source(environment, "report.css")
+    script, _, _ = loader.get_source(environment, "report.js")
+    shown = {run.name for run in runs}
+    rows = [row for row in leaderboard["rows"] if row["run"] in shown]
+    names = list(rows[0]["metrics"]) if rows else []
+    return environment.get_template("index.html.j2").render(
+        title=dataset.root.name,
+        digest=dataset.split.digest,
+        protocol=dataset.split.protocol,
+        n_images=len(entries),
+        n_defective=sum(entry.defect_type != "good" for entry in entries),
+        n_wrong=sum(entry.wrong for entry in entries),
+        types=sorted({entry.defect_type for entry in entries}),
+        runs=rows,
+        table=[(name, [_cell(name, row["metrics"][name]) for row in rows]) for name in names],
+        entries=entries,
+        # Both files are ours; Markup keeps their quotes as they are.
+        style=Markup(style),  # noqa: S704
+        script=Markup(script),  # noqa: S704
+        script_hash=_csp_hash(script),
+        style_hash=_csp_hash(style),
+    )
+
+
+def _csp_hash(text: str) -> str:
+    return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
