@@ -8,7 +8,6 @@ from typing import Annotated
 
 import typer
 
-from annotations.errors import DefectuneError
 from defectune.console import BarReporter, fail, out, quiet_environment
 
 app = typer.Typer(
@@ -187,13 +186,19 @@ def main() -> None:
         warnings.filterwarnings("ignore")
     try:
         app()
-    except DefectuneError as error:
-        fail(str(error), status=error.exit_status)
     except KeyboardInterrupt:
         fail("Interrupted. What was finished is kept; call again to go on.", status=1)
-    except OSError as error:
-        fail(
-            f"The system refused: {error.strerror or error} ({error.filename or 'no file named'})."
-            " Check the space on the disk and the rights on the folder.",
-            status=1,
-        )
+    except Exception as error:
+        # Imported here, since `--help` has no use for it.
+        from annotations.errors import DefectuneError
+
+        if isinstance(error, DefectuneError):
+            fail(str(error), status=error.exit_status)
+        if isinstance(error, OSError):
+            fail(
+                f"The system refused: {error.strerror or error} "
+                f"({error.filename or 'no file named'}). Check the space on the disk and the "
+                "rights on the folder.",
+                status=1,
+            )
+        raise

@@ -25,9 +25,8 @@ def run_demo(output: Path, *, seed: int, reporter: BarReporter) -> Path:
     Raises:
         DefectuneError: `output` holds something, or a step failed.
     """
-    from converters.synthetic import SyntheticConfig, draw_category
-
     from converters import ConvertOptions, convert
+    from converters.synthetic import SyntheticConfig, draw_category
     from defectune.predict import predict_images
     from training import find_weights, yolo_file
 

@@ -2,10 +2,12 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from annotations import InputError, load_dataset, select_folds
-from training import Predictor, Reporter, build_config, read_run_config
+
+if TYPE_CHECKING:
+    from training import Predictor, Reporter
 
 MODEL_KEYS = {"detect": "model", "segment": "encoder", "classify": "model"}
 
@@ -16,7 +18,7 @@ def train_family(
     *,
     fold: str,
     name: str | None,
-    reporter: Reporter,
+    reporter: "Reporter",
     model: str | None,
     values: Mapping[str, Any],
     overrides: Sequence[str],
@@ -29,6 +31,8 @@ def train_family(
     Raises:
         DefectuneError: bad settings, protocol, weights or data.
     """
+    from training import build_config
+
     dataset = load_dataset(dataset_root)
     folds = select_folds(dataset.split, fold)
     settings = {**values, MODEL_KEYS[family]: model}
@@ -51,12 +55,14 @@ def train_family(
     return train_classifier(dataset, classify, name=run_name, folds=folds, reporter=reporter)
 
 
-def open_predictor(run: Path, fold: int, *, device: str) -> Predictor:
+def open_predictor(run: Path, fold: int, *, device: str) -> "Predictor":
     """Open one fold of a finished run.
 
     Raises:
         InputError: not a run, an unknown family, or an unfinished fold.
     """
+    from training import read_run_config
+
     family = read_run_config(run)["family"]
     if family == "detect":
         from detect import load_box_predictor

@@ -1,6 +1,7 @@
 """Overlays: an image with its truth, a prediction, a heat map and a verdict."""
 
 from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -127,8 +128,7 @@ def _dashed(canvas: Rgb, contour: npt.NDArray[np.int32], width: int) -> None:
     closed = np.concatenate((points, points[:1]))
     # Corners alone (a box) are walked pixel by pixel, as the outlines of masks are.
     steps = [
-        np.linspace(a, b, max(2, int(np.abs(b - a).max()) + 1))[:-1]
-        for a, b in zip(closed[:-1], closed[1:], strict=True)
+        np.linspace(a, b, max(2, int(np.abs(b - a).max()) + 1))[:-1] for a, b in pairwise(closed)
     ]
     path = np.rint(np.concatenate(steps)).astype(np.int32)
     dash = 4 * width + 2
