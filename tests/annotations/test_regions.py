@@ -1,0 +1,97 @@
+"""Pixel geometry against scipy and a plain loop."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis.extra import numpy as hnp
+from pycocotools import mask as coco_mask
+from scipy import ndimage
+
+from annotations import Regions, boxes_of_masks, decode_rle, encode_rle, mask_to_regions, rle_area
+
+MASKS = hnp.arrays(np.bool_, hnp.array_shapes(min_dims=2, max_dims=2, max_side=14))
+EIGHT = np.ones((3, 3), int)
+
+
+@given(MASKS)
+def test_a_mask_that_goes_through_rle_and_back_is_the_same_mask(mask):
+    rle = encode_rle(mask)
+    assert (decode_rle(rle) == mask).all()
+    assert rle_area(rle) == mask.sum()
+
+
+@settings(max_examples=300)
+@given(MASKS)
+def test_components_are_those_of_scipy_with_eight_neighbours(mask):
+    regions = mask_to_regions(mask)
+    labelled, count = ndimage.label(mask, EIGHT)
+    assert len(regions) == count
+    assert regions.masks is not None
+    expected = set()
+    for index, slices in enumerate(ndimage.find_objects(labelled), start=1):
+        component = labelled == index
+        full = coco_mask.encode(np.asfortranarray(component.astype(np.uint8)))
+        rows, columns = slices
+        expected.add((full["counts"].decode(), columns.start, rows.start, columns.stop, rows.stop))
+    got = {
+        (rle["counts"], *(int(v) for v in box))
+        for rle, box in zip(regions.masks, regions.boxes_xyxy, strict=True)
+    }
+    assert got == expected
+    assert (regions.union_mask() == mask).all()
+    assert regions.areas.sum() == mask.sum()
+    assert (boxes_of_masks(list(regions.masks)) == regions.boxes_xyxy).all()
+
+
+@pytest.mark.parametrize(
+    "mask",
+    [
+        np.ones((5, 7), bool),
+        np.pad(np.zeros((3, 3), bool), 2, constant_values=True),
+        np.eye(6, dtype=bool),
+        np.array([[1, 0, 1]], bool),
+        np.array([[1], [1]], bool),
+    ],
+    ids=["all ones", "a hole", "corners touch", "one row", "one column"],
+)
+def test_shapes_that_other_converters_get_wrong(mask):
+    regions = mask_to_regions(mask)
+    assert (regions.union_mask() == mask).all()
+    assert len(regions) == ndimage.label(mask, EIGHT)[1]
+
+
+def test_a_single_pixel_has_a_box_one_pixel_wide():
+    mask = np.zeros((4, 5), bool)
+    mask[2, 3] = True
+    regions = mask_to_regions(mask)
+    assert regions.boxes_xyxy.tolist() == [[3, 2, 4, 3]]
+    assert regions.areas.tolist() == [1]
+
+
+def test_scores_labels_and_smallest_area():
+    mask = np.zeros((6, 6), bool)
+    mask[0, 0] = mask[3:5, 3:5] = True
+    scores = np.arange(36).reshape(6, 6) / 100
+    labels = np.zeros((6, 6), int)
+    labels[3:5, 3:5] = [[2, 2], [2, 1]]
+    regions = mask_to_regions(mask, label=labels, pixel_scores=scores, min_area=2)
+    assert regions.labels.tolist() == [2]
+    assert regions.scores is not None
+    assert regions.scores.tolist() == pytest.approx([0.28])
+
+
+def test_regions_refuse_what_cannot_be():
+    good = mask_to_regions(np.ones((2, 2), bool))
+    with pytest.raises(ValueError, match="before its start"):
+        Regions(np.array([[2, 0, 1, 1]], np.float32), None, good.labels, None, (2, 2))
+    with pytest.raises(ValueError, match="not finite"):
+        Regions(np.array([[0, 0, np.nan, 1]], np.float32), None, good.labels, None, (2, 2))
+    with pytest.raises(ValueError, match="A mask of"):
+        Regions(good.boxes_xyxy, good.masks, good.labels, None, (3, 3))
+    with pytest.raises(ValueError, match="finite numbers"):
+        Regions(good.boxes_xyxy, good.masks, good.labels, np.array([np.inf], np.float32), (2, 2))
+
+
+def test_class_index_masks_hold_label_plus_one():
+    regions = mask_to_regions(np.array([[1, 0, 1]], bool), label=np.array([[4, 0, 9]]))
+    assert regions.class_index_mask().tolist() == [[5, 0, 10]]
