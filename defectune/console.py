@@ -62,7 +62,7 @@ def show_table(rows: Sequence[Sequence[str]], *, title: str) -> None:
     """Print header and rows; the first column left, the others right."""
     table = Table(title=escape(title), title_justify="left")
     for index, name in enumerate(rows[0]):
-        table.add_column(escape(name), justify="left" if index == 0 else "right", no_wrap=True)
+        table.add_column(escape(name), justify="left" if index == 0 else "right", overflow="fold")
     for row in rows[1:]:
         table.add_row(*(escape(cell) for cell in row))
     width = max(out.width, 40 + 22 * (len(rows[0]) - 1)) if not out.is_terminal else out.width

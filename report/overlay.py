@@ -149,13 +149,13 @@ def _write_labels(picture: Image.Image, prediction: Regions, class_names: Sequen
     for index, label in enumerate(prediction.labels.tolist()):
         name = class_names[label] if label < len(class_names) else f"type {label}"
         score = "" if prediction.scores is None else f" {float(prediction.scores[index]):.2f}"
-        x1, y1, _, y2 = (float(v) for v in prediction.boxes_xyxy[index])
+        x1, y1, _, _ = (float(v) for v in prediction.boxes_xyxy[index])
         text = f"{name[:40]}{score}"
         left, top, right, bottom = draw.textbbox((0, 0), text, font=font)
         x = min(max(0.0, x1), max(0.0, picture.width - (right - left) - 4))
         y = y1 - (bottom - top) - 5
         if y < 0:
-            y = min(y2 + 1, picture.height - (bottom - top) - 5)
+            y = min(y1 + 2, picture.height - (bottom - top) - 5)
         draw.rectangle((x, y, x + right - left + 4, y + bottom - top + 4), fill=BLACK)
         draw.text((x + 2 - left, y + 2 - top), text, fill=type_colour_rgb(label), font=font)
 

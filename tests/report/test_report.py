@@ -1,0 +1,176 @@
+"""Overlays and the report: readable, offline, and safe against hostile names."""
+
+from html.parser import HTMLParser
+from pathlib import Path
+from urllib.parse import unquote
+
+import numpy as np
+import pytest
+
+from annotations import (
+    Dataset,
+    FoldThresholds,
+    OutputExistsError,
+    Prediction,
+    PredictionWriter,
+    Regions,
+    load_dataset,
+    mask_to_regions,
+    read_image_rgb,
+    read_predictions,
+)
+from evaluation import evaluate_runs
+from report import draw_overlay, write_overlay, write_report
+from report.palette import TYPE_COLOURS_RGB
+from tests.drawn import drawn_dataset
+
+HOSTILE = "<img src=x onerror=alert(1)>"
+
+
+def scored(mask):
+    return mask_to_regions(mask, pixel_scores=np.full(mask.shape, 0.8))
+
+
+@pytest.mark.parametrize("hw", [(64, 64), (70, 300), (1200, 900)])
+def test_an_overlay_is_as_large_as_the_image_plus_a_banner(hw):
+    image = np.full((*hw, 3), 90, np.uint8)
+    mask = np.zeros(hw, bool)
+    mask[10:30, 12:40] = True
+    before = image.copy()
+    plain = draw_overlay(image, truth=mask_to_regions(mask))
+    assert plain.shape == image.shape
+    assert (image == before).all()
+    assert (plain != image).any(axis=2)[10:30, 12:40].any()
+    both = draw_overlay(
+        image,
+        truth=mask_to_regions(mask),
+        prediction=scored(mask),
+        pixel_scores=mask * 0.5,
+        image_score=0.7,
+        class_names=["Kratzer ä"],
+    )
+    assert both.shape[1:] == image.shape[1:]
+    assert both.shape[0] > image.shape[0]
+
+
+def test_good_and_defective_differ_by_word_and_colour():
+    image = np.zeros((64, 200, 3), np.uint8)
+    good, bad = (draw_overlay(image, image_score=score) for score in (0.499, 0.5))
+    assert (good[0, 0] != bad[0, 0]).any()
+
+
+def test_boxes_without_masks_and_the_border_are_drawn():
+    image = np.zeros((64, 64, 3), np.uint8)
+    regions = Regions(
+        np.array([[0, 0, 64, 64], [60.4, 3.2, 64, 9]], np.float32),
+        None,
+        np.array([0, 1]),
+        np.array([0.5, 0.6], np.float32),
+        (64, 64),
+    )
+    drawn = draw_overlay(image, prediction=regions)
+    assert tuple(drawn[63, 50]) == TYPE_COLOURS_RGB[0]
+    assert draw_overlay(image, truth=regions).any()
+
+
+def test_wrong_arrays_are_refused():
+    with pytest.raises(ValueError, match="uint8"):
+        draw_overlay(np.zeros((4, 4), np.uint8))
+    with pytest.raises(ValueError, match="map"):
+        draw_overlay(np.zeros((64, 64, 3), np.uint8), pixel_scores=np.zeros((3, 3)))
+
+
+def test_an_overlay_file_holds_what_was_drawn(tmp_path):
+    image = np.random.default_rng(0).integers(0, 255, (64, 64, 3), dtype=np.uint8)
+    write_overlay(tmp_path / "a.png", image, image_score=0.9)
+    assert (read_image_rgb(tmp_path / "a.png") == draw_overlay(image, image_score=0.9)).all()
+
+
+class Page(HTMLParser):
+    """Collects tags, links and text."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.tags: list[str] = []
+        self.links: list[str] = []
+        self.words: list[str] = []
+        self.attributes: list[str] = []
+        self.feed(text)
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append(tag)
+        self.attributes += [name for name, _ in attrs]
+        self.links += [value for name, value in attrs if name in ("src", "href")]
+
+    def handle_data(self, data):
+        self.words.append(data)
+
+
+def build(tmp_path: Path, *, wrong: str = "") -> tuple[Dataset, Path]:
+    loaded = load_dataset(drawn_dataset(tmp_path))
+    names = (HOSTILE, *loaded.class_names[1:])
+    dataset = Dataset(loaded.root, names, loaded.samples, loaded.truths, loaded.split)
+    run = dataset.root / "runs" / "<b>run"
+    for number, fold in enumerate(dataset.split.folds):
+        thresholds = FoldThresholds(0.5, "odds", 0.5, "test")
+        about = {"family": "segment", "model": HOSTILE}
+        with PredictionWriter(run, dataset, number, thresholds, about) as writer:
+            for image_id in fold.test:
+                truth = dataset.truths[image_id]
+                right = bool(len(truth)) == (image_id != wrong)
+                mask = truth.union_mask()
+                writer.write(Prediction(image_id, 0.9 if right else 0.2, scored(mask), mask * 0.8))
+    return dataset, run
+
+
+def test_the_report_opens_from_disk_and_shows_hostile_names_as_text(tmp_path):
+    dataset, run = build(tmp_path, wrong="broken_small/002")
+    stored = read_predictions(run, dataset)
+    board = evaluate_runs(dataset, [run]).to_json()
+    page = write_report(dataset, [stored], board, dataset.root / "report")
+    text = page.read_text(encoding="utf-8")
+    parsed = Page(text)
+    ours = (
+        "html head meta title style body header h1 h2 h3 p b i code main section div table thead "
+        "tbody tr th td small button span article figure a img figcaption script"
+    )
+    assert set(parsed.tags) <= set(ours.split())
+    assert "onerror" not in parsed.attributes
+    assert any(HOSTILE in word for word in parsed.words)
+    assert any("<b>run" in word for word in parsed.words)
+    assert "http://" not in text
+    assert "https://" not in text
+    for link in parsed.links:
+        assert (page.parent / unquote(link)).is_file()
+    n_test = len(dataset.split.test_ids)
+    assert text.count("<article") == n_test
+    assert parsed.tags.count("img") == 2 * n_test
+    first = text.split("<h3>")[1]
+    assert first.startswith("broken_small/002")
+    assert 'class="wrong"' in first
+
+
+def test_an_earlier_report_is_replaced_and_a_foreign_folder_is_not(tmp_path):
+    dataset, run = build(tmp_path)
+    stored = read_predictions(run, dataset)
+    board = evaluate_runs(dataset, [run]).to_json()
+    folder = dataset.root / "report"
+    write_report(dataset, [stored], board, folder)
+    (folder / "old.txt").write_text("x")
+    write_report(dataset, [stored], board, folder)
+    assert not (folder / "old.txt").exists()
+    (folder / "report.json").unlink()
+    (folder / "mine.txt").write_text("mine")
+    with pytest.raises(OutputExistsError, match="not a report"):
+        write_report(dataset, [stored], board, folder)
+    assert (folder / "mine.txt").read_text() == "mine"
+
+
+def test_a_missing_image_is_named_and_the_report_is_made(tmp_path):
+    dataset, run = build(tmp_path)
+    gone = dataset.by_id["good/001"].image_path
+    gone.unlink()
+    stored = read_predictions(run, dataset)
+    board = evaluate_runs(dataset, [run]).to_json()
+    page = write_report(dataset, [stored], board, dataset.root / "report")
+    assert gone.name in page.read_text(encoding="utf-8")
