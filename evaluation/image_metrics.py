@@ -1,17 +1,20 @@
 """Figures about whole images: ranking, and verdicts at the honest threshold."""
 
-from collections.abc import Callable
 from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 from scipy import stats
 
+from evaluation.intervals import (
+    bootstrap_interval,
+    weighted_auroc,
+    weighted_average_precision,
+)
 from evaluation.metric import Metric, rate, undefined
 
 Floats = npt.NDArray[np.float64]
 Bools = npt.NDArray[np.bool_]
-RESAMPLES: Final = 1000
 _ONE_KIND: Final = "the images are all good or all defective"
 
 
@@ -61,46 +64,6 @@ def oracle_accuracy(scores: Floats, is_defective: Bools) -> float | None:
     return float((n_good + max(0, int(gain.max()))) / len(truth))
 
 
-def bootstrap_interval(
-    function: Callable[[Floats, Bools], float | None],
-    scores: Floats,
-    is_defective: Bools,
-    groups: npt.NDArray[np.str_],
-    *,
-    seed: int,
-) -> tuple[float | None, float | None]:
-    """95 % percentile interval over resampled groups, defective and good ones apart.
-
-    Images of one group are drawn together: two shots of one part are not two observations.
-
-    Returns:
-        Low and high, or None for both where a resample cannot be had.
-    """
-    rng = np.random.default_rng(seed)
-    kinds: list[list[npt.NDArray[np.int64]]] = []
-    for kind in (True, False):
-        inside = np.flatnonzero(is_defective == kind)
-        members: dict[str, list[int]] = {}
-        for index in inside.tolist():
-            members.setdefault(str(groups[index]), []).append(index)
-        kinds.append([np.array(rows, np.int64) for rows in members.values()])
-    if not all(kinds):
-        return None, None
-    values = []
-    for _ in range(RESAMPLES):
-        drawn = [
-            groups_of_kind[i]
-            for groups_of_kind in kinds
-            for i in rng.integers(len(groups_of_kind), size=len(groups_of_kind)).tolist()
-        ]
-        rows = np.concatenate(drawn)
-        value = function(scores[rows], is_defective[rows])
-        if value is not None:
-            values.append(value)
-    low, high = np.quantile(values, [0.025, 0.975])
-    return float(low), float(high)
-
-
 def image_metrics(
     scores: Floats,
     is_defective: Bools,
@@ -125,12 +88,15 @@ def image_metrics(
     called = scores >= threshold
     n, n_bad = len(scores), int(is_defective.sum())
     result: dict[str, Metric] = {}
-    for name, function in (("image_auroc", auroc), ("image_ap", average_precision)):
+    for name, function, resampled in (
+        ("image_auroc", auroc, weighted_auroc),
+        ("image_ap", average_precision, weighted_average_precision),
+    ):
         value = function(scores, is_defective)
         if value is None:
             result[name] = undefined(_ONE_KIND, n)
         else:
-            low, high = bootstrap_interval(function, scores, is_defective, groups, seed=seed)
+            low, high = bootstrap_interval(resampled, scores, is_defective, groups, seed=seed)
             result[name] = Metric(value, n, low, high)
     result["accuracy"] = rate(int((called == is_defective).sum()), n, what="images")
     oracle = oracle_accuracy(scores, is_defective)

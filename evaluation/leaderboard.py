@@ -17,12 +17,14 @@ from annotations import (
 from annotations.store import THRESHOLD
 from evaluation.image_metrics import auroc, image_metrics
 from evaluation.metric import Metric
-from evaluation.pixel_metrics import PixelCounts, pixel_metrics
+from evaluation.pixel_metrics import PixelCounts, pixel_metrics, pooled
 from evaluation.region_metrics import (
+    RegionMatch,
     coco_average_precision,
     found_metrics,
     match_regions,
     region_masks,
+    union_mask,
 )
 
 METRIC_NAMES: Final = (
@@ -55,7 +57,8 @@ class Row:
         family: detect, segment or classify.
         model: in words.
         metrics: by name; None where the family cannot enter.
-        fold_means: mean over the folds of some figures, undefined folds left out.
+        fold_means: mean over the folds of image_auroc, box_map, box_map50, pixel_ap and dice,
+            folds where the figure is undefined left out.
     """
 
     run: str
@@ -127,7 +130,8 @@ def evaluate_runs(
         say: called with a line of progress.
 
     Raises:
-        InputError: no runs, or a run that does not cover the judged images.
+        InputError: no runs, a run that does not cover exactly the judged images, or one that
+            holds a prediction by another fold's model than the split says.
         SplitMismatchError: a run made under another split.
         UsageError: two runs of one name, or a fold that does not exist.
     """
@@ -147,7 +151,7 @@ def evaluate_runs(
         if say is not None:
             say(f"judging {run.name} on {len(ids)} images")
         predictions = read_predictions(run, dataset)
-        _require_coverage(predictions, ids, fold)
+        _require_coverage(dataset, predictions, ids, fold)
         rows.append(judge_run(dataset, predictions, ids, seed=seed))
     rows.sort(key=_auroc_of, reverse=True)
     by_id = dataset.by_id
@@ -166,17 +170,29 @@ def _auroc_of(row: Row) -> float:
     return -1.0 if metric is None or metric.value is None else metric.value
 
 
-def _require_coverage(predictions: StoredPredictions, ids: Sequence[str], fold: int | None) -> None:
+def _require_coverage(
+    dataset: Dataset, predictions: StoredPredictions, ids: Sequence[str], fold: int | None
+) -> None:
+    judged_in = {i: n for n, part in enumerate(dataset.split.folds) for i in part.test}
+    # A model of another fold may have been taught with this image.
+    wrong = sorted(i for i, n in predictions.fold_of.items() if judged_in.get(i) != n)
+    if wrong:
+        raise InputError(
+            f"The run {predictions.run} holds {len(wrong)} predictions that the split does not "
+            f"ask for, such as {wrong[0]} by the model of fold {predictions.fold_of[wrong[0]]}: "
+            "that model may have been trained on it. Train the run again."
+        )
     missing = sorted(set(ids) - set(predictions.image_scores))
     if not missing:
         return
     done = sorted(predictions.folds)
+    family = predictions.about.get("family", "FAMILY")
     hint = "" if fold is not None else f", or judge one fold with `--fold {done[0] if done else 0}`"
     raise InputError(
         f"The run {predictions.run} predicts {len(ids) - len(missing)} of the {len(ids)} judged "
         f"images; it lacks {', '.join(missing[:3])}{' …' if len(missing) > 3 else ''}. All runs "
-        f"are judged on the same images: train its remaining folds with `--name "
-        f"{predictions.name} --fold all`{hint}."
+        f"are judged on the same images: train its remaining folds with `defectune train {family} "
+        f"{dataset.root} --name {predictions.name} --fold all`{hint}."
     )
 
 
@@ -191,52 +207,89 @@ def judge_run(
     metrics: dict[str, Metric | None] = dict.fromkeys(METRIC_NAMES)
     metrics |= image_metrics(scores, is_defective, groups, threshold=THRESHOLD, seed=seed)
     regions = predictions.regions
+    fold_means = _ranking_fold_means(dataset, predictions, ids)
     if regions is not None:
         metrics["box_map"], metrics["box_map50"] = coco_average_precision(
             dataset, ids, regions, kind="bbox"
         )
-        if all(regions[i].masks is not None for i in ids):
+        if _has_masks(predictions, ids):
             metrics["mask_map"], _ = coco_average_precision(dataset, ids, regions, kind="segm")
     if predictions.has_pixels:
-        metrics |= _pixels_and_regions(dataset, predictions, ids)
+        pixels, pixel_means = _pixels_and_regions(dataset, predictions, ids)
+        metrics |= pixels
+        fold_means |= pixel_means
     return Row(
         run=predictions.name,
         family=str(predictions.about.get("family", "")),
         model=str(predictions.about.get("model", "")),
         metrics=metrics,
-        fold_means=_fold_means(dataset, predictions, ids),
+        fold_means=fold_means,
     )
+
+
+def _has_masks(predictions: StoredPredictions, ids: Sequence[str]) -> bool:
+    """True for a family of masks; a box detector that found nothing has no masks either."""
+    regions = predictions.regions
+    if regions is None or any(regions[i].masks is None for i in ids):
+        return False
+    return bool(predictions.map_ranges) or any(len(regions[i]) for i in ids)
+
+
+def _score_range(predictions: StoredPredictions, ids: Sequence[str]) -> tuple[float, float]:
+    """Lowest and highest score of all maps, and of all regions that are drawn for want of one."""
+    low, high = (0.0, 1.0) if not predictions.map_ranges else (np.inf, -np.inf)
+    for image_id in ids:
+        if image_id in predictions.map_ranges:
+            bounds = predictions.map_ranges[image_id]
+        elif predictions.regions is not None:
+            scores = predictions.regions[image_id].scores
+            drawn = [0.0] if scores is None else [0.0, *scores.tolist()]
+            bounds = min(drawn), max(drawn)
+        else:
+            continue
+        low, high = min(low, bounds[0]), max(high, bounds[1])
+    return float(low), float(high)
 
 
 def _pixels_and_regions(
     dataset: Dataset, predictions: StoredPredictions, ids: Sequence[str]
-) -> dict[str, Metric]:
-    ranges = [predictions.map_ranges.get(i, (0.0, 1.0)) for i in ids]
-    counts = PixelCounts(min(low for low, _ in ranges), max(high for _, high in ranges))
-    matches = []
+) -> tuple[dict[str, Metric], dict[str, float]]:
+    """Figures pooled over all images, and means over folds; one map in memory at a time."""
+    low, high = _score_range(predictions, ids)
+    by_fold: dict[int, PixelCounts] = {}
+    matches: list[RegionMatch] = []
     by_id = dataset.by_id
     for image_id in ids:
         truth = dataset.truths[image_id]
+        if by_id[image_id].is_defective and not len(truth):
+            # A defect whose mask is empty: nobody knows which of its pixels are good.
+            continue
         found = predictions.found_regions(image_id)
         pixel_scores = predictions.pixel_scores(image_id)
         if pixel_scores is None:
             raise InputError(f"{predictions.run} has no score map of {image_id}.")
         if found is not None:
             matches.append(match_regions(truth, found))
-        if by_id[image_id].is_defective and not len(truth):
-            # A defect whose mask is empty: nobody knows which of its pixels are good.
-            continue
-        inside = found.union_mask() if found is not None else np.zeros(truth.image_hw, np.bool_)
+        inside = union_mask(found) if found is not None else np.zeros(truth.image_hw, np.bool_)
+        counts = by_fold.setdefault(predictions.fold_of[image_id], PixelCounts(low, high))
         counts.add(pixel_scores, region_masks(truth), inside)
-    result = pixel_metrics(counts)
+    parts = [pixel_metrics(by_fold[number]) for number in sorted(by_fold)]
+    result = pixel_metrics(pooled([*by_fold.values()] or [PixelCounts(low, high)]))
+    means = {name: _mean_value([part[name] for part in parts]) for name in ("pixel_ap", "dice")}
     if predictions.regions is None:
         # A map without a threshold of its own cannot say which pixels it calls defects.
-        del result["dice"], result["iou"]
-        return result
-    return result | found_metrics(matches)
+        del result["dice"], result["iou"], means["dice"]
+    else:
+        result |= found_metrics(matches)
+    return result, {name: value for name, value in means.items() if value is not None}
 
 
-def _fold_means(
+def _mean_value(metrics: Sequence[Metric]) -> float | None:
+    values = [metric.value for metric in metrics if metric.value is not None]
+    return float(np.mean(values)) if values else None
+
+
+def _ranking_fold_means(
     dataset: Dataset, predictions: StoredPredictions, ids: Sequence[str]
 ) -> dict[str, float]:
     """Means over folds, beside the pooled figures: pooling mixes the scales of several models."""

@@ -16,6 +16,7 @@ class Metric:
         high: upper end.
         n: number of things that it was counted on: images, regions or pixels.
         reason: why it is undefined, else None.
+        note: what a reader must know beside the figure, or None.
     """
 
     value: float | None
@@ -23,11 +24,13 @@ class Metric:
     low: float | None = None
     high: float | None = None
     reason: str | None = None
+    note: str | None = None
 
     def to_json(self) -> dict[str, Any]:
         """As leaderboard.json holds it."""
         row: dict[str, Any] = {"value": self.value, "low": self.low, "high": self.high, "n": self.n}
-        return row | ({"reason": self.reason} if self.reason else {})
+        extra = {"reason": self.reason, "note": self.note}
+        return row | {name: text for name, text in extra.items() if text}
 
 
 def undefined(reason: str, n: int = 0) -> Metric:

@@ -1,9 +1,13 @@
 """Figures about pixels, from counts that are pooled image by image; no map is kept.
 
-Scores are counted in 65,536 levels, the depth that score maps have on disk, so that ranking
-figures are exact for what is stored, ties included.
+Scores are counted in 65,536 levels between the lowest and the highest score of all maps. Where
+the maps share one range, as probabilities do, these are the levels that they have on disk, and
+ranking figures are exact for what is stored, ties included; maps of different ranges, and scores
+of regions drawn as a map, are rounded to the nearest level. These figures have no intervals:
+pixels of one image are not independent.
 """
 
+from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
 import numpy as np
@@ -26,7 +30,8 @@ class PixelCounts:
             low: lowest score of all maps.
             high: highest score of all maps.
         """
-        self._low = low
+        self.low = low
+        self.high = high
         self._scale = (LEVELS - 1) / (high - low) if high > low else 0.0
         self.defect = np.zeros(LEVELS, np.int64)
         self.background = np.zeros(LEVELS, np.int64)
@@ -38,20 +43,20 @@ class PixelCounts:
 
     def levels(self, pixel_scores: npt.NDArray[np.floating[Any]]) -> npt.NDArray[np.uint16]:
         """Scores to levels, uint16 (H, W)."""
-        scaled = (pixel_scores.astype(np.float64) - self._low) * self._scale
+        scaled = (pixel_scores.astype(np.float64) - self.low) * self._scale
         return np.clip(np.rint(scaled), 0, LEVELS - 1).astype(np.uint16)
 
     def add(
         self,
         pixel_scores: npt.NDArray[np.floating[Any]],
-        true_regions: list[BoolMask],
+        true_regions: Iterable[BoolMask],
         found: BoolMask,
     ) -> None:
         """Count one image.
 
         Args:
             pixel_scores: float (H, W).
-            true_regions: bool (H, W) each.
+            true_regions: bool (H, W) each; read once, so that they may come one at a time.
             found: bool (H, W), what the run calls defect at its own threshold.
 
         Raises:
@@ -71,6 +76,25 @@ class PixelCounts:
         self.background += np.bincount(levels.ravel(), minlength=LEVELS) - inside
         self.found_and_true += int(np.count_nonzero(found & truth))
         self.found += int(np.count_nonzero(found))
+
+
+def pooled(parts: Sequence[PixelCounts]) -> PixelCounts:
+    """The sum of counts that share one range of scores.
+
+    Raises:
+        ValueError: no parts, or ranges that differ.
+    """
+    if len({(part.low, part.high) for part in parts}) != 1:
+        raise ValueError("Only counts over one range of scores can be pooled.")
+    total = PixelCounts(parts[0].low, parts[0].high)
+    for part in parts:
+        total.defect += part.defect
+        total.background += part.background
+        total.overlap += part.overlap
+        total.n_regions += part.n_regions
+        total.found_and_true += part.found_and_true
+        total.found += part.found
+    return total
 
 
 def _falling(counts: npt.NDArray[Any]) -> npt.NDArray[Any]:

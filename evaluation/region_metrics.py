@@ -2,17 +2,18 @@
 
 import contextlib
 import io
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, Final, Literal
 
 import numpy as np
 import numpy.typing as npt
+from pycocotools import mask as coco_mask
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
-from annotations import Dataset, Regions, coco_document, decode_rle
-from annotations.regions import BoolMask, box_slices
+from annotations import Dataset, Regions, box_slices, coco_document, decode_rle, encode_rle
+from annotations.regions import BoolMask, CocoRle
 from annotations.store import coco_results
 from evaluation.metric import Metric, rate, undefined
 
@@ -33,40 +34,66 @@ class RegionMatch:
     false_alarm: npt.NDArray[np.bool_]
 
 
-def region_masks(regions: Regions) -> list[BoolMask]:
-    """Masks bool (H, W) of regions; filled boxes where there are no masks."""
+def region_masks(regions: Regions) -> Iterator[BoolMask]:
+    """Masks bool (H, W) of regions, one at a time; filled boxes where there are no masks."""
     if regions.masks is not None:
-        return [decode_rle(rle) for rle in regions.masks]
-    masks = []
+        for rle in regions.masks:
+            yield decode_rle(rle)
+        return
     for box in regions.boxes_xyxy:
         mask = np.zeros(regions.image_hw, np.bool_)
         mask[box_slices(box, regions.image_hw)] = True
-        masks.append(mask)
-    return masks
+        yield mask
 
 
 def match_regions(truth: Regions, found: Regions) -> RegionMatch:
     """Match found regions to true ones, of any type.
 
     A true region is found where found regions together cover at least 30 % of its pixels. A
-    found region is a false alarm where less than 10 % of its pixels lie on true regions.
+    found region is a false alarm where less than 10 % of its pixels lie on true regions. So one
+    large region may find several true ones, and several pieces together may find one.
+
+    Args:
+        truth: regions of one image.
+        found: regions of the same image, those at or above the run's own threshold. Without
+            masks, boxes count as filled.
+
+    Raises:
+        ValueError: sizes that differ.
     """
-    true_masks, found_masks = region_masks(truth), region_masks(found)
-    all_true = np.zeros(truth.image_hw, np.bool_)
-    all_found = np.zeros(truth.image_hw, np.bool_)
-    for mask in true_masks:
-        all_true |= mask
-    for mask in found_masks:
-        all_found |= mask
+    if truth.image_hw != found.image_hw:
+        raise ValueError(f"Truth of {truth.image_hw}, found regions of {found.image_hw}.")
+    true_rles, found_rles = _rles(truth), _rles(found)
     return RegionMatch(
-        np.array([_cover(mask, all_found) >= FOUND_COVER for mask in true_masks], np.bool_),
-        np.array([_cover(mask, all_true) < FALSE_COVER for mask in found_masks], np.bool_),
+        _covers(true_rles, found_rles) >= FOUND_COVER,
+        _covers(found_rles, true_rles) < FALSE_COVER,
     )
 
 
-def _cover(mask: BoolMask, by: BoolMask) -> float:
-    area = int(np.count_nonzero(mask))
-    return int(np.count_nonzero(mask & by)) / area if area else 0.0
+def union_mask(regions: Regions) -> BoolMask:
+    """All regions together, bool (H, W), decoded once however many regions there are."""
+    if not len(regions):
+        return np.zeros(regions.image_hw, np.bool_)
+    return decode_rle(coco_mask.merge(_rles(regions), intersect=False))
+
+
+def _rles(regions: Regions) -> list[CocoRle]:
+    """Encoded masks with bytes for counts, as pycocotools computes with them."""
+    masks = regions.masks
+    rles = masks if masks is not None else [encode_rle(mask) for mask in region_masks(regions)]
+    return [{**rle, "counts": rle["counts"].encode("ascii")} for rle in rles]
+
+
+def _covers(regions: list[CocoRle], by: list[CocoRle]) -> npt.NDArray[np.float64]:
+    """Part of each region's pixels that the others together cover: float64 (n,); 0 if empty.
+
+    It never decodes: a noisy map may have ten thousand regions of a megapixel each.
+    """
+    if not regions or not by:
+        return np.zeros(len(regions), np.float64)
+    union = coco_mask.merge(by, intersect=False)
+    # Against a crowd, COCO's overlap is the intersection over the first one's own area.
+    return np.asarray(coco_mask.iou(regions, [union], [1]), np.float64)[:, 0]
 
 
 def found_metrics(matches: Sequence[RegionMatch]) -> dict[str, Metric]:
@@ -100,7 +127,9 @@ def coco_average_precision(
 
     Returns:
         The mean over IoU 0.50 to 0.95, and the one at 0.50; undefined where no judged image has
-        a true region. A class without a true region does not enter, as in COCOeval.
+        a true region. A class without a true region does not enter, as in COCOeval; what was
+        found of it is counted in the metrics' note. COCO's settings: 101 recalls, at most 100
+        regions an image, all sizes. There are no intervals.
     """
     truths = {image_id: dataset.truths[image_id] for image_id in image_ids}
     n = sum(len(truth) for truth in truths.values())
@@ -120,6 +149,7 @@ def coco_average_precision(
         rows += coco_results(regions[image_id], dataset.coco_ids[image_id])
     if not rows:
         return Metric(0.0, n), Metric(0.0, n)
+    note = _absent_class_note(truths, rows, dataset.class_names)
     with contextlib.redirect_stdout(io.StringIO()):
         truth = COCO()
         truth.dataset = document
@@ -133,4 +163,19 @@ def coco_average_precision(
         judge.summarize()
     values = [float(judge.stats[0]), float(judge.stats[1])]
     both = [Metric(v, n) if v >= 0 else undefined("COCOeval gives no figure", n) for v in values]
-    return both[0], both[1]
+    return replace(both[0], note=note), replace(both[1], note=note)
+
+
+def _absent_class_note(
+    truths: Mapping[str, Regions], rows: Sequence[Mapping[str, Any]], class_names: Sequence[str]
+) -> str | None:
+    present = {label for truth in truths.values() for label in truth.labels.tolist()}
+    counts: dict[str, int] = {}
+    for row in rows:
+        label = int(row["category_id"]) - 1
+        if label not in present:
+            counts[class_names[label]] = counts.get(class_names[label], 0) + 1
+    if not counts:
+        return None
+    listed = ", ".join(f"{count} of {name}" for name, count in sorted(counts.items()))
+    return f"regions of classes that no judged image has do not enter: {listed}"

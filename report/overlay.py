@@ -162,7 +162,7 @@ def _write_labels(picture: Image.Image, prediction: Regions, class_names: Sequen
 
 def _banner(image_score: float, width: int) -> Rgb:
     defective = image_score >= THRESHOLD
-    sign = "≥" if defective else "<"
+    sign = ">=" if defective else "<"
     word = "DEFECTIVE" if defective else "GOOD"
     size = max(9, min(28, round(width / 26)))
     picture = Image.new("RGB", (width, size + 10), _DEFECTIVE_RGB if defective else _GOOD_RGB)
