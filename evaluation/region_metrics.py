@@ -121,7 +121,8 @@ def coco_average_precision(
 
     Args:
         dataset: with the truth.
-        image_ids: the judged images.
+        image_ids: the judged images; a defective one without a mask cannot judge regions and is
+            left out.
         regions: scored regions by image id.
         kind: boxes or masks.
 
@@ -131,13 +132,15 @@ def coco_average_precision(
         found of it is counted in the metrics' note. COCO's settings: 101 recalls, at most 100
         regions an image, all sizes. There are no intervals.
     """
+    by_id = dataset.by_id
+    image_ids = [i for i in image_ids if len(dataset.truths[i]) or not by_id[i].is_defective]
     truths = {image_id: dataset.truths[image_id] for image_id in image_ids}
     n = sum(len(truth) for truth in truths.values())
     if not n:
         reason = undefined("no judged image has a true region")
         return reason, reason
     document = coco_document(
-        dataset.select(list(image_ids)),
+        dataset.select(image_ids),
         truths,
         dataset.class_names,
         coco_ids=dataset.coco_ids,

@@ -129,7 +129,12 @@ def test_a_defect_without_a_mask_is_neither_hit_nor_false_alarm(tmp_path):
     # 8 chips found, 6 good images with an alarm each; the 8 scratches say nothing.
     assert row.metrics["region_recall"].value == 1.0
     assert row.metrics["false_alarms_per_image"].value == pytest.approx(6 / 14)
-    # One scratch image is no background either: 8 boxes hit, 6 miss.
+    # What was found on scratches does not enter the average precision either.
+    chips = [i for i in dataset.split.test_ids if not i.startswith("scratch/")]
+    alone, _ = coco_average_precision(dataset, chips, dict.fromkeys(chips, everywhere), kind="bbox")
+    assert row.metrics["box_map"].value == alone.value
+    assert row.metrics["box_map"].value > 0
+    # A scratch image is no background either: 8 boxes hit, 6 miss.
     assert row.metrics["dice"].value == pytest.approx(2 * 8 / (8 + 14))
 
 
