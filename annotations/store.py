@@ -44,12 +44,15 @@ class FoldThresholds:
         scale: `odds` for scores in [0, 1] (probabilities), `ratio` for distances from 0 up.
         region_threshold: regions scoring at or above it count as found.
         chosen_on: in words, which images it was chosen on.
+        min_area_fraction: found regions of fewer pixels than this part of the image were left
+            out; 0 where a family has no such rule.
     """
 
     raw_threshold: float
     scale: str
     region_threshold: float
     chosen_on: str
+    min_area_fraction: float = 0.0
 
     def __post_init__(self) -> None:
         if self.scale not in ("odds", "ratio"):
@@ -58,6 +61,8 @@ class FoldThresholds:
             raise ValueError(f"raw_threshold must be above 0, got {self.raw_threshold}.")
         if self.scale == "odds" and self.raw_threshold >= 1:
             raise ValueError(f"On the odds scale it must be below 1, got {self.raw_threshold}.")
+        if not 0 <= self.min_area_fraction < 1:
+            raise ValueError(f"min_area_fraction must be in [0, 1), got {self.min_area_fraction}.")
 
     def calibrate(self, raw_score: float) -> float:
         """Bring a score to the common scale from 0 to 1 where 0.5 is the threshold.

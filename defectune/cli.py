@@ -87,6 +87,10 @@ def convert(
 def train(
     family: Annotated[Family, typer.Argument(help="What to train.")],
     dataset: DatasetArgument,
+    recipe: Annotated[
+        str | None,
+        typer.Option(help="few-defects (the default), plain, fast, or a YAML file of your own."),
+    ] = None,
     fold: Annotated[str, typer.Option(help="A fold's number from 0, or all.")] = "all",
     model: Annotated[
         str | None,
@@ -96,6 +100,9 @@ def train(
     epochs: Annotated[int | None, typer.Option(help="Passes over the training images.")] = None,
     image_size: Annotated[int | None, typer.Option(help="Side in pixels.")] = None,
     seed: Annotated[int | None, typer.Option(help="Of everything random.")] = None,
+    seeds: Annotated[
+        int, typer.Option(min=1, max=100, help="Train this many runs, from --seed on.")
+    ] = 1,
     device: DeviceOption = "auto",
     name: Annotated[str | None, typer.Option(help="Of the run; the family's if not given.")] = None,
     set_: Annotated[
@@ -103,26 +110,29 @@ def train(
     ] = None,
 ) -> None:
     """Fine-tune on the folds of the split, and predict each fold's test images."""
-    from defectune.families import train_family
+    from defectune.families import train_seeds
 
     with BarReporter() as reporter:
-        run = train_family(
+        runs = train_seeds(
             family.value,
             dataset,
+            seed=seed,
+            seeds=seeds,
             fold=fold,
             name=name,
             reporter=reporter,
             model=model,
+            recipe=recipe,
             overrides=set_ or [],
             values={
                 "weights": weights,
                 "epochs": epochs,
                 "image_size": image_size,
-                "seed": seed,
                 "device": device,
             },
         )
-    out.print(f"The run: {run}", markup=False)
+    for run in runs:
+        out.print(f"The run: {run}", markup=False)
 
 
 @app.command()

@@ -8,6 +8,7 @@ from annotations import InputError, load_dataset, select_folds
 
 if TYPE_CHECKING:
     from training import Predictor, Reporter
+    from training.configs import Config
 
 MODEL_KEYS = {"detect": "model", "segment": "encoder", "classify": "model"}
 
@@ -22,8 +23,22 @@ def train_family(
     model: str | None,
     values: Mapping[str, Any],
     overrides: Sequence[str],
+    recipe: str | None = None,
+    suffix: str = "",
 ) -> Path:
     """Train one family on a converted dataset.
+
+    Args:
+        family: detect, segment or classify.
+        dataset_root: a converted dataset.
+        fold: a number, or all.
+        name: of the run; the family's, and the recipe's where it is not the default.
+        reporter: for progress.
+        model: network by name.
+        values: settings by key; None means not given.
+        overrides: `key=value`; they win.
+        recipe: settings to begin with, by name or path; None is the family's default.
+        suffix: added to the run's name.
 
     Returns:
         The run's folder.
@@ -31,7 +46,7 @@ def train_family(
     Raises:
         DefectuneError: bad settings, protocol, weights or data.
     """
-    from training import build_config
+    from training import DEFAULT_RECIPE, build_config, read_recipe, recipe_names
 
     dataset = load_dataset(dataset_root)
     folds = select_folds(dataset.split, fold)
@@ -39,20 +54,74 @@ def train_family(
     run_name = name or (
         f"classify-{model or 'efficientnet_lite0'}" if family == "classify" else family
     )
+    if name is None and recipe not in (None, DEFAULT_RECIPE):
+        run_name += f"-{Path(str(recipe)).stem}"
+    run_name += suffix
+    if recipe is None and DEFAULT_RECIPE in recipe_names(family):
+        recipe = DEFAULT_RECIPE
+    base = read_recipe(family, recipe) if recipe is not None else {}
+
+    def configure(kind: "type[Config]") -> "Config":
+        return build_config(kind, settings, overrides, recipe=base, notice=reporter.say)
+
     if family == "detect":
         from detect import DetectConfig, train_detector
 
-        detect = build_config(DetectConfig, settings, overrides)
+        detect = configure(DetectConfig)
         return train_detector(dataset, detect, name=run_name, folds=folds, reporter=reporter)
     if family == "segment":
         from segment import SegmentConfig, train_segmenter
 
-        segment = build_config(SegmentConfig, settings, overrides)
+        segment = configure(SegmentConfig)
         return train_segmenter(dataset, segment, name=run_name, folds=folds, reporter=reporter)
     from classify import ClassifyConfig, train_classifier
 
-    classify = build_config(ClassifyConfig, settings, overrides)
+    classify = configure(ClassifyConfig)
     return train_classifier(dataset, classify, name=run_name, folds=folds, reporter=reporter)
+
+
+def train_seeds(
+    family: str,
+    dataset_root: Path,
+    *,
+    seed: int | None,
+    seeds: int,
+    name: str | None,
+    values: Mapping[str, Any],
+    **options: Any,
+) -> list[Path]:
+    """Train the same settings with several seeds, one run each, to see the spread.
+
+    Args:
+        family: detect, segment or classify.
+        dataset_root: a converted dataset.
+        seed: the first one.
+        seeds: how many; beyond one, `-seed-N` is added to the runs' names.
+        name: of the runs.
+        values: settings by key.
+        options: see `train_family`.
+
+    Returns:
+        The runs' folders.
+
+    Raises:
+        DefectuneError: see `train_family`.
+    """
+    if seeds == 1:
+        chosen = {**values, "seed": seed}
+        return [train_family(family, dataset_root, name=name, values=chosen, **options)]
+    first = seed or 0
+    return [
+        train_family(
+            family,
+            dataset_root,
+            name=name,
+            suffix=f"-seed-{number}",
+            values={**values, "seed": number},
+            **options,
+        )
+        for number in range(first, first + seeds)
+    ]
 
 
 def open_predictor(run: Path, fold: int, *, device: str) -> "Predictor":

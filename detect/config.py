@@ -18,8 +18,15 @@ class DetectConfig(FamilyConfig):
     """Passes over the training images."""
     good_per_defect: float = Field(default=0.5, ge=0)
     """Good images for every defective one; they teach the detector to stay silent."""
-    optimizer: str = Field(default="AdamW", pattern="^(SGD|AdamW|Adam|RMSProp)$")
-    """ultralytics' `auto` is not offered: it would ignore `lr0`."""
+    inject_per_defect: float = Field(default=1.0, ge=0)
+    """Injected images (real defects of the training side, pasted into good images) for every
+    defective one."""
+    drawn_defects: float = Field(default=0.0, ge=0, le=1)
+    """Part of the injected defects that are drawn instead of cut out."""
+    tight_boxes: bool = True
+    """Teach outlines, so that a rotated defect's box stays tight; else boxes, which grow."""
+    optimizer: str = Field(default="AdamW", pattern="^(SGD|AdamW|Adam|RMSProp|auto)$")
+    """ultralytics' optimiser; its `auto` ignores `lr0`."""
     lr0: float = Field(default=1e-3, gt=0)
     """Learning rate at the start."""
     degrees: float = Field(default=180.0, ge=0, le=180)
@@ -32,6 +39,8 @@ class DetectConfig(FamilyConfig):
     """Random scale, plus or minus this part."""
     close_mosaic: int = Field(default=10, ge=0)
     """Epochs at the end without mosaics."""
+    nominal_batch: int | None = Field(default=None, ge=1)
+    """Images gathered for one step of the optimiser; `batch_size` where it is None."""
     freeze: int = Field(default=0, ge=0)
     """First layers that keep their pretrained weights."""
     max_detections: int = Field(default=100, ge=1, le=1000)

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import yaml
 
 from annotations import (
@@ -19,9 +18,8 @@ from annotations import (
     TrainingError,
     require_defects_in_training,
 )
-from annotations.dataset import LABELS_FOLDER
 from annotations.files import write_text_atomic
-from annotations.images import read_image_rgb
+from annotations.images import read_image_rgb, write_png
 from detect.config import DetectConfig
 from detect.predict import BoxPredictor
 from detect.ultralytics_setup import import_yolo
@@ -37,9 +35,18 @@ from training import (
     train_run,
     yolo_file,
 )
+from training.contact_sheet import (
+    CONTACT_SHEET,
+    load_labelled,
+    make_injector,
+    write_contact_sheet,
+)
+from training.matching import greedy_hits
+from training.yolo_labels import yolo_box_lines, yolo_polygon_lines
 
 WEIGHTS_FILE = "best.pt"
-HIT_IOU = 0.3
+INJECTION_SIDE = 1024
+"""Longest side in pixels of images that defects are pasted into; larger ones are shrunk."""
 
 
 def train_detector(
@@ -123,8 +130,10 @@ def _write_data(job: FoldJob, config: DetectConfig) -> Path:
                 link.symlink_to(sample.image_path.resolve())
             except OSError:
                 shutil.copyfile(sample.image_path, link)
-            text = dataset.root / LABELS_FOLDER / f"{sample.stem}.txt"
-            shutil.copyfile(text, labels / f"{sample.stem}.txt")
+            lines = _label_lines(dataset.truths[sample.image_id], config)
+            write_text_atomic(labels / f"{sample.stem}.txt", lines)
+        if side == "train":
+            _write_injected(job, config, samples, images, labels)
     document = {
         "path": str(data.resolve()),
         "train": "images/train",
@@ -134,6 +143,41 @@ def _write_data(job: FoldJob, config: DetectConfig) -> Path:
     path = data / "data.yaml"
     write_text_atomic(path, yaml.safe_dump(document, allow_unicode=True))
     return path
+
+
+def _label_lines(regions: Regions, config: DetectConfig) -> str:
+    return yolo_polygon_lines(regions) if config.tight_boxes else yolo_box_lines(regions)
+
+
+def _write_injected(
+    job: FoldJob, config: DetectConfig, samples: Sequence[Sample], images: Path, labels: Path
+) -> None:
+    dataset = job.dataset
+    # Of the whole training side: what is not shown as a good image can still be pasted into.
+    good = [
+        sample
+        for sample in dataset.select(dataset.split.folds[job.fold].train)
+        if not sample.is_defective
+    ]
+    defective = [sample for sample in samples if sample.is_defective]
+    injector = make_injector(
+        [load_labelled(dataset, s, max_side=INJECTION_SIDE) for s in defective],
+        [load_labelled(dataset, s, max_side=INJECTION_SIDE) for s in good]
+        if config.inject_per_defect
+        else [],
+        n_classes=len(dataset.class_names),
+        per_defect=config.inject_per_defect,
+        drawn=config.drawn_defects,
+    )
+    if injector is None:
+        return
+    write_contact_sheet(job.folder / CONTACT_SHEET, injector, seed=config.seed)
+    count = math.ceil(config.inject_per_defect * len(defective))
+    for number in range(count):
+        made = injector.make(np.random.default_rng([config.seed, number]))
+        stem = f"injected__{number:05d}"
+        write_png(images / f"{stem}.png", made.image_rgb)
+        write_text_atomic(labels / f"{stem}.txt", _label_lines(made.regions(), config))
 
 
 def _train_fold(
@@ -189,7 +233,7 @@ def _fit(job: FoldJob, config: DetectConfig, source: str, device: str, best: Pat
             freeze=config.freeze or None,
             pretrained=config.weights != "none",
             # One optimiser step a batch: with few images, gathering 64 leaves a step an epoch.
-            nbs=config.batch_size,
+            nbs=config.nominal_batch or config.batch_size,
         )
     except (RuntimeError, ValueError) as error:
         raise TrainingError(
@@ -224,43 +268,3 @@ def _thresholds(job: FoldJob, predictor: BoxPredictor) -> FoldThresholds:
         [sample.is_defective for sample in samples],
         region_threshold=best_f1_threshold(scores, hits, n_truth),
     )
-
-
-def greedy_hits(found: Regions, truth: Regions, *, min_iou: float = HIT_IOU) -> list[bool]:
-    """Which found boxes are the first, by score, on a true box of any type.
-
-    Args:
-        found: n scored regions.
-        truth: m true regions.
-        min_iou: of the boxes, from which on a true box is hit.
-
-    Returns:
-        n truth values, in the order of `found`.
-
-    Raises:
-        ValueError: `found` has no scores.
-    """
-    if found.scores is None:
-        raise ValueError("Found regions need scores.")
-    result = [False] * len(found)
-    if not len(truth):
-        return result
-    ious = box_ious(found.boxes_xyxy, truth.boxes_xyxy)
-    taken: set[int] = set()
-    for index in np.argsort(-found.scores, kind="stable").tolist():
-        best = int(np.argmax(ious[index]))
-        if ious[index, best] >= min_iou and best not in taken:
-            taken.add(best)
-            result[index] = True
-    return result
-
-
-def box_ious(
-    first_xyxy: npt.NDArray[np.float32], second_xyxy: npt.NDArray[np.float32]
-) -> npt.NDArray[np.float64]:
-    """Intersection over union of half-open boxes, (n, 4) and (m, 4): float64 (n, m)."""
-    a, b = first_xyxy.astype(np.float64)[:, None], second_xyxy.astype(np.float64)[None]
-    sides = np.minimum(a[..., 2:], b[..., 2:]) - np.maximum(a[..., :2], b[..., :2])
-    overlap = np.maximum(sides, 0).prod(axis=-1)
-    union = (a[..., 2:] - a[..., :2]).prod(-1) + (b[..., 2:] - b[..., :2]).prod(-1) - overlap
-    return np.asarray(np.divide(overlap, union, out=np.zeros_like(overlap), where=union > 0))

@@ -1,5 +1,7 @@
 """Settings of the segmenter."""
 
+from typing import Literal
+
 from pydantic import Field
 
 from training import FamilyConfig
@@ -20,6 +22,16 @@ class SegmentConfig(FamilyConfig):
     """Passes over the training images as sampled."""
     good_per_defect: float = Field(default=0.5, ge=0)
     """Good images drawn every epoch for each defective one."""
+    inject_per_defect: float = Field(default=0.5, ge=0)
+    """Injected images (real defects of the training side, pasted into good images) made every
+    epoch for each defective one."""
+    drawn_defects: float = Field(default=0.0, ge=0, le=1)
+    """Part of the injected defects that are drawn instead of cut out."""
+    augment: bool = True
+    """Rotation, scale, shift, light and noise; else left and right flips alone."""
+    loss: Literal["defect", "cross_entropy"] = "defect"
+    """`defect` is cross-entropy and pooled Dice of "any defect", and balanced cross-entropy of
+    its type; `cross_entropy` is over background and types."""
     learning_rate: float = Field(default=1e-3, gt=0)
     """Highest learning rate of the one-cycle schedule, for the decoder."""
     encoder_lr_factor: float = Field(default=0.3, ge=0)
@@ -29,7 +41,11 @@ class SegmentConfig(FamilyConfig):
     precision: str = Field(default="auto", pattern="^(auto|32-true|bf16-mixed|16-mixed)$")
     """Lightning's precision; `auto` is mixed bfloat16 on a GPU, and on a CPU that computes in it,
     where it halves the time of training; else 32 bits."""
+    accumulate: int = Field(default=1, ge=1, le=1024)
+    """Batches gathered for one step of the optimiser; with little memory, half the batch size
+    and twice this give the same steps."""
     val_every: int = Field(default=3, ge=1)
     """Epochs from one validation to the next."""
     min_area_fraction: float = Field(default=2e-5, ge=0, le=1)
-    """Predicted regions of fewer pixels than this part of the image are left out."""
+    """Predicted regions of fewer pixels than this part of the image are left out; on validation
+    images a larger one is chosen where it makes for a better F1 of the regions found."""

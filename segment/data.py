@@ -13,6 +13,7 @@ from torch.utils.data import Sampler
 
 from annotations import Dataset, Sample
 from annotations.images import read_image_rgb
+from training.injection import DefectInjector, LabelledImage
 
 Item = tuple[torch.Tensor, torch.Tensor]
 
@@ -55,8 +56,14 @@ def to_tensor(image_rgb: npt.NDArray[np.uint8]) -> torch.Tensor:
     return torch.from_numpy(array).float().div_(127.5).sub_(1.0)
 
 
-def augmentation(seed: int) -> A.Compose:
-    """Flips, any rotation, slight scale, shift and light; a defect stays a defect under them."""
+def augmentation(*, strong: bool = True) -> A.Compose:
+    """Flips, any rotation, slight scale, shift and light; a defect stays a defect under them.
+
+    Args:
+        strong: all of them; else left and right flips alone.
+    """
+    if not strong:
+        return A.Compose([A.HorizontalFlip(p=0.5)])
     return A.Compose(
         [
             A.HorizontalFlip(p=0.5),
@@ -69,62 +76,125 @@ def augmentation(seed: int) -> A.Compose:
             ),
             A.RandomBrightnessContrast(brightness_limit=0.15, contrast_limit=0.15, p=0.6),
             A.GaussNoise(std_range=(0.01, 0.03), p=0.2),
-        ],
-        seed=seed,
+        ]
     )
 
 
+def load_labelled_square(
+    dataset: Dataset, samples: Sequence[Sample], *, size: int
+) -> list[LabelledImage]:
+    """Decode samples and their masks, resized to a square of `size`."""
+    n_classes = len(dataset.class_names)
+    return [
+        LabelledImage(
+            sample.image_id,
+            resize_image(read_image_rgb(sample.image_path), size),
+            resize_class_mask(dataset.truths[sample.image_id].class_index_mask(), size, n_classes),
+        )
+        for sample in samples
+    ]
+
+
 class DefectImages(TorchDataset[Item]):
-    """Samples as (image float32 (3, S, S), class mask int64 (S, S))."""
+    """Images as (image float32 (3, S, S), class mask int64 (S, S)).
+
+    An item is asked for by epoch and number, and depends on nothing else than these and the
+    seed: a training that was interrupted goes on with the images that it would have had.
+    Numbers beyond the images are injected ones, new in every epoch.
+    """
 
     def __init__(
-        self, dataset: Dataset, samples: Sequence[Sample], *, size: int, transform: A.Compose | None
+        self,
+        images: Sequence[LabelledImage],
+        *,
+        transform: A.Compose | None = None,
+        injector: DefectInjector | None = None,
+        seed: int = 0,
     ) -> None:
-        """Decode and resize all samples."""
-        n_classes = len(dataset.class_names)
-        self.images = [resize_image(read_image_rgb(s.image_path), size) for s in samples]
-        self.masks = [
-            resize_class_mask(dataset.truths[s.image_id].class_index_mask(), size, n_classes)
-            for s in samples
-        ]
-        self.transform = transform
+        """Take decoded images."""
+        self._images = images
+        self._transform = transform
+        self._injector = injector
+        self._seed = seed
 
     def __len__(self) -> int:
-        return len(self.images)
+        return len(self._images)
 
-    def __getitem__(self, index: int) -> Item:
-        image, mask = self.images[index], self.masks[index]
-        if self.transform is not None:
-            changed = self.transform(image=image, mask=mask)
+    def __getitem__(self, key: int | tuple[int, int]) -> Item:
+        epoch, index = key if isinstance(key, tuple) else (0, key)
+        if index < len(self._images):
+            image, mask = self._images[index].image_rgb, self._images[index].class_mask
+        else:
+            image, mask = self.injected(epoch, index - len(self._images))
+        if self._transform is not None:
+            draw = np.random.default_rng([self._seed, 1, epoch, index])
+            self._transform.set_random_seed(int(draw.integers(2**31)))
+            changed = self._transform(image=image, mask=mask)
             image, mask = changed["image"], changed["mask"]
         return to_tensor(image), torch.from_numpy(mask.astype(np.int64))
 
+    def injected(
+        self, epoch: int, number: int
+    ) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8]]:
+        """The injected image and class mask of an epoch by number.
 
-class BalancedSampler(Sampler[int]):
-    """Every defective image once an epoch, and fresh good ones beside them, shuffled.
+        Raises:
+            IndexError: the data set was made without an injector.
+        """
+        if self._injector is None:
+            raise IndexError(f"{number}: there are no injected images.")
+        made = self._injector.make(np.random.default_rng([self._seed, 2, epoch, number]))
+        return made.image_rgb, made.class_mask
 
-    The order depends on the seed and the epoch alone, so that a resumed training goes on with
-    the order that it would have had.
+
+class BalancedSampler(Sampler[tuple[int, int]]):
+    """Every defective image once an epoch; fresh good ones and injected ones beside; shuffled.
+
+    Yields (epoch, number). The order depends on the seed and the epoch alone, so that a resumed
+    training goes on with the order that it would have had.
     """
 
-    def __init__(self, is_defective: Sequence[bool], good_per_defect: float, seed: int) -> None:
-        """Remember which images are which."""
+    def __init__(
+        self,
+        is_defective: Sequence[bool],
+        *,
+        good_per_defect: float,
+        inject_per_defect: float = 0.0,
+        seed: int,
+        rank: int = 0,
+        world: int = 1,
+    ) -> None:
+        """Remember which images are which.
+
+        Args:
+            is_defective: of every image.
+            good_per_defect: good images for each defective one.
+            inject_per_defect: injected images for each defective one.
+            seed: of the order.
+            rank: of this process among those that train together.
+            world: number of those processes; each gets an equal share of an epoch.
+        """
         flags = np.asarray(is_defective, bool)
         self._defective = np.flatnonzero(flags)
         self._good = np.flatnonzero(~flags)
         self._n_good = min(len(self._good), math.ceil(good_per_defect * len(self._defective)))
+        n_injected = math.ceil(inject_per_defect * len(self._defective)) if len(self._good) else 0
+        self._injected = len(flags) + np.arange(n_injected)
         self._seed = seed
         self._epoch = 0
+        self._rank, self._world = rank, world
 
     def set_epoch(self, epoch: int) -> None:
         """Called by Lightning before every epoch."""
         self._epoch = epoch
 
     def __len__(self) -> int:
-        return len(self._defective) + self._n_good
+        # Rounded down: processes of unequal length would wait for one another for ever.
+        return (len(self._defective) + self._n_good + len(self._injected)) // self._world
 
-    def __iter__(self) -> Iterator[int]:
+    def __iter__(self) -> Iterator[tuple[int, int]]:
         rng = np.random.default_rng([self._seed, self._epoch])
         good = rng.choice(self._good, self._n_good, replace=False)
-        order = np.concatenate((self._defective, good))
-        return iter(rng.permutation(order).tolist())
+        order = np.concatenate((self._defective, good, self._injected))
+        share = rng.permutation(order)[self._rank :: self._world][: len(self)]
+        return iter([(self._epoch, number) for number in share.tolist()])

@@ -14,6 +14,8 @@ from segment.data import Item
 from training import efficientnet_lite0_state_dict
 
 LITE0 = "tu-tf_efficientnet_lite0"
+TYPE_WEIGHT = 0.3
+"""Part of the type in the loss; finding a defect matters more than naming it."""
 
 
 def build_network(config: SegmentConfig, n_classes: int, *, pretrained: bool) -> torch.nn.Module:
@@ -85,10 +87,12 @@ def load_lite0(network: torch.nn.Module) -> int:
 
 
 def defect_loss(logits: torch.Tensor, class_mask: torch.Tensor) -> torch.Tensor:
-    """Cross-entropy plus soft Dice of "any defect", pooled over the batch.
+    """Is there a defect, and which? Cross-entropy and soft Dice of "any defect", and of its type.
 
-    Pooling keeps Dice defined, and pulls good images' false pixels down, also when some images
-    of the batch have no defect; where none has, cross-entropy alone teaches.
+    Dice is pooled over the batch, which keeps it defined, and pulls good images' false pixels
+    down, also when some images of the batch have no defect. The type is learnt on defect pixels
+    alone, every type of the batch counting the same: by pixels, a type of small defects would
+    never be worth naming. Where no image has a defect, cross-entropy alone teaches.
 
     Args:
         logits: float (N, C + 1, H, W); channel 0 is the background.
@@ -98,13 +102,19 @@ def defect_loss(logits: torch.Tensor, class_mask: torch.Tensor) -> torch.Tensor:
         A scalar.
     """
     logits = logits.float()
-    cross_entropy = functional.cross_entropy(logits, class_mask)
+    defect_logit = logits[:, 1:].logsumexp(dim=1) - logits[:, 0]
     truth = (class_mask > 0).float()
+    cross_entropy = functional.binary_cross_entropy_with_logits(defect_logit, truth)
     if not bool(truth.any()):
         return cross_entropy
-    defect = 1 - logits.softmax(dim=1)[:, 0]
+    defect = defect_logit.sigmoid()
     dice = 2 * (defect * truth).sum() / (defect.sum() + truth.sum()).clamp_min(1e-6)
-    return cross_entropy + 1 - dice
+    inside = class_mask > 0
+    types = class_mask[inside] - 1
+    type_logits = logits[:, 1:].permute(0, 2, 3, 1)[inside]
+    weight = torch.bincount(types, minlength=type_logits.shape[1]).clamp_min(1).reciprocal()
+    of_type = functional.cross_entropy(type_logits, types, weight=weight)
+    return cross_entropy + 1 - dice + TYPE_WEIGHT * of_type
 
 
 class SegmenterModule(L.LightningModule):
@@ -121,7 +131,11 @@ class SegmenterModule(L.LightningModule):
         """Loss of one batch."""
         del batch_idx
         images, masks = batch
-        loss = defect_loss(self.network(images), masks)
+        logits = self.network(images)
+        if self.config.loss == "defect":
+            loss = defect_loss(logits, masks)
+        else:
+            loss = functional.cross_entropy(logits.float(), masks)
         self.log("train_loss", loss, on_epoch=True, on_step=False, batch_size=len(images))
         return loss
 

@@ -1,5 +1,6 @@
 """Predicting with a trained segmenter."""
 
+import math
 from pathlib import Path
 
 import cv2
@@ -32,12 +33,17 @@ class MaskPredictor:
         *,
         device: torch.device,
         region_threshold: float = 0.5,
+        min_area_fraction: float | None = None,
     ) -> None:
-        """Take a trained network; `region_threshold` cuts its probabilities into regions."""
+        """Take a trained network; `region_threshold` cuts its probabilities into regions, of
+        which those below `min_area_fraction` of the image are left out."""
         self._network = network.eval().to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self._config = config
         self._device = device
         self.region_threshold = region_threshold
+        self.min_area_fraction = (
+            config.min_area_fraction if min_area_fraction is None else min_area_fraction
+        )
 
     @torch.inference_mode()
     def probabilities(self, image_rgb: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
@@ -47,11 +53,15 @@ class MaskPredictor:
         logits = self._network(batch)[0].float()
         return np.asarray(logits.softmax(dim=0).cpu().numpy(), np.float32)
 
+    @staticmethod
+    def image_score(scores: npt.NDArray[np.float32]) -> float:
+        """The 99.9 % quantile of a map (H, W): the largest alone would let one pixel decide."""
+        return float(np.clip(np.quantile(scores, 0.999), 0.0, 1.0))
+
     def predict(self, image_id: str, image_rgb: npt.NDArray[np.uint8]) -> Prediction:
         """Regions and score map of one image, uint8 (H, W, 3).
 
-        The image's score is the 99.9 % quantile of the map's pixels at the network's size
-        — the largest alone would let one pixel decide.
+        The image's score is `image_score` of the map at the network's size.
         """
         height, width = int(image_rgb.shape[0]), int(image_rgb.shape[1])
         probabilities = self.probabilities(image_rgb)
@@ -68,11 +78,11 @@ class MaskPredictor:
             scores >= self.region_threshold,
             label=np.asarray(types),
             pixel_scores=scores,
-            min_area=max(1, round(self._config.min_area_fraction * height * width)),
+            min_area=max(1, math.ceil(self.min_area_fraction * height * width)),
         )
         return Prediction(
             image_id=image_id,
-            image_score=float(np.clip(np.quantile(small, 0.999), 0.0, 1.0)),
+            image_score=self.image_score(small),
             regions=regions,
             pixel_scores=scores,
         )
@@ -91,9 +101,11 @@ def load_mask_predictor(run: Path, fold: int, *, device: str = "auto") -> MaskPr
         raise InputError(f"The trained weights {path} are missing. Train this fold again.")
     network = build_network(config, len(document["class_names"]), pretrained=False)
     network.load_state_dict(load_state_dict(path))
+    thresholds = run_thresholds(run, fold)
     return MaskPredictor(
         network,
         config,
         device=resolve_device(device),
-        region_threshold=run_thresholds(run, fold).region_threshold,
+        region_threshold=thresholds.region_threshold,
+        min_area_fraction=thresholds.min_area_fraction,
     )

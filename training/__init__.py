@@ -13,6 +13,7 @@ from training.job import (
     run_thresholds,
     train_run,
 )
+from training.recipes import DEFAULT_RECIPE, read_recipe, recipe_names
 from training.thresholds import (
     best_f1_threshold,
     probability_thresholds,
@@ -29,6 +30,7 @@ from training.weights import (
 )
 
 __all__ = [
+    "DEFAULT_RECIPE",
     "TORCHVISION_FILES",
     "FamilyConfig",
     "FoldJob",
@@ -45,7 +47,9 @@ __all__ = [
     "load_state_dict",
     "probability_thresholds",
     "quantile_threshold",
+    "read_recipe",
     "read_run_config",
+    "recipe_names",
     "resolve_device",
     "run_thresholds",
     "seed_everything",

@@ -1,7 +1,8 @@
 """What the families' configurations share: frozen, checked, overridden by `key=value`."""
 
 import difflib
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, TypeVar
 
 import yaml
@@ -30,11 +31,22 @@ class FamilyConfig(BaseModel):
 Config = TypeVar("Config", bound=FamilyConfig)
 
 
-def build_config(kind: type[Config], values: dict[str, Any], overrides: Sequence[str]) -> Config:
-    """Build a configuration from values and `key=value` texts; the latter win.
+def build_config(
+    kind: type[Config],
+    values: Mapping[str, Any],
+    overrides: Sequence[str],
+    *,
+    recipe: Mapping[str, Any] = MappingProxyType({}),
+    notice: Callable[[str], None] | None = None,
+) -> Config:
+    """Build a configuration from a recipe, values and `key=value` texts; the latter win.
+
+    An image size that is not a multiple of what the family needs is rounded up.
 
     Args:
         kind: the family's configuration.
+        recipe: settings of a recipe.
+        notice: called with a line where something was rounded.
         values: from the command line's own options; None means not given.
         overrides: `key=value`, the value in YAML.
 
@@ -42,7 +54,7 @@ def build_config(kind: type[Config], values: dict[str, Any], overrides: Sequence
         UsageError: an unknown key (near ones are named), a malformed text or a bad value.
     """
     merged: dict[str, Any] = {}
-    for key, value in [*values.items(), *map(_parse_override, overrides)]:
+    for key, value in [*recipe.items(), *values.items(), *map(_parse_override, overrides)]:
         if value is None:
             continue
         if key not in kind.model_fields:
@@ -52,6 +64,7 @@ def build_config(kind: type[Config], values: dict[str, Any], overrides: Sequence
                 f"Unknown setting {key!r}.{hint} Known: {', '.join(sorted(kind.model_fields))}."
             )
         merged[key] = value
+    _round_image_size(kind, merged, notice)
     try:
         return kind(**merged)
     except ValidationError as error:
@@ -60,6 +73,19 @@ def build_config(kind: type[Config], values: dict[str, Any], overrides: Sequence
         raise UsageError(
             f"The setting {place}={first['input']!r} is not possible: {first['msg']}."
         ) from error
+
+
+def _round_image_size(
+    kind: type[FamilyConfig], merged: dict[str, Any], notice: Callable[[str], None] | None
+) -> None:
+    rules = kind.model_fields["image_size"].metadata
+    step = next((r.multiple_of for r in rules if getattr(r, "multiple_of", None)), 1)
+    size = merged.get("image_size")
+    if not isinstance(size, int) or isinstance(size, bool) or size < 1 or size % step == 0:
+        return
+    merged["image_size"] = -(-size // step) * step
+    if notice is not None:
+        notice(f"Image size {size} is rounded up to {merged['image_size']}, a multiple of {step}.")
 
 
 def _parse_override(text: str) -> tuple[str, Any]:

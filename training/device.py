@@ -1,6 +1,7 @@
 """Seeds and devices."""
 
 import random
+from collections.abc import Callable
 
 import numpy as np
 import torch
@@ -20,9 +21,13 @@ def seed_everything(seed: int) -> None:
 def resolve_device(name: str) -> torch.device:
     """Turn `auto`, `cpu`, `cuda:0`, `mps` or a GPU's number into a device that is there.
 
+    Of a list such as `0,1` the first one counts here; see `device_list`.
+
     Raises:
         UsageError: an unknown name, or a device that this machine lacks.
     """
+    if "," in name:
+        return device_list(name)[0]
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
@@ -35,3 +40,52 @@ def resolve_device(name: str) -> torch.device:
             "GPUs that torch can use. Use --device cpu; `defectune doctor` says more."
         )
     return device
+
+
+def device_list(name: str) -> list[torch.device]:
+    """Turn `--device` into all devices to train on: `0,1` are two GPUs, `cpu,cpu` two processes.
+
+    Raises:
+        UsageError: an unknown or missing device, the same GPU twice, or GPUs beside CPUs.
+    """
+    devices = [resolve_device(part.strip()) for part in name.split(",")]
+    if len({device.type for device in devices}) > 1:
+        raise UsageError(f"The devices {name!r} are of different kinds; list GPUs or CPUs.")
+    indices = [device.index for device in devices if device.type == "cuda"]
+    if len(set(indices)) != len(indices):
+        raise UsageError(f"The devices {name!r} name one GPU twice.")
+    return devices
+
+
+def fitting_batch_size(step: Callable[[int], None], batch_size: int) -> int | None:
+    """The largest halving of a batch size that fits into memory.
+
+    Args:
+        step: does one training step with so many images; raises `torch.OutOfMemoryError`, or a
+            RuntimeError that says so, where they do not fit.
+        batch_size: that did not fit.
+
+    Returns:
+        The batch size, or None where not even one image fits.
+    """
+    while batch_size > 1:
+        batch_size //= 2
+        try:
+            step(batch_size)
+        except RuntimeError as error:
+            if not is_out_of_memory(error):
+                raise
+            continue
+        return batch_size
+    return None
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error of torch's says that memory has run out."""
+    text = str(error).lower()
+    return (
+        isinstance(error, torch.OutOfMemoryError)
+        or "out of memory" in text
+        or "not enough memory" in text
+        or "can't allocate memory" in text
+    )

@@ -20,12 +20,12 @@ from classify.features import STAGES, FeatureNetwork
 from classify.mahalanobis import Gaussians, held_out_distances
 from converters import ConvertOptions
 from detect import DetectConfig, load_box_predictor, train_detector
-from detect.train import box_ious, greedy_hits
 from segment import SegmentConfig, load_mask_predictor, train_segmenter
 from segment.data import BalancedSampler, resize_class_mask
 from segment.network import LITE0, build_network, defect_loss
 from tests.drawn import drawn_dataset
 from training import SilentReporter, efficientnet_lite0_state_dict
+from training.matching import box_ious, greedy_hits
 
 TRAIN = {
     "detect": (
@@ -176,16 +176,29 @@ def test_a_resized_mask_is_cut_at_half():
 
 
 def test_good_images_teach_too_and_the_order_is_the_epochs():
-    sampler = BalancedSampler([True, False, True, False, False], 0.5, seed=1)
+    flags = [True, False, True, False, False]
+    sampler = BalancedSampler(flags, good_per_defect=0.5, inject_per_defect=1.0, seed=1)
     first = list(sampler)
-    assert len(first) == len(sampler) == 3
-    assert {0, 2} <= set(first)
+    assert len(first) == len(sampler) == 5
+    assert {(0, 0), (0, 2), (0, 5), (0, 6)} <= set(first)
     assert list(sampler) == first
     sampler.set_epoch(3)
     third = list(sampler)
-    fresh = BalancedSampler([True, False, True, False, False], 0.5, seed=1)
+    assert {epoch for epoch, _ in third} == {3}
+    fresh = BalancedSampler(flags, good_per_defect=0.5, inject_per_defect=1.0, seed=1)
     fresh.set_epoch(3)
     assert list(fresh) == third
+
+
+def test_several_processes_share_an_epoch_without_overlap():
+    flags = [True] * 5 + [False] * 4
+    whole = list(BalancedSampler(flags, good_per_defect=0.5, seed=1))
+    parts = [
+        list(BalancedSampler(flags, good_per_defect=0.5, seed=1, rank=rank, world=2))
+        for rank in (0, 1)
+    ]
+    assert [len(part) for part in parts] == [4, 4]
+    assert sorted(parts[0] + parts[1]) == sorted(whole)
 
 
 def test_the_loss_teaches_without_defects_and_rewards_the_truth():

@@ -1,0 +1,344 @@
+"""The training loop of the segmenter: Lightning's, with what keeps a training trustworthy."""
+
+import importlib.util
+import logging
+import os
+import sys
+import warnings
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import lightning as L  # noqa: N812 - its own convention
+import torch
+from lightning.pytorch.callbacks import Callback, ModelCheckpoint
+from lightning.pytorch.loggers import CSVLogger, Logger, MLFlowLogger, TensorBoardLogger
+from torch.utils.data import DataLoader
+
+from annotations import DefectuneError, Sample, TrainingError
+from segment.config import SegmentConfig
+from segment.data import BalancedSampler, DefectImages, Item, augmentation, load_labelled_square
+from segment.network import SegmenterModule, build_network, defect_loss
+from training import FoldJob, load_state_dict, seed_everything
+from training.contact_sheet import CONTACT_SHEET, make_injector, write_contact_sheet
+from training.device import device_list, fitting_batch_size, is_out_of_memory
+
+CHECKPOINTS: Final = "checkpoints"
+LAST: Final = "last"
+
+
+class _Progress(Callback):
+    """Advances the bar; in a process of its own, where there is none, prints a line."""
+
+    def __init__(self, advance: Callable[[str], None] | None) -> None:
+        self._advance = advance
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"_advance": None}
+
+    def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        del pl_module
+        metrics = trainer.callback_metrics
+        loss = float(metrics.get("train_loss", torch.tensor(float("nan"))))
+        dice = float(metrics.get("val_dice", torch.tensor(float("nan"))))
+        note = f"loss {loss:.3f}, validation Dice {dice:.3f}"
+        if self._advance is not None:
+            self._advance(note)
+        elif trainer.is_global_zero:
+            sys.stderr.write(f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}: {note}\n")
+
+
+class _StopAtNonsense(Callback):
+    """Stops at the first loss that is no number, before anything is saved after it."""
+
+    def on_train_batch_end(
+        self,
+        trainer: L.Trainer,
+        pl_module: L.LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+    ) -> None:
+        del pl_module, batch
+        loss = outputs["loss"] if isinstance(outputs, dict) else outputs
+        if not bool(torch.isfinite(loss)):
+            raise TrainingError(
+                f"The loss became {float(loss)} in epoch {trainer.current_epoch + 1}, step "
+                f"{batch_idx + 1}. The checkpoint of the last good validation is kept in "
+                f"{trainer.default_root_dir}. Train under another --name with a lower rate "
+                "(--set learning_rate=...) or with --set precision=32-true."
+            )
+
+
+def fit(job: FoldJob, config: SegmentConfig, best: Path) -> None:
+    """Train one fold, or go on where a training of it was interrupted, and write its weights.
+
+    Every item of an epoch depends on seed, epoch and number alone, and the checkpoint holds
+    weights, optimiser and schedule, so that an interrupted training ends with the weights of an
+    undisturbed one.
+
+    Args:
+        job: dataset, fold and folder.
+        config: settings.
+        best: file to write: the state of the epoch with the highest validation Dice.
+
+    Raises:
+        TrainingError: nothing to learn from, a loss that is no number, or too little memory.
+    """
+    dataset, fold = job.dataset, job.dataset.split.folds[job.fold]
+    train = _with_masks(job, fold.train)
+    val = _with_masks(job, fold.val)
+    flags = [sample.is_defective for sample in train]
+    if not any(flags):
+        raise TrainingError(
+            f"Fold {job.fold} has no defective image with a mask to learn from. Use fewer folds, "
+            "or add images."
+        )
+    n_classes = len(dataset.class_names)
+    seed_everything(config.seed)
+    network = build_network(config, n_classes, pretrained=config.weights == "auto")
+    if config.weights not in ("auto", "none"):
+        network.load_state_dict(load_state_dict(Path(config.weights)))
+    images = load_labelled_square(dataset, train, size=config.image_size)
+    injector = make_injector(
+        [image for image, defective in zip(images, flags, strict=True) if defective],
+        [image for image, defective in zip(images, flags, strict=True) if not defective],
+        n_classes=n_classes,
+        per_defect=config.inject_per_defect,
+        drawn=config.drawn_defects,
+    )
+    if injector is not None:
+        write_contact_sheet(job.folder / CONTACT_SHEET, injector, seed=config.seed)
+    data = _Data(
+        config,
+        flags,
+        DefectImages(
+            images,
+            transform=augmentation(strong=config.augment),
+            injector=injector,
+            seed=config.seed,
+        ),
+        DefectImages(load_labelled_square(dataset, val, size=config.image_size)),
+        injects=injector is not None,
+    )
+    devices = device_list(config.device)
+    # Channels last is the faster layout on CPUs and GPUs alike.
+    network = network.to(memory_format=torch.channels_last)
+    module = SegmenterModule(network, config, total_steps=data.steps(len(devices)) * config.epochs)
+    keep_best = ModelCheckpoint(
+        dirpath=job.folder / CHECKPOINTS,
+        filename="best",
+        monitor="val_dice" if val else None,
+        mode="max",
+        save_last=True,
+        enable_version_counter=False,
+    )
+    bar = job.reporter.track(f"{job.folder.parent.name}: fold {job.fold}", config.epochs)
+    last = job.folder / CHECKPOINTS / f"{LAST}.ckpt"
+    with quiet_lightning():
+        trainer = L.Trainer(
+            max_epochs=config.epochs,
+            **_hardware(devices),
+            precision=resolve_precision(config.precision, devices[0]),  # type: ignore[arg-type]
+            accumulate_grad_batches=config.accumulate,
+            callbacks=[keep_best, _StopAtNonsense(), _Progress(bar)],
+            logger=_loggers(job.folder),
+            default_root_dir=job.folder / CHECKPOINTS,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+            num_sanity_val_steps=0,
+            check_val_every_n_epoch=min(config.val_every, config.epochs),
+            log_every_n_steps=1,
+            use_distributed_sampler=False,
+        )
+        try:
+            trainer.fit(module, data, ckpt_path=last if last.is_file() else None, weights_only=True)
+        except RuntimeError as error:
+            raise _explained(error, job, config, network, devices[0]) from error
+        except Exception as error:
+            # Lightning wraps what a process of several raised.
+            raise _unwrapped(error) from error
+    _write_weights(Path(keep_best.best_model_path or keep_best.last_model_path), best)
+    for leftover in (job.folder / CHECKPOINTS).glob("*.ckpt"):
+        leftover.unlink()
+
+
+def _with_masks(job: FoldJob, ids: Sequence[str]) -> list[Sample]:
+    # An empty mask on a defective image would teach that this defect is background.
+    truths = job.dataset.truths
+    samples = job.dataset.select(ids)
+    return [s for s in samples if not s.is_defective or len(truths[s.image_id])]
+
+
+class _Data(L.LightningDataModule):
+    """Loaders, made in the process that uses them: each gets its own share of an epoch."""
+
+    def __init__(
+        self,
+        config: SegmentConfig,
+        flags: list[bool],
+        train: DefectImages,
+        val: DefectImages,
+        *,
+        injects: bool,
+    ) -> None:
+        super().__init__()
+        self._config, self._flags = config, flags
+        self._train, self._val = train, val
+        self._injects = injects
+
+    def _sampler(self, rank: int, world: int) -> BalancedSampler:
+        config = self._config
+        return BalancedSampler(
+            self._flags,
+            good_per_defect=config.good_per_defect,
+            inject_per_defect=config.inject_per_defect if self._injects else 0.0,
+            seed=config.seed,
+            rank=rank,
+            world=world,
+        )
+
+    def _drops_last(self, sampler: BalancedSampler) -> bool:
+        # A last batch of one image would stop batch normalisation.
+        size = self._config.batch_size
+        return len(sampler) % size == 1 and len(sampler) > size
+
+    def steps(self, world: int) -> int:
+        """Steps of the optimiser in an epoch."""
+        sampler = self._sampler(0, world)
+        batches = -(-len(sampler) // self._config.batch_size) - int(self._drops_last(sampler))
+        return -(-batches // self._config.accumulate)
+
+    def train_dataloader(self) -> DataLoader[Item]:
+        trainer = self.trainer
+        rank, world = (trainer.global_rank, trainer.world_size) if trainer else (0, 1)
+        sampler = self._sampler(rank, world)
+        return DataLoader(
+            self._train,
+            batch_size=self._config.batch_size,
+            sampler=sampler,
+            drop_last=self._drops_last(sampler),
+        )
+
+    def val_dataloader(self) -> DataLoader[Item] | list[Any]:
+        if not len(self._val):
+            return []
+        return DataLoader(self._val, batch_size=self._config.batch_size)
+
+
+def _hardware(devices: list[torch.device]) -> dict[str, Any]:
+    kind = devices[0].type
+    if kind == "cuda":
+        options: dict[str, Any] = {
+            "accelerator": "gpu",
+            "devices": [device.index or 0 for device in devices],
+        }
+    else:
+        options = {"accelerator": kind, "devices": len(devices)}
+    if len(devices) > 1:
+        options["strategy"] = "ddp_spawn"
+        options["sync_batchnorm"] = kind == "cuda"
+    return options
+
+
+def _loggers(folder: Path) -> list[Logger]:
+    """CSV always; TensorBoard where it is installed; MLflow where it is and has an address."""
+    loggers: list[Logger] = [CSVLogger(folder, name="log", version=0)]
+    if importlib.util.find_spec("tensorboard") is not None:
+        loggers.append(TensorBoardLogger(folder, name="tensorboard", version=0))
+    address = os.environ.get("MLFLOW_TRACKING_URI")
+    if address and importlib.util.find_spec("mlflow") is not None:
+        run_name = f"{folder.parent.name}/{folder.name}"
+        loggers.append(MLFlowLogger("defectune", run_name=run_name, tracking_uri=address))
+    return loggers
+
+
+def _write_weights(checkpoint: Path, best: Path) -> None:
+    # Our own file, written a moment ago by this training.
+    state = torch.load(checkpoint, map_location="cpu", weights_only=True)["state_dict"]
+    prefix = "network."
+    kept = {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}
+    torch.save(kept, best.with_suffix(".part"))
+    best.with_suffix(".part").replace(best)
+
+
+def _explained(
+    error: RuntimeError,
+    job: FoldJob,
+    config: SegmentConfig,
+    network: torch.nn.Module,
+    device: torch.device,
+) -> Exception:
+    if not is_out_of_memory(error):
+        return _unwrapped(error)
+
+    def step(batch_size: int) -> None:
+        if device.type == "cuda":
+            torch.cuda.empty_cache()
+        side = config.image_size
+        images = torch.zeros(batch_size, 3, side, side, device=device)
+        masks = torch.ones(batch_size, side, side, dtype=torch.int64, device=device)
+        loss = defect_loss(network.to(device).train()(images), masks)
+        torch.autograd.backward(loss)
+
+    fits = fitting_batch_size(step, config.batch_size)
+    advice = (
+        f"A batch of {fits} fits: --set batch_size={fits} --set accumulate="
+        f"{config.accumulate * config.batch_size // fits} takes the same steps"
+        if fits is not None and fits > 1
+        else "Use a smaller --image-size or encoder"
+    )
+    return TrainingError(
+        f"Memory ran out while training fold {job.fold} on {device} with batches of "
+        f"{config.batch_size} images of {config.image_size} pixels. {advice}."
+    )
+
+
+def _unwrapped(error: BaseException) -> Exception:
+    """What the user should read: our own error inside, or the error as it is."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, DefectuneError):
+            return cause
+        cause = cause.__cause__
+    return error if isinstance(error, Exception) else RuntimeError(str(error))
+
+
+def resolve_precision(precision: str, device: torch.device) -> str:
+    """Turn `auto` into what is fast on a device without harm: `bf16-mixed` or `32-true`."""
+    if precision != "auto":
+        return precision
+    if device.type == "cuda":
+        return "bf16-mixed"
+    capable = device.type == "cpu" and "avx512_bf16" in _cpu_flags()
+    return "bf16-mixed" if capable else "32-true"
+
+
+def _cpu_flags() -> frozenset[str]:
+    try:
+        text = Path("/proc/cpuinfo").read_text(encoding="utf-8")
+    except OSError:
+        return frozenset()
+    lines = (line for line in text.splitlines() if line.startswith("flags"))
+    return frozenset(next(lines, "").split())
+
+
+class quiet_lightning:  # noqa: N801 - used like a function
+    """Lightning's hints are for its own users; ours see our bar."""
+
+    def __enter__(self) -> None:
+        self._catch = warnings.catch_warnings()
+        self._catch.__enter__()
+        warnings.filterwarnings("ignore", module="lightning")
+        warnings.filterwarnings("ignore", message=".*lightning.*")
+        warnings.filterwarnings("ignore", message=".*num_workers.*")
+        warnings.filterwarnings("ignore", message=".*deterministic.*")
+        self._loggers = [logging.getLogger(n) for n in ("lightning", "lightning.pytorch")]
+        self._levels = [logger.level for logger in self._loggers]
+        for logger in self._loggers:
+            logger.setLevel(logging.ERROR)
+
+    def __exit__(self, *error: object) -> None:
+        for logger, level in zip(self._loggers, self._levels, strict=True):
+            logger.setLevel(level)
+        self._catch.__exit__(None, None, None)
