@@ -1,8 +1,11 @@
 """Settings of the detector."""
 
+from typing import Annotated, Literal
+
 from pydantic import Field
 
 from training import FamilyConfig
+from training.tiling import MAX_TILES
 
 
 class DetectConfig(FamilyConfig):
@@ -16,6 +19,12 @@ class DetectConfig(FamilyConfig):
     """Images a step; every batch is one step of the optimiser."""
     epochs: int = Field(default=60, ge=1)
     """Passes over the training images."""
+    shots_per_type: int | None = Field(default=None, ge=1)
+    """Learn from at most so many defective images of each type, on the training and on the
+    validation side each; None takes all. Shows what more images would be worth."""
+    tiles: Literal["auto"] | Annotated[int, Field(ge=1, le=MAX_TILES)] = "auto"
+    """Overlapping tiles along an image's longer side, each of `image_size`; 1 looks at the whole
+    image at once, `auto` takes as many as the training side's defects need to be seen."""
     good_per_defect: float = Field(default=0.5, ge=0)
     """Good images for every defective one; they teach the detector to stay silent."""
     inject_per_defect: float = Field(default=1.0, ge=0)

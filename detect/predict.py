@@ -8,24 +8,31 @@ import numpy as np
 import numpy.typing as npt
 
 from annotations import InputError, Prediction, Regions
+from annotations.files import read_json
 from detect.config import DetectConfig
 from detect.ultralytics_setup import import_yolo
 from training import fold_folder, read_run_config, resolve_device
+from training.tiling import cut_tile, merge_boxes, tile_windows, tiled_hw
 
 MIN_SCORE = 0.001
+TILES_FILE = "tiles.json"
 
 
 class BoxPredictor:
     """A YOLO checkpoint that looks at one image at a time."""
 
-    def __init__(self, weights: Path, *, image_size: int, max_detections: int, device: str) -> None:
-        """Open a checkpoint of our own training.
+    def __init__(
+        self, weights: Path, *, image_size: int, max_detections: int, device: str, tiles: int = 1
+    ) -> None:
+        """Open a checkpoint of our own training; `tiles` lie along an image's longer side.
 
         Raises:
             InputError: there is no such file.
         """
         if not weights.is_file():
             raise InputError(f"The trained weights {weights} are missing. Train this fold again.")
+        self._tiles, self._side = tiles, image_size
+        self._max_detections = max_detections
         self._model: Any = import_yolo()(str(weights))
         self._options = {
             "imgsz": image_size,
@@ -38,22 +45,63 @@ class BoxPredictor:
 
     def predict(self, image_id: str, image_rgb: npt.NDArray[np.uint8]) -> Prediction:
         """Boxes of one image, uint8 (H, W, 3); the image's score is its best box's, 0 without."""
-        image_hw = (int(image_rgb.shape[0]), int(image_rgb.shape[1]))
-        image_bgr = cv2.cvtColor(image_rgb, cv2.COLOR_RGB2BGR)
-        result = self._model.predict(image_bgr, **self._options)[0]
-        boxes = result.boxes.xyxy.cpu().numpy().astype(np.float32).reshape(-1, 4)
-        height, width = image_hw
-        boxes = np.clip(boxes, 0, np.array([width, height, width, height], np.float32))
-        scores = result.boxes.conf.cpu().numpy().astype(np.float32)
-        regions = Regions(
-            boxes_xyxy=boxes,
-            masks=None,
-            labels=result.boxes.cls.cpu().numpy().astype(np.int64),
-            scores=scores,
-            image_hw=image_hw,
-        )
-        best = float(scores.max()) if len(scores) else 0.0
+        regions = self._whole(image_rgb) if self._tiles == 1 else self._tiled(image_rgb)
+        scores = regions.scores
+        best = float(scores.max()) if scores is not None and len(scores) else 0.0
         return Prediction(image_id=image_id, image_score=best, regions=regions)
+
+    def _whole(self, image_rgb: npt.NDArray[np.uint8]) -> Regions:
+        result = self._model.predict(cv2.cvtColor(image_rgb, cv2.COLOR_RGB2BGR), **self._options)
+        boxes, labels, scores = _arrays(result[0])
+        return _regions(boxes, labels, scores, (image_rgb.shape[0], image_rgb.shape[1]))
+
+    def _tiled(self, image_rgb: npt.NDArray[np.uint8]) -> Regions:
+        image_hw = (int(image_rgb.shape[0]), int(image_rgb.shape[1]))
+        height, width = tiled_hw(image_hw, self._tiles, self._side)
+        shrinks = height <= image_hw[0]
+        method = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
+        resized = np.asarray(cv2.resize(image_rgb, (width, height), interpolation=method), np.uint8)
+        windows = tile_windows((height, width), self._side)
+        parts = []
+        for y, x in windows:
+            tile = cut_tile(resized, (y, x), self._side, reflect=True)
+            result = self._model.predict(cv2.cvtColor(tile, cv2.COLOR_RGB2BGR), **self._options)
+            boxes, labels, scores = _arrays(result[0])
+            parts.append((boxes + np.array([x, y, x, y], np.float32), labels, scores))
+        boxes, labels, scores = (np.concatenate(rows) for rows in zip(*parts, strict=True))
+        ratio = np.array([image_hw[1] / width, image_hw[0] / height] * 2, np.float32)
+        merged = merge_boxes(_regions(boxes * ratio, labels, scores, image_hw))
+        count = min(len(merged), self._max_detections)
+        return _regions(
+            merged.boxes_xyxy[:count],
+            merged.labels[:count],
+            np.zeros(0, np.float32) if merged.scores is None else merged.scores[:count],
+            image_hw,
+        )
+
+
+def _arrays(
+    result: Any,
+) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int64], npt.NDArray[np.float32]]:
+    return (
+        result.boxes.xyxy.cpu().numpy().astype(np.float32).reshape(-1, 4),
+        result.boxes.cls.cpu().numpy().astype(np.int64),
+        result.boxes.conf.cpu().numpy().astype(np.float32),
+    )
+
+
+def _regions(
+    boxes_xyxy: npt.NDArray[np.float32],
+    labels: npt.NDArray[np.int64],
+    scores: npt.NDArray[np.float32],
+    image_hw: tuple[int, int],
+) -> Regions:
+    """Boxes cut at the image's edges; those wholly in a tile's mirrored margin are none."""
+    height, width = image_hw
+    limits = np.array([width, height, width, height], np.float32)
+    boxes = np.clip(boxes_xyxy, 0, limits)
+    seen = (boxes[:, 2:] > boxes[:, :2]).all(axis=1)
+    return Regions(boxes[seen], None, labels[seen], scores[seen], image_hw)
 
 
 def load_box_predictor(run: Path, fold: int, *, device: str = "auto") -> BoxPredictor:
@@ -64,9 +112,11 @@ def load_box_predictor(run: Path, fold: int, *, device: str = "auto") -> BoxPred
     """
     document = read_run_config(run)
     config = DetectConfig(**document["config"])
+    noted = fold_folder(run, fold) / TILES_FILE
     return BoxPredictor(
         fold_folder(run, fold) / "best.pt",
         image_size=config.image_size,
         max_detections=config.max_detections,
         device=str(resolve_device(device)),
+        tiles=int(read_json(noted, what="a run's tiles")["tiles"]) if noted.is_file() else 1,
     )

@@ -1,27 +1,22 @@
 """Fine-tuning a YOLO detector on one fold."""
 
-import math
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import yaml
-
 from annotations import (
     Dataset,
     FoldThresholds,
     InputError,
-    Regions,
-    Sample,
     TrainingError,
     require_defects_in_training,
 )
-from annotations.files import write_text_atomic
-from annotations.images import read_image_rgb, write_png
+from annotations.files import write_json_atomic
+from annotations.images import read_image_rgb
 from detect.config import DetectConfig
-from detect.predict import BoxPredictor
+from detect.data import choose_images, write_data
+from detect.predict import TILES_FILE, BoxPredictor
 from detect.ultralytics_setup import import_yolo
 from training import (
     FoldJob,
@@ -35,18 +30,12 @@ from training import (
     train_run,
     yolo_file,
 )
-from training.contact_sheet import (
-    CONTACT_SHEET,
-    load_labelled,
-    make_injector,
-    write_contact_sheet,
-)
+from training.device import device_list, is_out_of_memory
 from training.matching import greedy_hits
-from training.yolo_labels import yolo_box_lines, yolo_polygon_lines
+from training.shots import limit_defects
+from training.tiling import choose_tiles
 
 WEIGHTS_FILE = "best.pt"
-INJECTION_SIDE = 1024
-"""Longest side in pixels of images that defects are pasted into; larger ones are shrunk."""
 
 
 def train_detector(
@@ -69,7 +58,7 @@ def train_detector(
     """
     require_defects_in_training(dataset.split, family="detect")
     source = _model_source(config)
-    device = resolve_device(config.device)
+    device = device_list(config.device)[0]
 
     def train_fold(job: FoldJob) -> tuple[Predictor, FoldThresholds]:
         return _train_fold(job, config, source, str(device))
@@ -98,104 +87,49 @@ def _model_source(config: DetectConfig) -> str:
     return str(find_weights(yolo_file(config.model), given=config.weights))
 
 
-def _choose_images(dataset: Dataset, ids: Sequence[str], ratio: float, seed: int) -> list[Sample]:
-    """All defective images with boxes, and some good ones for each."""
-    samples = dataset.select(ids)
-    # A defective image with an empty mask has no box to teach, and is not a good one either.
-    defective = [s for s in samples if s.is_defective and len(dataset.truths[s.image_id])]
-    good = [s for s in samples if not s.is_defective]
-    wanted = min(len(good), math.ceil(ratio * len(defective)))
-    picked = np.random.default_rng(seed).permutation(len(good))[:wanted]
-    return defective + [good[i] for i in sorted(picked.tolist())]
-
-
-def _write_data(job: FoldJob, config: DetectConfig) -> Path:
-    """A folder of its own for ultralytics, so that its label cache can never be stale."""
-    dataset, fold = job.dataset, job.dataset.split.folds[job.fold]
-    data = job.folder / "data"
-    shutil.rmtree(data, ignore_errors=True)
-    for side, ids in (("train", fold.train), ("val", fold.val)):
-        samples = _choose_images(dataset, ids, config.good_per_defect, config.seed)
-        if side == "train" and not any(sample.is_defective for sample in samples):
-            raise TrainingError(
-                f"Fold {job.fold} has no defective image with a mask to learn from. Use fewer "
-                "folds, or add images."
-            )
-        images, labels = data / "images" / side, data / "labels" / side
-        images.mkdir(parents=True)
-        labels.mkdir(parents=True)
-        for sample in samples:
-            link = images / f"{sample.stem}{sample.image_path.suffix}"
-            try:
-                link.symlink_to(sample.image_path.resolve())
-            except OSError:
-                shutil.copyfile(sample.image_path, link)
-            lines = _label_lines(dataset.truths[sample.image_id], config)
-            write_text_atomic(labels / f"{sample.stem}.txt", lines)
-        if side == "train":
-            _write_injected(job, config, samples, images, labels)
-    document = {
-        "path": str(data.resolve()),
-        "train": "images/train",
-        "val": "images/val",
-        "names": dict(enumerate(dataset.class_names)),
-    }
-    path = data / "data.yaml"
-    write_text_atomic(path, yaml.safe_dump(document, allow_unicode=True))
-    return path
-
-
-def _label_lines(regions: Regions, config: DetectConfig) -> str:
-    return yolo_polygon_lines(regions) if config.tight_boxes else yolo_box_lines(regions)
-
-
-def _write_injected(
-    job: FoldJob, config: DetectConfig, samples: Sequence[Sample], images: Path, labels: Path
-) -> None:
-    dataset = job.dataset
-    # Of the whole training side: what is not shown as a good image can still be pasted into.
-    good = [
-        sample
-        for sample in dataset.select(dataset.split.folds[job.fold].train)
-        if not sample.is_defective
-    ]
-    defective = [sample for sample in samples if sample.is_defective]
-    injector = make_injector(
-        [load_labelled(dataset, s, max_side=INJECTION_SIDE) for s in defective],
-        [load_labelled(dataset, s, max_side=INJECTION_SIDE) for s in good]
-        if config.inject_per_defect
-        else [],
-        n_classes=len(dataset.class_names),
-        per_defect=config.inject_per_defect,
-        drawn=config.drawn_defects,
-    )
-    if injector is None:
-        return
-    write_contact_sheet(job.folder / CONTACT_SHEET, injector, seed=config.seed)
-    count = math.ceil(config.inject_per_defect * len(defective))
-    for number in range(count):
-        made = injector.make(np.random.default_rng([config.seed, number]))
-        stem = f"injected__{number:05d}"
-        write_png(images / f"{stem}.png", made.image_rgb)
-        write_text_atomic(labels / f"{stem}.txt", _label_lines(made.regions(), config))
-
-
 def _train_fold(
     job: FoldJob, config: DetectConfig, source: str, device: str
 ) -> tuple[Predictor, FoldThresholds]:
     best = job.folder / WEIGHTS_FILE
+    tiles = _tiles(job, config)
     if not best.is_file():
-        _fit(job, config, source, device, best)
+        _fit(job, config, source, tiles, best)
     predictor = BoxPredictor(
-        best, image_size=config.image_size, max_detections=config.max_detections, device=device
+        best,
+        image_size=config.image_size,
+        max_detections=config.max_detections,
+        device=device,
+        tiles=tiles,
     )
-    return predictor, _thresholds(job, predictor)
+    return predictor, _thresholds(job, config, predictor)
 
 
-def _fit(job: FoldJob, config: DetectConfig, source: str, device: str, best: Path) -> None:
-    data = _write_data(job, config)
+def _tiles(job: FoldJob, config: DetectConfig) -> int:
+    """Along the longer side; written down, for whoever opens the run later."""
+    dataset = job.dataset
+    train = choose_images(dataset, dataset.split.folds[job.fold].train, config)
+    tiles = choose_tiles(
+        (
+            (float(area), max(sample.image_hw))
+            for sample in train
+            for area in dataset.truths[sample.image_id].areas
+        ),
+        tile_side=config.image_size,
+        asked=config.tiles,
+    )
+    if config.tiles == "auto" and tiles > 1:
+        job.reporter.say(f"Defects are small: {tiles} tiles along the longer side of an image.")
+    write_json_atomic(job.folder / TILES_FILE, {"tiles": tiles})
+    return tiles
+
+
+def _fit(job: FoldJob, config: DetectConfig, source: str, tiles: int, best: Path) -> None:
+    data = write_data(job, config, tiles)
     seed_everything(config.seed)
-    model = import_yolo()(source)
+    work = job.folder / "ultralytics"
+    last = work / "weights" / "last.pt"
+    resumes = last.is_file() and not _has_ended(last)
+    model = import_yolo()(str(last) if resumes else source)
     advance = job.reporter.track(f"{job.folder.parent.name}: fold {job.fold}", config.epochs)
 
     def after_epoch(trainer: Any) -> None:
@@ -203,9 +137,35 @@ def _fit(job: FoldJob, config: DetectConfig, source: str, device: str, best: Pat
         advance(f"validation fitness {float(fitness):.3f}")
 
     model.add_callback("on_fit_epoch_end", after_epoch)
-    work = job.folder / "ultralytics"
+    if resumes:
+        job.reporter.say(f"Fold {job.fold} goes on after its last saved epoch.")
+    trained = work / "weights" / "best.pt"
+    if not (last.is_file() and not resumes):
+        _run_ultralytics(model, job, config, data, work, resumes=resumes)
+    if not trained.is_file():
+        trained = last
+    shutil.copyfile(trained, best.with_suffix(".part"))
+    best.with_suffix(".part").replace(best)
+    shutil.rmtree(work / "weights", ignore_errors=True)
+    shutil.rmtree(data.parent, ignore_errors=True)
+
+
+def _has_ended(checkpoint: Path) -> bool:
+    """Whether a training has run to its end: ultralytics then takes the optimiser out."""
+    import torch
+
+    # Our own training's file; ultralytics saves whole objects, which only pickle can read.
+    state = torch.load(checkpoint, map_location="cpu", weights_only=False)
+    return state.get("optimizer") is None
+
+
+def _run_ultralytics(
+    model: Any, job: FoldJob, config: DetectConfig, data: Path, work: Path, *, resumes: bool
+) -> None:
+    device = config.device if "," in config.device else str(resolve_device(config.device))
     try:
         model.train(
+            resume=resumes,
             data=str(data),
             epochs=config.epochs,
             imgsz=config.image_size,
@@ -236,21 +196,26 @@ def _fit(job: FoldJob, config: DetectConfig, source: str, device: str, best: Pat
             nbs=config.nominal_batch or config.batch_size,
         )
     except (RuntimeError, ValueError) as error:
+        if is_out_of_memory(error):
+            raise TrainingError(
+                f"Memory ran out while training fold {job.fold} on {device} with batches of "
+                f"{config.batch_size} images of {config.image_size} pixels. Try --set batch_size="
+                f"{max(1, config.batch_size // 2)} --set nominal_batch="
+                f"{config.nominal_batch or config.batch_size}, which takes the same steps, or a "
+                "smaller --image-size."
+            ) from error
         raise TrainingError(
-            f"ultralytics stopped while training fold {job.fold} in {job.folder}: {error}. With "
-            "too little memory, lower batch_size or --image-size."
+            f"ultralytics stopped while training fold {job.fold} in {job.folder}: {error}. What "
+            "it had saved is kept there; call again to go on."
         ) from error
-    trained = work / "weights" / "best.pt"
-    if not trained.is_file():
-        trained = work / "weights" / "last.pt"
-    shutil.copyfile(trained, best.with_suffix(".part"))
-    best.with_suffix(".part").replace(best)
-    shutil.rmtree(work / "weights", ignore_errors=True)
-    shutil.rmtree(data.parent, ignore_errors=True)
 
 
-def _thresholds(job: FoldJob, predictor: BoxPredictor) -> FoldThresholds:
-    samples = job.dataset.select(job.dataset.split.folds[job.fold].val)
+def _thresholds(job: FoldJob, config: DetectConfig, predictor: BoxPredictor) -> FoldThresholds:
+    samples = limit_defects(
+        job.dataset.select(job.dataset.split.folds[job.fold].val),
+        config.shots_per_type,
+        seed=config.seed,
+    )
     image_scores: list[float] = []
     scores: list[float] = []
     hits: list[bool] = []

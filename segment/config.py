@@ -1,10 +1,11 @@
 """Settings of the segmenter."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
 from training import FamilyConfig
+from training.tiling import MAX_TILES
 
 
 class SegmentConfig(FamilyConfig):
@@ -20,6 +21,12 @@ class SegmentConfig(FamilyConfig):
     """Images a step; batch normalisation needs two."""
     epochs: int = Field(default=30, ge=1)
     """Passes over the training images as sampled."""
+    shots_per_type: int | None = Field(default=None, ge=1)
+    """Learn from at most so many defective images of each type, on the training and on the
+    validation side each; None takes all. Shows what more images would be worth."""
+    tiles: Literal["auto"] | Annotated[int, Field(ge=1, le=MAX_TILES)] = "auto"
+    """Overlapping tiles along an image's longer side, each of `image_size`; 1 looks at the whole
+    image at once, `auto` takes as many as the training side's defects need to be seen."""
     good_per_defect: float = Field(default=0.5, ge=0)
     """Good images drawn every epoch for each defective one."""
     inject_per_defect: float = Field(default=0.5, ge=0)

@@ -14,6 +14,7 @@ from torch.utils.data import Sampler
 from annotations import Dataset, Sample
 from annotations.images import read_image_rgb
 from training.injection import DefectInjector, LabelledImage
+from training.tiling import crop_window, cut_tile, tile_windows, tiled_hw
 
 Item = tuple[torch.Tensor, torch.Tensor]
 
@@ -26,28 +27,39 @@ def resize_image(image_rgb: npt.NDArray[np.uint8], size: int) -> npt.NDArray[np.
 
 
 def resize_class_mask(
-    class_mask: npt.NDArray[np.uint8], size: int, n_classes: int
+    class_mask: npt.NDArray[np.uint8], new_hw: tuple[int, int], n_classes: int
 ) -> npt.NDArray[np.uint8]:
     """Resize a class-index mask: a pixel is a defect where at least half of it is.
 
     Args:
         class_mask: uint8 (H, W), 0 = background.
-        size: side of the result.
+        new_hw: height and width of the result.
         n_classes: without the background.
 
     Returns:
-        uint8 (size, size); of several types in a pixel, the one that covers most of it.
+        uint8 (h, w); of several types in a pixel, the one that covers most of it.
     """
+    new_wh = (new_hw[1], new_hw[0])
     covers = np.stack(
         [
             cv2.resize(
-                (class_mask == index).astype(np.float32), (size, size), interpolation=cv2.INTER_AREA
+                (class_mask == index).astype(np.float32), new_wh, interpolation=cv2.INTER_AREA
             )
             for index in range(1, n_classes + 1)
         ]
     )
     largest = covers.argmax(axis=0).astype(np.uint8) + 1
     return np.where(covers.sum(axis=0) >= 0.5, largest, 0).astype(np.uint8)
+
+
+def resize_for_tiles(
+    image_rgb: npt.NDArray[np.uint8], size: int, tiles: int
+) -> npt.NDArray[np.uint8]:
+    """Resize so that tiles of `size` cover the image: uint8 (h, w, 3), its aspect kept."""
+    height, width = tiled_hw((image_rgb.shape[0], image_rgb.shape[1]), tiles, size)
+    shrinks = min(image_rgb.shape[:2]) >= min(height, width)
+    method = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
+    return np.asarray(cv2.resize(image_rgb, (width, height), interpolation=method), np.uint8)
 
 
 def to_tensor(image_rgb: npt.NDArray[np.uint8]) -> torch.Tensor:
@@ -80,18 +92,36 @@ def augmentation(*, strong: bool = True) -> A.Compose:
     )
 
 
-def load_labelled_square(
-    dataset: Dataset, samples: Sequence[Sample], *, size: int
+def load_resized(
+    dataset: Dataset, samples: Sequence[Sample], *, size: int, tiles: int
 ) -> list[LabelledImage]:
-    """Decode samples and their masks, resized to a square of `size`."""
+    """Decode samples and masks, resized to a square of `size`, or for tiles of that size."""
     n_classes = len(dataset.class_names)
+    made = []
+    for sample in samples:
+        image_rgb = read_image_rgb(sample.image_path)
+        image_rgb = (
+            resize_image(image_rgb, size)
+            if tiles == 1
+            else resize_for_tiles(image_rgb, size, tiles)
+        )
+        class_mask = dataset.truths[sample.image_id].class_index_mask()
+        hw = (image_rgb.shape[0], image_rgb.shape[1])
+        mask = resize_class_mask(class_mask, hw, n_classes)
+        made.append(LabelledImage(sample.image_id, image_rgb, mask))
+    return made
+
+
+def all_tiles(images: Sequence[LabelledImage], size: int) -> list[LabelledImage]:
+    """All tiles of all images; an image of exactly one tile is itself."""
     return [
         LabelledImage(
-            sample.image_id,
-            resize_image(read_image_rgb(sample.image_path), size),
-            resize_class_mask(dataset.truths[sample.image_id].class_index_mask(), size, n_classes),
+            image.image_id,
+            cut_tile(image.image_rgb, window, size, reflect=True),
+            cut_tile(image.class_mask, window, size, reflect=False),
         )
-        for sample in samples
+        for image in images
+        for window in tile_windows((image.class_mask.shape[0], image.class_mask.shape[1]), size)
     ]
 
 
@@ -109,9 +139,12 @@ class DefectImages(TorchDataset[Item]):
         *,
         transform: A.Compose | None = None,
         injector: DefectInjector | None = None,
+        crop: int | None = None,
         seed: int = 0,
     ) -> None:
-        """Take decoded images."""
+        """Take decoded images; `crop` cuts a random square of so many pixels out of each, around
+        a defect where there is one."""
+        self._crop = crop
         self._images = images
         self._transform = transform
         self._injector = injector
@@ -126,8 +159,12 @@ class DefectImages(TorchDataset[Item]):
             image, mask = self._images[index].image_rgb, self._images[index].class_mask
         else:
             image, mask = self.injected(epoch, index - len(self._images))
+        draw = np.random.default_rng([self._seed, 1, epoch, index])
+        if self._crop is not None:
+            window = crop_window(mask, self._crop, draw)
+            image = cut_tile(image, window, self._crop, reflect=True)
+            mask = cut_tile(mask, window, self._crop, reflect=False)
         if self._transform is not None:
-            draw = np.random.default_rng([self._seed, 1, epoch, index])
             self._transform.set_random_seed(int(draw.integers(2**31)))
             changed = self._transform(image=image, mask=mask)
             image, mask = changed["image"], changed["mask"]

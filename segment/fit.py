@@ -17,11 +17,19 @@ from torch.utils.data import DataLoader
 
 from annotations import DefectuneError, Sample, TrainingError
 from segment.config import SegmentConfig
-from segment.data import BalancedSampler, DefectImages, Item, augmentation, load_labelled_square
+from segment.data import (
+    BalancedSampler,
+    DefectImages,
+    Item,
+    all_tiles,
+    augmentation,
+    load_resized,
+)
 from segment.network import SegmenterModule, build_network, defect_loss
 from training import FoldJob, load_state_dict, seed_everything
 from training.contact_sheet import CONTACT_SHEET, make_injector, write_contact_sheet
 from training.device import device_list, fitting_batch_size, is_out_of_memory
+from training.shots import limit_defects
 
 CHECKPOINTS: Final = "checkpoints"
 LAST: Final = "last"
@@ -70,7 +78,7 @@ class _StopAtNonsense(Callback):
             )
 
 
-def fit(job: FoldJob, config: SegmentConfig, best: Path) -> None:
+def fit(job: FoldJob, config: SegmentConfig, tiles: int, best: Path) -> None:
     """Train one fold, or go on where a training of it was interrupted, and write its weights.
 
     Every item of an epoch depends on seed, epoch and number alone, and the checkpoint holds
@@ -80,14 +88,15 @@ def fit(job: FoldJob, config: SegmentConfig, best: Path) -> None:
     Args:
         job: dataset, fold and folder.
         config: settings.
+        tiles: along an image's longer side.
         best: file to write: the state of the epoch with the highest validation Dice.
 
     Raises:
         TrainingError: nothing to learn from, a loss that is no number, or too little memory.
     """
     dataset, fold = job.dataset, job.dataset.split.folds[job.fold]
-    train = _with_masks(job, fold.train)
-    val = _with_masks(job, fold.val)
+    train = with_masks(job, fold.train, config)
+    val = with_masks(job, fold.val, config)
     flags = [sample.is_defective for sample in train]
     if not any(flags):
         raise TrainingError(
@@ -99,7 +108,8 @@ def fit(job: FoldJob, config: SegmentConfig, best: Path) -> None:
     network = build_network(config, n_classes, pretrained=config.weights == "auto")
     if config.weights not in ("auto", "none"):
         network.load_state_dict(load_state_dict(Path(config.weights)))
-    images = load_labelled_square(dataset, train, size=config.image_size)
+    size = config.image_size
+    images = load_resized(dataset, train, size=size, tiles=tiles)
     injector = make_injector(
         [image for image, defective in zip(images, flags, strict=True) if defective],
         [image for image, defective in zip(images, flags, strict=True) if not defective],
@@ -116,9 +126,10 @@ def fit(job: FoldJob, config: SegmentConfig, best: Path) -> None:
             images,
             transform=augmentation(strong=config.augment),
             injector=injector,
+            crop=size if tiles > 1 else None,
             seed=config.seed,
         ),
-        DefectImages(load_labelled_square(dataset, val, size=config.image_size)),
+        DefectImages(all_tiles(load_resized(dataset, val, size=size, tiles=tiles), size)),
         injects=injector is not None,
     )
     devices = device_list(config.device)
@@ -163,11 +174,13 @@ def fit(job: FoldJob, config: SegmentConfig, best: Path) -> None:
         leftover.unlink()
 
 
-def _with_masks(job: FoldJob, ids: Sequence[str]) -> list[Sample]:
+def with_masks(job: FoldJob, ids: Sequence[str], config: SegmentConfig) -> list[Sample]:
+    """Good samples, and defective ones that have a mask, as many as the settings allow."""
     # An empty mask on a defective image would teach that this defect is background.
     truths = job.dataset.truths
     samples = job.dataset.select(ids)
-    return [s for s in samples if not s.is_defective or len(truths[s.image_id])]
+    usable = [s for s in samples if not s.is_defective or len(truths[s.image_id])]
+    return limit_defects(usable, config.shots_per_type, seed=config.seed)
 
 
 class _Data(L.LightningDataModule):

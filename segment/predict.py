@@ -9,8 +9,9 @@ import numpy.typing as npt
 import torch
 
 from annotations import InputError, Prediction, mask_to_regions
+from annotations.files import read_json
 from segment.config import SegmentConfig
-from segment.data import resize_image, to_tensor
+from segment.data import resize_for_tiles, resize_image, to_tensor
 from segment.network import build_network
 from training import (
     fold_folder,
@@ -19,8 +20,11 @@ from training import (
     resolve_device,
     run_thresholds,
 )
+from training.tiling import cut_tile, join_tiles, tile_windows
 
 WEIGHTS_FILE = "best.pt"
+TILES_FILE = "tiles.json"
+TILES_AT_ONCE = 8
 
 
 class MaskPredictor:
@@ -34,9 +38,12 @@ class MaskPredictor:
         device: torch.device,
         region_threshold: float = 0.5,
         min_area_fraction: float | None = None,
+        tiles: int = 1,
     ) -> None:
         """Take a trained network; `region_threshold` cuts its probabilities into regions, of
-        which those below `min_area_fraction` of the image are left out."""
+        which those below `min_area_fraction` of the image are left out. With more than one of
+        `tiles` along its longer side, an image is looked at through overlapping windows."""
+        self._tiles = tiles
         self._network = network.eval().to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self._config = config
         self._device = device
@@ -47,11 +54,24 @@ class MaskPredictor:
 
     @torch.inference_mode()
     def probabilities(self, image_rgb: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
-        """Class probabilities float32 (C + 1, S, S) at the network's size."""
-        small = resize_image(image_rgb, self._config.image_size)
-        batch = to_tensor(small)[None].to(self._device, memory_format=torch.channels_last)
-        logits = self._network(batch)[0].float()
-        return np.asarray(logits.softmax(dim=0).cpu().numpy(), np.float32)
+        """Class probabilities float32 (C + 1, h, w) at the size that the network looks at."""
+        size = self._config.image_size
+        if self._tiles == 1:
+            return self._infer([resize_image(image_rgb, size)])[0]
+        resized = resize_for_tiles(image_rgb, size, self._tiles)
+        hw = (resized.shape[0], resized.shape[1])
+        windows = tile_windows(hw, size)
+        cut = [cut_tile(resized, window, size, reflect=True) for window in windows]
+        parts: list[npt.NDArray[np.float32]] = []
+        for start in range(0, len(cut), TILES_AT_ONCE):
+            parts += self._infer(cut[start : start + TILES_AT_ONCE])
+        return join_tiles(parts, windows, hw)
+
+    def _infer(self, squares: list[npt.NDArray[np.uint8]]) -> list[npt.NDArray[np.float32]]:
+        batch = torch.stack([to_tensor(square) for square in squares])
+        batch = batch.to(self._device, memory_format=torch.channels_last)
+        probabilities = self._network(batch).float().softmax(dim=1)
+        return list(np.asarray(probabilities.cpu().numpy(), np.float32))
 
     @staticmethod
     def image_score(scores: npt.NDArray[np.float32]) -> float:
@@ -102,10 +122,13 @@ def load_mask_predictor(run: Path, fold: int, *, device: str = "auto") -> MaskPr
     network = build_network(config, len(document["class_names"]), pretrained=False)
     network.load_state_dict(load_state_dict(path))
     thresholds = run_thresholds(run, fold)
+    noted = fold_folder(run, fold) / TILES_FILE
+    tiles = int(read_json(noted, what="a run's tiles")["tiles"]) if noted.is_file() else 1
     return MaskPredictor(
         network,
         config,
         device=resolve_device(device),
         region_threshold=thresholds.region_threshold,
         min_area_fraction=thresholds.min_area_fraction,
+        tiles=tiles,
     )

@@ -9,12 +9,13 @@ import numpy as np
 import numpy.typing as npt
 
 from annotations import Dataset, FoldThresholds, Regions, Sample, require_defects_in_training
+from annotations.files import write_json_atomic
 from annotations.images import read_image_rgb
 from segment.config import SegmentConfig
 from segment.data import resize_class_mask
-from segment.fit import fit
+from segment.fit import fit, with_masks
 from segment.network import build_network
-from segment.predict import WEIGHTS_FILE, MaskPredictor
+from segment.predict import TILES_FILE, WEIGHTS_FILE, MaskPredictor
 from training import (
     FoldJob,
     Predictor,
@@ -26,6 +27,8 @@ from training import (
 )
 from training.device import device_list
 from training.matching import greedy_hits
+from training.shots import limit_defects
+from training.tiling import choose_tiles
 
 BINS: Final = 1000
 MIN_AREAS: Final = (1e-4, 3e-4, 1e-3)
@@ -72,16 +75,38 @@ def train_segmenter(
 def _train_fold(job: FoldJob, config: SegmentConfig) -> tuple[Predictor, FoldThresholds]:
     best = job.folder / WEIGHTS_FILE
     network = build_network(config, len(job.dataset.class_names), pretrained=False)
+    tiles = _tiles(job, config)
     if not best.is_file():
-        fit(job, config, best)
+        fit(job, config, tiles, best)
     network.load_state_dict(load_state_dict(best))
-    predictor = MaskPredictor(network, config, device=resolve_device(config.device))
+    device = resolve_device(config.device)
+    predictor = MaskPredictor(network, config, device=device, tiles=tiles)
     return predictor, _thresholds(job, config, predictor)
+
+
+def _tiles(job: FoldJob, config: SegmentConfig) -> int:
+    """Along the longer side; written down, for whoever opens the run later."""
+    path = job.folder / TILES_FILE
+    truths = job.dataset.truths
+    train = with_masks(job, job.dataset.split.folds[job.fold].train, config)
+    tiles = choose_tiles(
+        ((float(a), max(s.image_hw)) for s in train for a in truths[s.image_id].areas),
+        tile_side=config.image_size,
+        asked=config.tiles,
+    )
+    if config.tiles == "auto" and tiles > 1:
+        job.reporter.say(f"Defects are small: {tiles} tiles along the longer side of an image.")
+    write_json_atomic(path, {"tiles": tiles})
+    return tiles
 
 
 def _thresholds(job: FoldJob, config: SegmentConfig, predictor: MaskPredictor) -> FoldThresholds:
     """Pixel threshold by pooled Dice, image threshold, and smallest area by F1 of regions."""
-    samples = job.dataset.select(job.dataset.split.folds[job.fold].val)
+    samples = limit_defects(
+        job.dataset.select(job.dataset.split.folds[job.fold].val),
+        config.shots_per_type,
+        seed=config.seed,
+    )
     n_classes = len(job.dataset.class_names)
     inside, outside = np.zeros(BINS + 1), np.zeros(BINS + 1)
     image_scores = []
@@ -92,7 +117,7 @@ def _thresholds(job: FoldJob, config: SegmentConfig, predictor: MaskPredictor) -
         if sample.is_defective and not len(job.dataset.truths[sample.image_id]):
             continue
         truth = job.dataset.truths[sample.image_id].class_index_mask()
-        small = resize_class_mask(truth, scores.shape[0], n_classes) > 0
+        small = resize_class_mask(truth, scores.shape, n_classes) > 0
         levels = np.clip((scores * BINS).astype(int), 0, BINS)
         inside += np.bincount(levels[small], minlength=BINS + 1)
         outside += np.bincount(levels[~small], minlength=BINS + 1)

@@ -12,6 +12,7 @@ from annotations import Dataset, Sample
 from annotations.files import write_text_atomic
 from annotations.images import read_image_rgb, write_png
 from training.injection import DefectInjector, Injected, LabelledImage
+from training.tiling import long_side
 
 CONTACT_SHEET: Final = "injected.png"
 SHEET_IMAGES: Final = 24
@@ -20,18 +21,29 @@ TILE_SIDE: Final = 220
 OUTLINE_RGB: Final = (230, 60, 0)
 
 
-def load_labelled(dataset: Dataset, sample: Sample, *, max_side: int) -> LabelledImage:
-    """Decode a sample and its mask, shrunk where its longer side exceeds `max_side` pixels."""
+def load_labelled(
+    dataset: Dataset, sample: Sample, *, max_side: int, enlarge: bool = False
+) -> LabelledImage:
+    """Decode a sample and its mask, shrunk where its longer side exceeds `max_side` pixels, and
+    enlarged to it where that is asked for."""
     image_rgb = read_image_rgb(sample.image_path)
     class_mask = dataset.truths[sample.image_id].class_index_mask()
     ratio = max_side / max(class_mask.shape)
-    if ratio < 1:
+    if ratio < 1 or (enlarge and ratio > 1):
         size = tuple(max(1, round(side * ratio)) for side in class_mask.shape[::-1])
-        image_rgb = np.asarray(cv2.resize(image_rgb, size, interpolation=cv2.INTER_AREA), np.uint8)
+        method = cv2.INTER_AREA if ratio < 1 else cv2.INTER_LINEAR
+        image_rgb = np.asarray(cv2.resize(image_rgb, size, interpolation=method), np.uint8)
         class_mask = np.asarray(
             cv2.resize(class_mask, size, interpolation=cv2.INTER_NEAREST), np.uint8
         )
     return LabelledImage(sample.image_id, image_rgb, class_mask)
+
+
+def load_for_tiles(
+    dataset: Dataset, sample: Sample, *, tile_side: int, tiles: int
+) -> LabelledImage:
+    """Decode a sample and its mask at the size that tiles are laid on, its aspect kept."""
+    return load_labelled(dataset, sample, max_side=long_side(tiles, tile_side), enlarge=True)
 
 
 def make_injector(

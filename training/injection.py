@@ -44,6 +44,24 @@ class LabelledImage:
     class_mask: ClassMask
 
 
+def class_mask_regions(class_mask: ClassMask) -> Regions:
+    """Regions of a class-index mask uint8 (H, W): one for each component of a type."""
+    hw = (int(class_mask.shape[0]), int(class_mask.shape[1]))
+    parts = [
+        mask_to_regions(class_mask == value, label=value - 1)
+        for value in np.unique(class_mask[class_mask > 0]).tolist()
+    ]
+    if not parts:
+        return Regions.empty(hw)
+    return Regions(
+        boxes_xyxy=np.concatenate([part.boxes_xyxy for part in parts]),
+        masks=tuple(rle for part in parts for rle in part.masks or ()),
+        labels=np.concatenate([part.labels for part in parts]),
+        scores=None,
+        image_hw=hw,
+    )
+
+
 @dataclass(frozen=True, slots=True)
 class Injected:
     """A good image with defects put into it.
@@ -60,20 +78,7 @@ class Injected:
 
     def regions(self) -> Regions:
         """What was put in, one region for each component of a type."""
-        parts = [
-            mask_to_regions(self.class_mask == value, label=value - 1)
-            for value in np.unique(self.class_mask[self.class_mask > 0]).tolist()
-        ]
-        hw = (int(self.class_mask.shape[0]), int(self.class_mask.shape[1]))
-        if not parts:
-            return Regions.empty(hw)
-        return Regions(
-            boxes_xyxy=np.concatenate([part.boxes_xyxy for part in parts]),
-            masks=tuple(rle for part in parts for rle in part.masks or ()),
-            labels=np.concatenate([part.labels for part in parts]),
-            scores=None,
-            image_hw=hw,
-        )
+        return class_mask_regions(self.class_mask)
 
 
 @dataclass(frozen=True, slots=True)

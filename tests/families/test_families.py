@@ -172,7 +172,7 @@ def test_a_resized_mask_is_cut_at_half():
     mask[0, 0] = 1
     mask[0:2, 2:4] = [[2, 2], [2, 3]]
     mask[2:4, 0:2] = [[1, 1], [0, 0]]
-    assert resize_class_mask(mask, 2, 3).tolist() == [[0, 2], [1, 0]]
+    assert resize_class_mask(mask, (2, 2), 3).tolist() == [[0, 2], [1, 0]]
 
 
 def test_good_images_teach_too_and_the_order_is_the_epochs():

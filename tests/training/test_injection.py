@@ -1,4 +1,4 @@
-"""Defect injection: exact masks, the part's geometry, and nothing from outside the training side."""
+"""Defect injection: exact masks, at home on the part, and from the training side alone."""
 
 import cv2
 import numpy as np

@@ -1,0 +1,171 @@
+"""What ultralytics is given to learn from: a folder of links, tiles and injected images."""
+
+import math
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+import yaml
+
+from annotations import Dataset, Regions, Sample, TrainingError
+from annotations.files import write_text_atomic
+from annotations.images import write_png
+from detect.config import DetectConfig
+from training import FoldJob
+from training.contact_sheet import (
+    CONTACT_SHEET,
+    load_for_tiles,
+    load_labelled,
+    make_injector,
+    write_contact_sheet,
+)
+from training.injection import DefectInjector, LabelledImage, class_mask_regions
+from training.shots import limit_defects
+from training.tiling import crop_window, cut_tile, tile_windows
+from training.yolo_labels import yolo_box_lines, yolo_polygon_lines
+
+INJECTION_SIDE: Final = 1024
+"""Longest side in pixels of images that defects are pasted into; larger ones are shrunk."""
+
+
+def write_data(job: FoldJob, config: DetectConfig, tiles: int) -> Path:
+    """A folder of its own for ultralytics, so that its label cache can never be stale.
+
+    Args:
+        job: dataset, fold and folder.
+        config: settings.
+        tiles: along an image's longer side.
+
+    Returns:
+        Its data.yaml.
+
+    Raises:
+        TrainingError: no defective image with a mask to learn from.
+    """
+    dataset, fold = job.dataset, job.dataset.split.folds[job.fold]
+    data = job.folder / "data"
+    shutil.rmtree(data, ignore_errors=True)
+    for side, ids in (("train", fold.train), ("val", fold.val)):
+        samples = choose_images(dataset, ids, config)
+        defective = [sample for sample in samples if sample.is_defective]
+        if side == "train" and not defective:
+            raise TrainingError(
+                f"Fold {job.fold} has no defective image with a mask to learn from. Use fewer "
+                "folds, or add images."
+            )
+        images, labels = data / "images" / side, data / "labels" / side
+        images.mkdir(parents=True)
+        labels.mkdir(parents=True)
+        for sample in samples:
+            if tiles > 1:
+                _write_tiles(dataset, sample, config, tiles, images, labels)
+                continue
+            link = images / f"{sample.stem}{sample.image_path.suffix}"
+            try:
+                link.symlink_to(sample.image_path.resolve())
+            except OSError:
+                shutil.copyfile(sample.image_path, link)
+            lines = _label_lines(dataset.truths[sample.image_id], config)
+            write_text_atomic(labels / f"{sample.stem}.txt", lines)
+        if side == "train" and config.inject_per_defect:
+            _write_injected(job, config, tiles, defective, images, labels)
+    document = {
+        "path": str(data.resolve()),
+        "train": "images/train",
+        "val": "images/val",
+        "names": dict(enumerate(dataset.class_names)),
+    }
+    path = data / "data.yaml"
+    write_text_atomic(path, yaml.safe_dump(document, allow_unicode=True))
+    return path
+
+
+def choose_images(dataset: Dataset, ids: Sequence[str], config: DetectConfig) -> list[Sample]:
+    """Defective images with boxes, as many as the settings allow, and some good ones for each."""
+    samples = limit_defects(dataset.select(ids), config.shots_per_type, seed=config.seed)
+    # A defective image with an empty mask has no box to teach, and is not a good one either.
+    defective = [s for s in samples if s.is_defective and len(dataset.truths[s.image_id])]
+    good = [s for s in samples if not s.is_defective]
+    wanted = min(len(good), math.ceil(config.good_per_defect * len(defective)))
+    picked = np.random.default_rng(config.seed).permutation(len(good))[:wanted]
+    return defective + [good[i] for i in sorted(picked.tolist())]
+
+
+def _label_lines(regions: Regions, config: DetectConfig) -> str:
+    return yolo_polygon_lines(regions) if config.tight_boxes else yolo_box_lines(regions)
+
+
+def _write_image(
+    stem: str, image: LabelledImage, config: DetectConfig, images: Path, labels: Path
+) -> None:
+    write_png(images / f"{stem}.png", image.image_rgb)
+    lines = _label_lines(class_mask_regions(image.class_mask), config)
+    write_text_atomic(labels / f"{stem}.txt", lines)
+
+
+def _crop(image: LabelledImage, window: tuple[int, int], side: int) -> LabelledImage:
+    return LabelledImage(
+        image.image_id,
+        cut_tile(image.image_rgb, window, side, reflect=True),
+        cut_tile(image.class_mask, window, side, reflect=False),
+    )
+
+
+def _write_tiles(
+    dataset: Dataset,
+    sample: Sample,
+    config: DetectConfig,
+    tiles: int,
+    images: Path,
+    labels: Path,
+) -> None:
+    """Of a defective image the tiles with defects and one without; of a good one, one tile."""
+    side = config.image_size
+    image = load_for_tiles(dataset, sample, tile_side=side, tiles=tiles)
+    hw = (image.class_mask.shape[0], image.class_mask.shape[1])
+    cut = [_crop(image, window, side) for window in tile_windows(hw, side)]
+    full = [number for number, tile in enumerate(cut) if tile.class_mask.any()]
+    empty = [number for number in range(len(cut)) if number not in full]
+    draw = np.random.default_rng([config.seed, int(sample.sha256[:8], 16)])
+    chosen = full + ([int(draw.choice(empty))] if empty else [])
+    for number in chosen:
+        _write_image(f"{sample.stem}__tile{number:03d}", cut[number], config, images, labels)
+
+
+def _write_injected(
+    job: FoldJob,
+    config: DetectConfig,
+    tiles: int,
+    defective: Sequence[Sample],
+    images: Path,
+    labels: Path,
+) -> None:
+    dataset = job.dataset
+
+    def load(sample: Sample) -> LabelledImage:
+        if tiles > 1:
+            return load_for_tiles(dataset, sample, tile_side=config.image_size, tiles=tiles)
+        return load_labelled(dataset, sample, max_side=INJECTION_SIDE)
+
+    # Of the whole training side: what is not shown as a good image can still be pasted into.
+    train = dataset.select(dataset.split.folds[job.fold].train)
+    injector: DefectInjector | None = make_injector(
+        [load(sample) for sample in defective],
+        [load(sample) for sample in train if not sample.is_defective],
+        n_classes=len(dataset.class_names),
+        per_defect=config.inject_per_defect,
+        drawn=config.drawn_defects,
+    )
+    if injector is None:
+        return
+    write_contact_sheet(job.folder / CONTACT_SHEET, injector, seed=config.seed)
+    for number in range(math.ceil(config.inject_per_defect * len(defective))):
+        rng = np.random.default_rng([config.seed, number])
+        made = injector.make(rng)
+        image = LabelledImage("injected", made.image_rgb, made.class_mask)
+        if tiles > 1:
+            window = crop_window(made.class_mask, config.image_size, rng)
+            image = _crop(image, window, config.image_size)
+        _write_image(f"injected__{number:05d}", image, config, images, labels)
