@@ -126,8 +126,13 @@ def _tiles(job: FoldJob, config: DetectConfig) -> int:
 def _fit(job: FoldJob, config: DetectConfig, source: str, tiles: int, best: Path) -> None:
     data = write_data(job, config, tiles)
     seed_everything(config.seed)
-    work = job.folder / "ultralytics"
+    work, saved = job.folder / "ultralytics", job.folder / "saved"
     last = work / "weights" / "last.pt"
+    # ultralytics writes its checkpoints in place: one that was cut off there cannot be read. Our
+    # copies are moved into place, and so are whole.
+    shutil.rmtree(work / "weights", ignore_errors=True)
+    if saved.is_dir():
+        shutil.copytree(saved, work / "weights")
     resumes = last.is_file() and not _has_ended(last)
     model = import_yolo()(str(last) if resumes else source)
     advance = job.reporter.track(f"{job.folder.parent.name}: fold {job.fold}", config.epochs)
@@ -136,7 +141,16 @@ def _fit(job: FoldJob, config: DetectConfig, source: str, tiles: int, best: Path
         fitness = trainer.fitness if trainer.fitness is not None else 0.0
         advance(f"validation fitness {float(fitness):.3f}")
 
+    def after_save(trainer: Any) -> None:
+        # The last one last: what stands beside it is then never older.
+        for path in (Path(trainer.best), Path(trainer.last)):
+            if path.is_file():
+                saved.mkdir(exist_ok=True)
+                shutil.copyfile(path, saved / f"{path.name}.part")
+                (saved / f"{path.name}.part").replace(saved / path.name)
+
     model.add_callback("on_fit_epoch_end", after_epoch)
+    model.add_callback("on_model_save", after_save)
     if resumes:
         job.reporter.say(f"Fold {job.fold} goes on after its last saved epoch.")
     trained = work / "weights" / "best.pt"
@@ -146,8 +160,8 @@ def _fit(job: FoldJob, config: DetectConfig, source: str, tiles: int, best: Path
         trained = last
     shutil.copyfile(trained, best.with_suffix(".part"))
     best.with_suffix(".part").replace(best)
-    shutil.rmtree(work / "weights", ignore_errors=True)
-    shutil.rmtree(data.parent, ignore_errors=True)
+    for folder in (work / "weights", saved, data.parent):
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _has_ended(checkpoint: Path) -> bool:
