@@ -137,7 +137,18 @@ def _fit(job: FoldJob, config: DetectConfig, source: str, tiles: int, best: Path
     model = import_yolo()(str(last) if resumes else source)
     advance = job.reporter.track(f"{job.folder.parent.name}: fold {job.fold}", config.epochs)
 
+    shown: set[int] = set()
+
+    def before_training(trainer: Any) -> None:
+        for epoch in range(trainer.start_epoch):
+            shown.add(epoch)
+            advance("trained before")
+
     def after_epoch(trainer: Any) -> None:
+        # ultralytics calls once more for its last validation, which is no epoch.
+        if trainer.epoch in shown or trainer.epoch >= config.epochs:
+            return
+        shown.add(trainer.epoch)
         fitness = trainer.fitness if trainer.fitness is not None else 0.0
         advance(f"validation fitness {float(fitness):.3f}")
 
@@ -149,6 +160,7 @@ def _fit(job: FoldJob, config: DetectConfig, source: str, tiles: int, best: Path
                 shutil.copyfile(path, saved / f"{path.name}.part")
                 (saved / f"{path.name}.part").replace(saved / path.name)
 
+    model.add_callback("on_train_start", before_training)
     model.add_callback("on_fit_epoch_end", after_epoch)
     model.add_callback("on_model_save", after_save)
     if resumes:
