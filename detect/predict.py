@@ -13,6 +13,7 @@ from detect.config import DetectConfig
 from detect.ultralytics_setup import import_yolo
 from training import fold_folder, read_run_config, resolve_device
 from training.tiling import cut_tile, merge_boxes, tile_windows, tiled_hw
+from training.views import Views, boxes_back, fuse_boxes, view_of
 
 MIN_SCORE = 0.001
 TILES_FILE = "tiles.json"
@@ -22,16 +23,31 @@ class BoxPredictor:
     """A YOLO checkpoint that looks at one image at a time."""
 
     def __init__(
-        self, weights: Path, *, image_size: int, max_detections: int, device: str, tiles: int = 1
+        self,
+        weights: Path,
+        *,
+        image_size: int,
+        max_detections: int,
+        device: str,
+        tiles: int = 1,
+        views: Views = 1,
     ) -> None:
-        """Open a checkpoint of our own training; `tiles` lie along an image's longer side.
+        """Open a checkpoint of our own training.
+
+        Args:
+            weights: the checkpoint.
+            image_size: side in pixels that the network looks at.
+            max_detections: boxes kept per image.
+            device: as torch names it.
+            tiles: along an image's longer side.
+            views: times that an image is looked at, turned and mirrored.
 
         Raises:
             InputError: there is no such file.
         """
         if not weights.is_file():
             raise InputError(f"The trained weights {weights} are missing. Train this fold again.")
-        self._tiles, self._side = tiles, image_size
+        self._tiles, self._side, self._views = tiles, image_size, views
         self._max_detections = max_detections
         self._model: Any = import_yolo()(str(weights))
         self._options = {
@@ -45,10 +61,33 @@ class BoxPredictor:
 
     def predict(self, image_id: str, image_rgb: npt.NDArray[np.uint8]) -> Prediction:
         """Boxes of one image, uint8 (H, W, 3); the image's score is its best box's, 0 without."""
-        regions = self._whole(image_rgb) if self._tiles == 1 else self._tiled(image_rgb)
+        regions = self._one_view(image_rgb) if self._views == 1 else self._all_views(image_rgb)
         scores = regions.scores
         best = float(scores.max()) if scores is not None and len(scores) else 0.0
         return Prediction(image_id=image_id, image_score=best, regions=regions)
+
+    def _one_view(self, image_rgb: npt.NDArray[np.uint8]) -> Regions:
+        return self._whole(image_rgb) if self._tiles == 1 else self._tiled(image_rgb)
+
+    def _all_views(self, image_rgb: npt.NDArray[np.uint8]) -> Regions:
+        image_hw = (int(image_rgb.shape[0]), int(image_rgb.shape[1]))
+        parts = []
+        for number in range(self._views):
+            seen = self._one_view(np.ascontiguousarray(view_of(image_rgb, number)))
+            boxes = boxes_back(seen.boxes_xyxy, number, image_hw)
+            scores = np.zeros(0, np.float32) if seen.scores is None else seen.scores
+            parts.append((boxes, seen.labels, scores))
+        boxes, labels, scores = (np.concatenate(rows) for rows in zip(*parts, strict=True))
+        return self._best(fuse_boxes(_regions(boxes, labels, scores, image_hw), self._views))
+
+    def _best(self, ranked: Regions) -> Regions:
+        count = min(len(ranked), self._max_detections)
+        return _regions(
+            ranked.boxes_xyxy[:count],
+            ranked.labels[:count],
+            np.zeros(0, np.float32) if ranked.scores is None else ranked.scores[:count],
+            ranked.image_hw,
+        )
 
     def _whole(self, image_rgb: npt.NDArray[np.uint8]) -> Regions:
         result = self._model.predict(cv2.cvtColor(image_rgb, cv2.COLOR_RGB2BGR), **self._options)
@@ -70,14 +109,7 @@ class BoxPredictor:
             parts.append((boxes + np.array([x, y, x, y], np.float32), labels, scores))
         boxes, labels, scores = (np.concatenate(rows) for rows in zip(*parts, strict=True))
         ratio = np.array([image_hw[1] / width, image_hw[0] / height] * 2, np.float32)
-        merged = merge_boxes(_regions(boxes * ratio, labels, scores, image_hw))
-        count = min(len(merged), self._max_detections)
-        return _regions(
-            merged.boxes_xyxy[:count],
-            merged.labels[:count],
-            np.zeros(0, np.float32) if merged.scores is None else merged.scores[:count],
-            image_hw,
-        )
+        return self._best(merge_boxes(_regions(boxes * ratio, labels, scores, image_hw)))
 
 
 def _arrays(
@@ -118,5 +150,6 @@ def load_box_predictor(run: Path, fold: int, *, device: str = "auto") -> BoxPred
         image_size=config.image_size,
         max_detections=config.max_detections,
         device=str(resolve_device(device)),
+        views=config.views,
         tiles=int(read_json(noted, what="a run's tiles")["tiles"]) if noted.is_file() else 1,
     )

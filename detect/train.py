@@ -100,6 +100,7 @@ def _train_fold(
         max_detections=config.max_detections,
         device=device,
         tiles=tiles,
+        views=config.views,
     )
     return predictor, _thresholds(job, config, predictor)
 

@@ -21,6 +21,7 @@ from training import (
     run_thresholds,
 )
 from training.tiling import cut_tile, join_tiles, tile_windows
+from training.views import map_back, view_of
 
 WEIGHTS_FILE = "best.pt"
 TILES_FILE = "tiles.json"
@@ -68,10 +69,16 @@ class MaskPredictor:
         return join_tiles(parts, windows, hw)
 
     def _infer(self, squares: list[npt.NDArray[np.uint8]]) -> list[npt.NDArray[np.float32]]:
-        batch = torch.stack([to_tensor(square) for square in squares])
-        batch = batch.to(self._device, memory_format=torch.channels_last)
-        probabilities = self._network(batch).float().softmax(dim=1)
-        return list(np.asarray(probabilities.cpu().numpy(), np.float32))
+        views = self._config.views
+        total: npt.NDArray[np.float32] | None = None
+        for number in range(views):
+            seen = [np.ascontiguousarray(view_of(square, number)) for square in squares]
+            batch = torch.stack([to_tensor(square) for square in seen])
+            batch = batch.to(self._device, memory_format=torch.channels_last)
+            answer = self._network(batch).float().softmax(dim=1).cpu().numpy()
+            straight = np.stack([map_back(one, number) for one in answer])
+            total = straight if total is None else total + straight
+        return [] if total is None else list(total / np.float32(views))
 
     @staticmethod
     def image_score(scores: npt.NDArray[np.float32]) -> float:

@@ -31,7 +31,7 @@ TRAIN = {
     "detect": (
         train_detector,
         load_box_predictor,
-        DetectConfig(weights="none", epochs=1, image_size=64, batch_size=4, device="cpu"),
+        DetectConfig(weights="none", epochs=1, image_size=64, batch_size=4, views=1, device="cpu"),
     ),
     "segment": (
         train_segmenter,

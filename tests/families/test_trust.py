@@ -30,9 +30,10 @@ SEGMENT = SegmentConfig(
     batch_size=4,
     val_every=2,
     precision="32-true",
+    views=2,
     device="cpu",
 )
-DETECT = DetectConfig(weights="none", epochs=4, image_size=64, batch_size=8, device="cpu")
+DETECT = DetectConfig(weights="none", epochs=4, image_size=64, batch_size=8, views=2, device="cpu")
 
 TRAIN_AND_WAIT = """
 import sys, time, warnings
