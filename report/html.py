@@ -40,6 +40,7 @@ class Panel:
     thumbnail: str
     full: str
     alt: str
+    exact: float | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,6 +154,7 @@ def _entry(
                 verdict=run.verdict(sample.image_id),
                 score=f"{score:.3f}",
                 wrong=is_wrong,
+                exact=float(score),
             )
         )
     return Entry(
@@ -185,6 +187,7 @@ def _panel(
     verdict: str,
     score: str = "",
     wrong: bool = False,
+    exact: float | None = None,
 ) -> Panel:
     name = f"{sample.stem}--{number}.jpg"
     for place, limit, quality in (("full", FULL_PIXELS, 88), ("thumbs", THUMBNAIL_PIXELS, 82)):
@@ -197,6 +200,8 @@ def _panel(
         thumbnail=f"thumbs/{quote(name)}",
         full=f"full/{quote(name)}",
         alt=f"{sample.image_id}, {title}: {verdict} {score}".strip(),
+        # In full: the slider must give the judge's verdict, also for 0.4999.
+        exact=exact,
     )
 
 
