@@ -65,8 +65,10 @@ def show_table(rows: Sequence[Sequence[str]], *, title: str) -> None:
         table.add_column(escape(name), justify="left" if index == 0 else "right", overflow="fold")
     for row in rows[1:]:
         table.add_row(*(escape(cell) for cell in row))
-    width = max(out.width, 40 + 22 * (len(rows[0]) - 1)) if not out.is_terminal else out.width
-    out.print(table, width=width)
+    # A file or a pipe has no width of its own: there a line is as long as it needs to be.
+    longest = [max(len(row[index]) for row in rows) for index in range(len(rows[0]))]
+    natural = sum(longest) + 3 * len(longest) + 1
+    out.print(table, width=out.width if out.is_terminal else max(out.width, natural))
 
 
 def fail(text: str, *, status: int) -> None:
