@@ -15,6 +15,9 @@ from annotations.errors import (
 )
 from annotations.images import read_image_hw, read_image_rgb, read_mask_raw, write_png
 from annotations.prediction import Prediction
+from annotations.prediction_files import FoldThresholds
+from annotations.prediction_writer import PredictionWriter
+from annotations.protocols import Shots, make_split, read_custom_split
 from annotations.regions import (
     Regions,
     box_slices,
@@ -30,19 +33,12 @@ from annotations.split import (
     Fold,
     Split,
     check_split,
-    make_split,
     read_split,
     require_defects_in_training,
     select_folds,
     write_split,
 )
-from annotations.store import (
-    FoldThresholds,
-    PredictionWriter,
-    StoredPredictions,
-    read_predictions,
-    run_folders,
-)
+from annotations.store import StoredPredictions, read_predictions, run_folders
 
 __all__ = [
     "GOOD",
@@ -60,6 +56,7 @@ __all__ = [
     "ProtocolError",
     "Regions",
     "Sample",
+    "Shots",
     "Split",
     "SplitMismatchError",
     "StoredPredictions",
@@ -75,6 +72,7 @@ __all__ = [
     "load_dataset",
     "make_split",
     "mask_to_regions",
+    "read_custom_split",
     "read_image_hw",
     "read_image_rgb",
     "read_mask_raw",

@@ -1,13 +1,13 @@
 """`Split`: which images may teach and which may judge, frozen, with a digest.
 
-Four protocols (`PROTOCOLS`). The test side is fixed first; validation images come out of the
-training side and never out of the test side; images of one group stand on one side only.
+How images are divided is told in `annotations.protocols`. Here is what holds for every split,
+also for one that was written by hand: images of one group stand on one side of a fold only, an
+image judges at most once, and a digest binds ids, sides and the images' bytes.
 """
 
 import hashlib
 import json
-from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Literal
@@ -16,11 +16,15 @@ from annotations.errors import InputError, ProtocolError, SplitMismatchError, Us
 from annotations.files import read_json, write_json_atomic
 from annotations.samples import Sample
 
-Protocol = Literal["kfold", "holdout", "official"]
-PROTOCOLS: Final[tuple[Protocol, ...]] = ("kfold", "holdout", "official")
-VAL_FRACTION: Final = 0.15
-"""Part of every type on the training side that validates."""
-HOLDOUT_TEST_FRACTION: Final = 0.4
+Protocol = Literal["kfold", "holdout", "few-shot", "leave-one-type-out", "official", "custom"]
+PROTOCOLS: Final[tuple[Protocol, ...]] = (
+    "kfold",
+    "holdout",
+    "few-shot",
+    "leave-one-type-out",
+    "official",
+)
+"""Those that `make_split` draws; `custom` comes from a file."""
 FORMAT: Final = "defectune-split-1"
 
 
@@ -44,11 +48,13 @@ class Split:
     """A frozen split.
 
     Attributes:
-        protocol: one of `PROTOCOLS`.
+        protocol: one of `PROTOCOLS`, or `custom` for a split from a file.
         seed: that the division was drawn with.
-        folds: one for holdout and official, k for kfold.
+        folds: k for kfold, one a type for leave-one-type-out, one for the rest.
         digest: SHA-256, hexadecimal, over protocol, folds and the images' own hashes.
-        left_out: ids that teach nobody in some fold because their group judges there, by fold.
+        left_out: ids that neither teach nor judge, by fold: their group stands on the other
+            side, or the protocol holds them back.
+        detail: what else the protocol was told, in words.
     """
 
     protocol: Protocol
@@ -56,155 +62,12 @@ class Split:
     folds: tuple[Fold, ...]
     digest: str
     left_out: tuple[tuple[str, ...], ...]
+    detail: str = ""
 
     @property
     def test_ids(self) -> tuple[str, ...]:
         """All judging ids, sorted; each stands in exactly one fold."""
         return tuple(sorted(image_id for fold in self.folds for image_id in fold.test))
-
-
-def _order_key(seed: int, purpose: str, text: str) -> str:
-    # A hash orders the same on every system and for every order of files on disk.
-    return hashlib.sha256(f"{seed}\x00{purpose}\x00{text}".encode()).hexdigest()
-
-
-def _by_group(samples: Iterable[Sample]) -> dict[str, list[Sample]]:
-    groups: dict[str, list[Sample]] = defaultdict(list)
-    for sample in samples:
-        groups[sample.group].append(sample)
-    return groups
-
-
-def _type_of(group: Sequence[Sample]) -> str:
-    counts: dict[str, int] = defaultdict(int)
-    for sample in group:
-        counts[sample.defect_type] += 1
-    return max(sorted(counts), key=lambda name: counts[name])
-
-
-def _grouped_by_type(
-    samples: Iterable[Sample], seed: int, purpose: str
-) -> dict[str, list[list[Sample]]]:
-    by_type: dict[str, list[list[Sample]]] = defaultdict(list)
-    groups = _by_group(samples)
-    # Large groups first: what is left to even out the folds with is then small.
-    for name in sorted(groups, key=lambda g: (-len(groups[g]), _order_key(seed, purpose, g))):
-        by_type[_type_of(groups[name])].append(groups[name])
-    return dict(sorted(by_type.items()))
-
-
-def _take(samples: Iterable[Sample], fraction: float, seed: int, purpose: str) -> set[str]:
-    """Ids of about `fraction` of every type, whole groups, at least one and never all of it."""
-    taken: set[str] = set()
-    for groups in _grouped_by_type(samples, seed, purpose).values():
-        if len(groups) < 2:
-            continue
-        wanted = max(1, round(fraction * sum(len(group) for group in groups)))
-        count = 0
-        for group in sorted(groups, key=lambda g: _order_key(seed, purpose, g[0].group))[:-1]:
-            if count and count + len(group) > wanted:
-                continue
-            taken.update(sample.image_id for sample in group)
-            count += len(group)
-            if count >= wanted:
-                break
-    return taken
-
-
-def _deal(samples: Iterable[Sample], k: int, seed: int) -> list[set[str]]:
-    """Deal whole groups to k folds so that every type is spread evenly."""
-    folds: list[set[str]] = [set() for _ in range(k)]
-    for groups in _grouped_by_type(samples, seed, "fold").values():
-        counts = [0] * k
-        for group in groups:
-            target = min(range(k), key=lambda i: (counts[i], len(folds[i]), i))
-            folds[target].update(sample.image_id for sample in group)
-            counts[target] += len(group)
-    return folds
-
-
-def make_split(
-    samples: Sequence[Sample], *, protocol: Protocol = "kfold", folds: int = 5, seed: int = 0
-) -> Split:
-    """Divide a dataset.
-
-    `kfold`: every image of the source's test set judges in exactly one fold; everything else
-    stands on the training side of that fold. `holdout`: the defective images are divided
-    train / val / test by type, and good test images all judge. `official`: the source's own
-    division, with good training images held out to validate.
-
-    Args:
-        samples: all images.
-        protocol: one of `PROTOCOLS`.
-        folds: k, for kfold only.
-        seed: changes the division; the same seed gives the same one everywhere.
-
-    Returns:
-        The split, whole groups on one side of every fold.
-
-    Raises:
-        UsageError: an unknown protocol, or k below 2.
-        InputError: repeated ids, nothing to judge on, or fewer groups of a defect type than
-            the protocol needs.
-    """
-    if protocol not in PROTOCOLS:
-        raise UsageError(f"Unknown protocol {protocol!r}; known are {', '.join(PROTOCOLS)}.")
-    if protocol == "kfold" and folds < 2:
-        raise UsageError(f"kfold needs at least 2 folds, got {folds}.")
-    if len({sample.image_id for sample in samples}) != len(samples):
-        raise InputError("Two images have one id; ids must be unique.")
-    official_test = [sample for sample in samples if sample.source_split == "test"]
-    if not official_test:
-        raise InputError("The dataset has no test images, so there is nothing to judge on.")
-    if protocol == "kfold":
-        test_sets = _deal(official_test, folds, seed)
-        if not all(test_sets):
-            raise InputError(
-                f"{len(_by_group(official_test))} groups of test images cannot fill {folds} "
-                "folds. Use fewer folds (--folds)."
-            )
-    elif protocol == "holdout":
-        defective = [sample for sample in official_test if sample.is_defective]
-        good = {sample.image_id for sample in official_test if not sample.is_defective}
-        chosen = _take(defective, HOLDOUT_TEST_FRACTION, seed, "holdout")
-        if not chosen:
-            raise InputError(
-                "holdout needs a defect type with at least two groups of images, and there is "
-                "none. Add images, or use --protocol official."
-            )
-        test_sets = [good | chosen]
-    else:
-        test_sets = [{sample.image_id for sample in official_test}]
-    made, left_out = [], []
-    for test in test_sets:
-        fold, left = _complete_fold(samples, test, seed)
-        made.append(fold)
-        left_out.append(left)
-    return Split(
-        protocol=protocol,
-        seed=seed,
-        folds=tuple(made),
-        digest=split_digest(protocol, made, {s.image_id: s.sha256 for s in samples}),
-        left_out=tuple(left_out),
-    )
-
-
-def _complete_fold(
-    samples: Sequence[Sample], test: set[str], seed: int
-) -> tuple[Fold, tuple[str, ...]]:
-    judged_groups = {sample.group for sample in samples if sample.image_id in test}
-    side = [s for s in samples if s.image_id not in test and s.group not in judged_groups]
-    left = [s for s in samples if s.image_id not in test and s.group in judged_groups]
-    # Good test images of other folds teach, but do not validate: with the source's own good
-    # training images alone, one-class models validate on the same images in every fold.
-    eligible = [s for s in side if s.is_defective or s.source_split != "test"]
-    val = _take(eligible, VAL_FRACTION, seed, "val")
-    fold = Fold(
-        train=tuple(sorted(s.image_id for s in side if s.image_id not in val)),
-        val=tuple(sorted(val)),
-        test=tuple(sorted(test)),
-    )
-    return fold, tuple(sorted(s.image_id for s in left))
 
 
 def split_digest(protocol: str, folds: Sequence[Fold], sha256_by_id: Mapping[str, str]) -> str:
@@ -244,15 +107,14 @@ def check_split(split: Split, samples: Sequence[Sample], *, source: Path | str) 
         )
     judged: set[str] = set()
     for number, fold in enumerate(split.folds):
-        sides: dict[str, str] = {}
-        for side, ids in (("train", fold.train), ("train", fold.val), ("test", fold.test)):
-            for image_id in ids:
-                group = by_id[image_id].group
-                if sides.setdefault(group, side) != side:
-                    raise InputError(
-                        f"{source}, fold {number}: group {group!r} (image {image_id}) stands on "
-                        "the training and on the test side. Move the whole group to one side."
-                    )
+        judging = {by_id[image_id].group: image_id for image_id in reversed(fold.test)}
+        for image_id in (*fold.train, *fold.val):
+            group = by_id[image_id].group
+            if group in judging:
+                raise InputError(
+                    f"{source}, fold {number}: {image_id} teaches and {judging[group]} judges, but "
+                    f"both show one part (group {group!r}). Move the whole group to one side."
+                )
         ids = fold.train + fold.val + fold.test
         if len(set(ids)) != len(ids):
             raise InputError(f"{source}, fold {number}: an image stands in it twice.")
@@ -268,6 +130,7 @@ def write_split(path: Path, split: Split, samples: Sequence[Sample]) -> None:
         {
             "format": FORMAT,
             "protocol": split.protocol,
+            "detail": split.detail,
             "seed": split.seed,
             "digest": split.digest,
             "folds": [
@@ -288,7 +151,7 @@ def read_split(path: Path, samples: Sequence[Sample]) -> Split:
     """
     value: Any = read_json(path, what="the split of a converted dataset")
     try:
-        if value["format"] != FORMAT or value["protocol"] not in PROTOCOLS:
+        if value["format"] != FORMAT or value["protocol"] not in (*PROTOCOLS, "custom"):
             raise ValueError(f"format {value['format']!r}, protocol {value['protocol']!r}")
         folds = tuple(
             Fold(*(tuple(_strings(fold[part])) for part in ("train", "val", "test")))
@@ -300,6 +163,7 @@ def read_split(path: Path, samples: Sequence[Sample]) -> Split:
             folds=folds,
             digest=str(value["digest"]),
             left_out=tuple(tuple(_strings(f.get("left_out", []))) for f in value["folds"]),
+            detail=str(value.get("detail", "")),
         )
         if not folds:
             raise ValueError("no folds")

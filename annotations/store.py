@@ -3,243 +3,35 @@
     regions.json    COCO results, as pycocotools' `loadRes` takes them (a plain list)
     images.csv      image_id, image_score, verdict, raw_score, fold
     maps/*.png      16-bit score maps
+    validation.csv  image_id, image_score, raw_score, fold of the images that chose thresholds
     meta.json       split digest, thresholds by fold, range of every map
 
 `image_score` is calibrated: 0.5 is the threshold of the fold's own model, so that folds can be
 pooled. A fold that is written again replaces its own rows and no others.
 """
 
-import csv
-import io
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from annotations.dataset import Dataset
 from annotations.errors import InputError, SplitMismatchError
-from annotations.files import read_json, write_json_atomic, write_text_atomic
-from annotations.images import read_mask_raw, write_png
-from annotations.prediction import Prediction
+from annotations.files import read_json
+from annotations.images import read_mask_raw
+from annotations.prediction_files import (
+    MAP_LEVELS,
+    PREDICTIONS_FOLDER,
+    THRESHOLD,
+    VALIDATION_FILE,
+    FoldThresholds,
+    read_csv,
+)
 from annotations.regions import Regions, box_slices, decode_rle
-
-PREDICTIONS_FOLDER: Final = "predictions"
-THRESHOLD: Final = 0.5
-"""On the calibrated scale, for every run."""
-FORMAT: Final = "defectune-predictions-1"
-_MAP_LEVELS: Final = 65535
-
-
-@dataclass(frozen=True, slots=True)
-class FoldThresholds:
-    """What one fold's model decided on its validation images, stored with the run.
-
-    Attributes:
-        raw_threshold: image scores at or above it are called defective, on the model's scale.
-        scale: `odds` for scores in [0, 1] (probabilities), `ratio` for distances from 0 up.
-        region_threshold: regions scoring at or above it count as found.
-        chosen_on: in words, which images it was chosen on.
-        min_area_fraction: found regions of fewer pixels than this part of the image were left
-            out; 0 where a family has no such rule.
-    """
-
-    raw_threshold: float
-    scale: str
-    region_threshold: float
-    chosen_on: str
-    min_area_fraction: float = 0.0
-
-    def __post_init__(self) -> None:
-        if self.scale not in ("odds", "ratio"):
-            raise ValueError(f"scale must be 'odds' or 'ratio', got {self.scale!r}.")
-        if not (math.isfinite(self.raw_threshold) and self.raw_threshold > 0):
-            raise ValueError(f"raw_threshold must be above 0, got {self.raw_threshold}.")
-        if self.scale == "odds" and self.raw_threshold >= 1:
-            raise ValueError(f"On the odds scale it must be below 1, got {self.raw_threshold}.")
-        if not 0 <= self.min_area_fraction < 1:
-            raise ValueError(f"min_area_fraction must be in [0, 1), got {self.min_area_fraction}.")
-
-    def calibrate(self, raw_score: float) -> float:
-        """Bring a score to the common scale from 0 to 1 where 0.5 is the threshold.
-
-        With the odds o of the score (the score itself on the `ratio` scale) and those of the
-        threshold t, the result is o / (o + t): monotonic, with one parameter a fold, so that few
-        validation images cannot bend it.
-        """
-        odds = raw_score
-        limit = self.raw_threshold
-        if self.scale == "odds":
-            raw_score = min(max(raw_score, 0.0), 1.0)
-            if raw_score == 1.0:
-                return 1.0
-            odds = raw_score / (1 - raw_score)
-            limit = limit / (1 - limit)
-        odds = max(odds, 0.0)
-        # Exactly at the threshold must come out as exactly 0.5.
-        return 0.5 if odds == limit else odds / (odds + limit)
-
-
-@dataclass
-class PredictionWriter:
-    """Writes one fold's predictions into a run; use it as a context manager.
-
-    Maps are written as they come; the tables are moved into place at the end, meta.json last, so
-    that an interrupted run has no half fold.
-
-    Attributes:
-        run: the run's folder.
-        dataset: that the run was trained on.
-        fold: number of the fold.
-        thresholds: of this fold's model.
-        about: model and family, stored in meta.json: `{"family", "model", ...}`.
-    """
-
-    run: Path
-    dataset: Dataset
-    fold: int
-    thresholds: FoldThresholds
-    about: Mapping[str, Any]
-    _rows: list[dict[str, Any]] = field(default_factory=list, init=False)
-    _results: list[dict[str, Any]] = field(default_factory=list, init=False)
-    _maps: dict[str, list[float]] = field(default_factory=dict, init=False)
-    _has_regions: bool = field(default=False, init=False)
-
-    def __enter__(self) -> "PredictionWriter":
-        return self
-
-    def write(self, prediction: Prediction) -> None:
-        """Add one image; `prediction.image_score` is the model's own, uncalibrated score.
-
-        Raises:
-            InputError: an image that is not in the dataset.
-            ValueError: a map of another size than the image, or negative scores.
-        """
-        sample = self.dataset.by_id.get(prediction.image_id)
-        if sample is None:
-            raise InputError(f"The dataset has no image {prediction.image_id!r}.")
-        score = self.thresholds.calibrate(prediction.image_score)
-        self._rows.append(
-            {
-                "image_id": prediction.image_id,
-                "image_score": repr(score),
-                "verdict": "defective" if score >= THRESHOLD else "good",
-                "raw_score": repr(float(prediction.image_score)),
-                "fold": self.fold,
-            }
-        )
-        coco_id = self.dataset.coco_ids[prediction.image_id]
-        if prediction.regions is not None:
-            self._has_regions = True
-            self._results += coco_results(prediction.regions, coco_id)
-        if prediction.pixel_scores is not None:
-            if prediction.pixel_scores.shape != sample.image_hw:
-                raise ValueError(
-                    f"The map of {prediction.image_id} is {prediction.pixel_scores.shape}, "
-                    f"the image {sample.image_hw}."
-                )
-            scores = prediction.pixel_scores.astype(np.float64)
-            low, high = float(scores.min()), float(scores.max())
-            # Probabilities share one range, so that equal scores stay equal over images.
-            if low >= 0 and high <= 1:
-                low, high = 0.0, 1.0
-            span = (high - low) or 1.0
-            levels = np.rint((scores - low) / span * _MAP_LEVELS).astype(np.uint16)
-            write_png(self._folder / "maps" / f"{sample.stem}.png", levels, compression=1)
-            self._maps[prediction.image_id] = [low, high]
-
-    @property
-    def _folder(self) -> Path:
-        return self.run / PREDICTIONS_FOLDER
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        if kind is None:
-            self._finish()
-
-    def _finish(self) -> None:
-        expected = set(self.dataset.split.folds[self.fold].test)
-        got = [row["image_id"] for row in self._rows]
-        if len(got) != len(set(got)) or set(got) != expected:
-            raise ValueError(
-                f"Fold {self.fold} judges on {len(expected)} images, but {len(set(got))} were "
-                "predicted."
-            )
-        meta: dict[str, Any] = {
-            "format": FORMAT,
-            "split_digest": self.dataset.split.digest,
-            "has_regions": self._has_regions,
-            "folds": {},
-            "maps": {},
-        }
-        rows: list[dict[str, Any]] = []
-        results: list[dict[str, Any]] = []
-        if (self._folder / "meta.json").is_file():
-            before = read_json(self._folder / "meta.json", what="a run's predictions")
-            if before.get("split_digest") == self.dataset.split.digest:
-                meta["folds"] = before["folds"]
-                mine = {self.dataset.coco_ids[i] for i in expected}
-                meta["maps"] = {k: v for k, v in before["maps"].items() if k not in expected}
-                rows = [
-                    row
-                    for row in _read_csv(self._folder / "images.csv")
-                    if row["image_id"] not in expected
-                ]
-                results = [
-                    row
-                    for row in read_json(self._folder / "regions.json", what="COCO results")
-                    if row["image_id"] not in mine
-                ]
-        meta |= dict(self.about)
-        meta["maps"] |= self._maps
-        meta["folds"][str(self.fold)] = {
-            "raw_threshold": self.thresholds.raw_threshold,
-            "scale": self.thresholds.scale,
-            "region_threshold": self.thresholds.region_threshold,
-            "chosen_on": self.thresholds.chosen_on,
-        }
-        rows = sorted([*rows, *self._rows], key=lambda row: str(row["image_id"]))
-        text = io.StringIO(newline="")
-        columns = ("image_id", "image_score", "verdict", "raw_score", "fold")
-        writer = csv.DictWriter(text, columns, lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
-        write_text_atomic(self._folder / "images.csv", text.getvalue())
-        write_json_atomic(self._folder / "regions.json", [*results, *self._results], indent=None)
-        write_json_atomic(self._folder / "meta.json", meta)
-
-
-def coco_results(regions: Regions, coco_id: int) -> list[dict[str, Any]]:
-    """COCO result rows of one image's scored regions.
-
-    Raises:
-        ValueError: regions without scores.
-    """
-    if regions.scores is None:
-        raise ValueError("Predicted regions need scores.")
-    rows: list[dict[str, Any]] = []
-    for index, (label, score) in enumerate(
-        zip(regions.labels.tolist(), regions.scores.tolist(), strict=True)
-    ):
-        x1, y1, x2, y2 = (float(v) for v in regions.boxes_xyxy[index])
-        row: dict[str, Any] = {
-            "image_id": coco_id,
-            "category_id": label + 1,
-            "bbox": [x1, y1, x2 - x1, y2 - y1],
-            "score": score,
-        }
-        if regions.masks is not None:
-            row["segmentation"] = regions.masks[index]
-        rows.append(row)
-    return rows
 
 
 @dataclass(frozen=True)
@@ -255,6 +47,9 @@ class StoredPredictions:
         folds: thresholds by fold number.
         regions: scored regions by image id; None for a family without regions.
         map_ranges: (low, high) of the stored map by image id; empty without maps.
+        stems: file stem by image id.
+        validation_scores: calibrated scores by (fold, image id) of the images that validated;
+            empty where the run kept none.
     """
 
     run: Path
@@ -266,6 +61,7 @@ class StoredPredictions:
     regions: Mapping[str, Regions] | None
     map_ranges: Mapping[str, tuple[float, float]]
     stems: Mapping[str, str]
+    validation_scores: Mapping[tuple[int, str], float] = field(default_factory=dict)
 
     @property
     def name(self) -> str:
@@ -276,6 +72,12 @@ class StoredPredictions:
     def has_pixels(self) -> bool:
         """True where the family says something about pixels (a map, or regions to rasterise)."""
         return bool(self.map_ranges) or self.regions is not None
+
+    @property
+    def no_threshold(self) -> str | None:
+        """Why image verdicts cannot be judged: predictions from elsewhere may lack a threshold."""
+        reason = self.about.get("no_threshold")
+        return str(reason) if reason else None
 
     def verdict(self, image_id: str) -> str:
         """`defective` or `good`, at the threshold chosen on validation images."""
@@ -298,7 +100,7 @@ class StoredPredictions:
             low, high = self.map_ranges[image_id]
             path = self.run / PREDICTIONS_FOLDER / "maps" / f"{self.stems[image_id]}.png"
             levels = read_mask_raw(path)
-            return (levels.astype(np.float32) * ((high - low) / _MAP_LEVELS) + low).astype(
+            return (levels.astype(np.float32) * ((high - low) / MAP_LEVELS) + low).astype(
                 np.float32
             )
         if self.regions is None:
@@ -343,13 +145,6 @@ def rasterise_scores(regions: Regions) -> npt.NDArray[np.float32]:
     return canvas
 
 
-def _read_csv(path: Path) -> list[dict[str, str]]:
-    if not path.is_file():
-        raise InputError(f"Expected a run's image scores at {path}, but there is no such file.")
-    with path.open(encoding="utf-8", newline="") as file:
-        return list(csv.DictReader(file))
-
-
 def run_folders(root: Path) -> list[Path]:
     """Runs of a converted dataset that have predictions, by name."""
     folder = root / "runs"
@@ -389,7 +184,7 @@ def read_predictions(run: Path, dataset: Dataset) -> StoredPredictions:
             )
             for number, f in meta["folds"].items()
         }
-        rows = _read_csv(folder / "images.csv")
+        rows = read_csv(folder / "images.csv")
         known = dataset.by_id
         for row in rows:
             if row["image_id"] not in known:
@@ -417,12 +212,33 @@ def read_predictions(run: Path, dataset: Dataset) -> StoredPredictions:
             regions=regions,
             map_ranges={str(k): (float(v[0]), float(v[1])) for k, v in meta["maps"].items()},
             stems={sample.image_id: sample.stem for sample in dataset.samples},
+            validation_scores=_read_validation(folder / VALIDATION_FILE, dataset, folds),
         )
     except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
         raise InputError(
             f"The predictions in {folder} are malformed ({type(error).__name__}: {error}). "
             "Train again, or restore the files."
         ) from error
+
+
+def _read_validation(
+    path: Path, dataset: Dataset, folds: Mapping[int, FoldThresholds]
+) -> dict[tuple[int, str], float]:
+    if not path.is_file():
+        return {}
+    scores: dict[tuple[int, str], float] = {}
+    for row in read_csv(path):
+        fold, image_id, score = int(row["fold"]), row["image_id"], float(row["image_score"])
+        if fold not in folds:
+            # Left by a fold that was killed before its predictions were complete.
+            continue
+        if image_id not in dataset.split.folds[fold].val or not math.isfinite(score):
+            raise InputError(
+                f"{path} scores {image_id!r} as {row['image_score']} in fold {fold}, where it is "
+                "not a validation image or the score is no number. Train again."
+            )
+        scores[fold, image_id] = score
+    return scores
 
 
 def _read_regions(folder: Path, dataset: Dataset, ids: Iterable[str]) -> dict[str, Regions]:

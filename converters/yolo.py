@@ -58,18 +58,24 @@ def write_labels(folder: Path, samples: Sequence[Sample], truths: Mapping[str, R
         path.write_text(yolo_lines(truths[sample.image_id]), encoding="ascii", newline="\n")
 
 
+def fold_place(root: Path, split: Split, number: int) -> Path:
+    """Where the files of one fold stand: `root` itself, or fold-K in it where there are several."""
+    several = split.protocol == "kfold" or len(split.folds) > 1
+    return root / f"fold-{number}" if several else root
+
+
 def write_data_files(
     folder: Path, samples: Sequence[Sample], split: Split, class_names: Sequence[str]
 ) -> None:
-    """Write data.yaml and list files: under yolo/, or yolo/fold-K/ for kfold.
+    """Write data.yaml and list files: under yolo/, or yolo/fold-K/ of several folds.
 
     Paths are relative to the list files, so that the dataset may be moved as a whole.
     """
     by_id = {sample.image_id: sample for sample in samples}
     root = folder / IMAGES_FOLDER.parent
     for number, fold in enumerate(split.folds):
-        place = root / f"fold-{number}" if split.protocol == "kfold" else root
-        up = "../images" if split.protocol == "kfold" else "images"
+        place = fold_place(root, split, number)
+        up = "images" if place == root else "../images"
         for side, ids in (("train", fold.train), ("val", fold.val), ("test", fold.test)):
             names = (Path(image_file_name(by_id[image_id])).name for image_id in ids)
             write_text_atomic(place / f"{side}.txt", "".join(f"./{up}/{n}\n" for n in names))

@@ -8,8 +8,10 @@ from pathlib import Path
 from annotations import InputError, UsageError, read_image_rgb
 from annotations.files import folder_moved_into_place, write_json_atomic, write_text_atomic
 from annotations.images import is_image_path
+from annotations.prediction_files import THRESHOLD
+from annotations.prediction_writer import coco_results
 from annotations.samples import safe_name
-from annotations.store import THRESHOLD, coco_results, filter_regions
+from annotations.store import filter_regions
 from defectune.console import BarReporter, out, show_table
 
 

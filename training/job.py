@@ -22,7 +22,7 @@ from annotations import (
 from annotations.dataset import RUNS_FOLDER
 from annotations.files import read_json, write_text_atomic
 from annotations.images import read_image_rgb
-from annotations.store import PREDICTIONS_FOLDER
+from annotations.prediction_files import PREDICTIONS_FOLDER
 from training.configs import FamilyConfig
 
 CONFIG_FILE: Final = "config.yaml"
@@ -198,11 +198,21 @@ def train_run(
         folder.mkdir(parents=True, exist_ok=True)
         predictor, thresholds = train_fold(FoldJob(dataset, fold, folder, reporter))
         samples = dataset.select(dataset.split.folds[fold].test)
-        advance = reporter.track(f"{name}: fold {fold}, test images", len(samples))
+        n_validation = len(dataset.split.folds[fold].val)
+        advance = reporter.track(
+            f"{name}: fold {fold}, test and validation images", len(samples) + n_validation
+        )
         about = {"family": family, "model": model, "class_names": list(dataset.class_names)}
         with PredictionWriter(run, dataset, fold, thresholds, about) as writer:
             for sample in samples:
                 image_rgb = read_image_rgb(sample.image_path)
                 writer.write(predictor.predict(sample.image_id, image_rgb))
+                advance("")
+            # Kept for whoever chooses an operating point later, by costs of their own.
+            for sample in dataset.select(dataset.split.folds[fold].val):
+                image_rgb = read_image_rgb(sample.image_path)
+                writer.write_validation(
+                    sample.image_id, predictor.predict(sample.image_id, image_rgb).image_score
+                )
                 advance("")
     return run

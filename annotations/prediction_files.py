@@ -1,0 +1,91 @@
+"""What a run's prediction files are called and hold, shared by those who write and read them."""
+
+import csv
+import io
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from annotations.errors import InputError
+from annotations.files import write_text_atomic
+
+PREDICTIONS_FOLDER: Final = "predictions"
+THRESHOLD: Final = 0.5
+"""On the calibrated scale, for every run."""
+FORMAT: Final = "defectune-predictions-1"
+VALIDATION_FILE: Final = "validation.csv"
+IMAGE_COLUMNS: Final = ("image_id", "image_score", "verdict", "raw_score", "fold")
+VALIDATION_COLUMNS: Final = ("image_id", "image_score", "raw_score", "fold")
+MAP_LEVELS: Final = 65535
+
+
+@dataclass(frozen=True, slots=True)
+class FoldThresholds:
+    """What one fold's model decided on its validation images, stored with the run.
+
+    Attributes:
+        raw_threshold: image scores at or above it are called defective, on the model's scale.
+        scale: `odds` for scores in [0, 1] (probabilities), `ratio` for distances from 0 up.
+        region_threshold: regions scoring at or above it count as found.
+        chosen_on: in words, which images it was chosen on.
+        min_area_fraction: found regions of fewer pixels than this part of the image were left
+            out; 0 where a family has no such rule.
+    """
+
+    raw_threshold: float
+    scale: str
+    region_threshold: float
+    chosen_on: str
+    min_area_fraction: float = 0.0
+
+    def __post_init__(self) -> None:
+        if self.scale not in ("odds", "ratio"):
+            raise ValueError(f"scale must be 'odds' or 'ratio', got {self.scale!r}.")
+        if not (math.isfinite(self.raw_threshold) and self.raw_threshold > 0):
+            raise ValueError(f"raw_threshold must be above 0, got {self.raw_threshold}.")
+        if self.scale == "odds" and self.raw_threshold >= 1:
+            raise ValueError(f"On the odds scale it must be below 1, got {self.raw_threshold}.")
+        if not 0 <= self.min_area_fraction < 1:
+            raise ValueError(f"min_area_fraction must be in [0, 1), got {self.min_area_fraction}.")
+
+    def calibrate(self, raw_score: float) -> float:
+        """Bring a score to the common scale from 0 to 1 where 0.5 is the threshold.
+
+        With the odds o of the score (the score itself on the `ratio` scale) and those of the
+        threshold t, the result is o / (o + t): monotonic, with one parameter a fold, so that few
+        validation images cannot bend it.
+        """
+        odds = raw_score
+        limit = self.raw_threshold
+        if self.scale == "odds":
+            raw_score = min(max(raw_score, 0.0), 1.0)
+            if raw_score == 1.0:
+                return 1.0
+            odds = raw_score / (1 - raw_score)
+            limit = limit / (1 - limit)
+        odds = max(odds, 0.0)
+        # Exactly at the threshold must come out as exactly 0.5.
+        return 0.5 if odds == limit else odds / (odds + limit)
+
+
+def write_csv(path: Path, columns: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> None:
+    """Write a table with a header, whole or not at all."""
+    text = io.StringIO(newline="")
+    writer = csv.DictWriter(text, columns, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    write_text_atomic(path, text.getvalue())
+
+
+def read_csv(path: Path) -> list[dict[str, str]]:
+    """Read a table with a header.
+
+    Raises:
+        InputError: there is no such file.
+    """
+    if not path.is_file():
+        raise InputError(f"Expected a run's image scores at {path}, but there is no such file.")
+    with path.open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))

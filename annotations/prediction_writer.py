@@ -1,0 +1,207 @@
+"""Writing a run's predictions; what stands in the files is told in `annotations.store`."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+
+from annotations.dataset import Dataset
+from annotations.errors import InputError
+from annotations.files import read_json, write_json_atomic
+from annotations.images import write_png
+from annotations.prediction import Prediction
+from annotations.prediction_files import (
+    FORMAT,
+    IMAGE_COLUMNS,
+    MAP_LEVELS,
+    PREDICTIONS_FOLDER,
+    THRESHOLD,
+    VALIDATION_COLUMNS,
+    VALIDATION_FILE,
+    FoldThresholds,
+    read_csv,
+    write_csv,
+)
+from annotations.regions import Regions
+
+
+@dataclass
+class PredictionWriter:
+    """Writes one fold's predictions into a run; use it as a context manager.
+
+    Maps are written as they come; the tables are moved into place at the end, meta.json last, so
+    that an interrupted run has no half fold.
+
+    Attributes:
+        run: the run's folder.
+        dataset: that the run was trained on.
+        fold: number of the fold.
+        thresholds: of this fold's model.
+        about: model and family, stored in meta.json: `{"family", "model", ...}`.
+    """
+
+    run: Path
+    dataset: Dataset
+    fold: int
+    thresholds: FoldThresholds
+    about: Mapping[str, Any]
+    _rows: list[dict[str, Any]] = field(default_factory=list, init=False)
+    _validation: list[dict[str, Any]] = field(default_factory=list, init=False)
+    _results: list[dict[str, Any]] = field(default_factory=list, init=False)
+    _maps: dict[str, list[float]] = field(default_factory=dict, init=False)
+    _has_regions: bool = field(default=False, init=False)
+
+    def __enter__(self) -> "PredictionWriter":
+        return self
+
+    def write(self, prediction: Prediction) -> None:
+        """Add one image; `prediction.image_score` is the model's own, uncalibrated score.
+
+        Raises:
+            InputError: an image that is not in the dataset.
+            ValueError: a map of another size than the image, or negative scores.
+        """
+        sample = self.dataset.by_id.get(prediction.image_id)
+        if sample is None:
+            raise InputError(f"The dataset has no image {prediction.image_id!r}.")
+        score = self.thresholds.calibrate(prediction.image_score)
+        self._rows.append(
+            {
+                "image_id": prediction.image_id,
+                "image_score": repr(score),
+                "verdict": "defective" if score >= THRESHOLD else "good",
+                "raw_score": repr(float(prediction.image_score)),
+                "fold": self.fold,
+            }
+        )
+        coco_id = self.dataset.coco_ids[prediction.image_id]
+        if prediction.regions is not None:
+            self._has_regions = True
+            self._results += coco_results(prediction.regions, coco_id)
+        if prediction.pixel_scores is not None:
+            if prediction.pixel_scores.shape != sample.image_hw:
+                raise ValueError(
+                    f"The map of {prediction.image_id} is {prediction.pixel_scores.shape}, "
+                    f"the image {sample.image_hw}."
+                )
+            scores = prediction.pixel_scores.astype(np.float64)
+            low, high = float(scores.min()), float(scores.max())
+            # Probabilities share one range, so that equal scores stay equal over images.
+            if low >= 0 and high <= 1:
+                low, high = 0.0, 1.0
+            span = (high - low) or 1.0
+            levels = np.rint((scores - low) / span * MAP_LEVELS).astype(np.uint16)
+            write_png(self._folder / "maps" / f"{sample.stem}.png", levels, compression=1)
+            self._maps[prediction.image_id] = [low, high]
+
+    def write_validation(self, image_id: str, raw_score: float) -> None:
+        """Keep the model's score of an image of the fold's validation part.
+
+        Raises:
+            ValueError: an image that does not validate in this fold.
+        """
+        if image_id not in self.dataset.split.folds[self.fold].val:
+            raise ValueError(f"{image_id} does not validate in fold {self.fold}.")
+        self._validation.append(
+            {
+                "image_id": image_id,
+                "image_score": repr(self.thresholds.calibrate(raw_score)),
+                "raw_score": repr(float(raw_score)),
+                "fold": self.fold,
+            }
+        )
+
+    @property
+    def _folder(self) -> Path:
+        return self.run / PREDICTIONS_FOLDER
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if kind is None:
+            self._finish()
+
+    def _finish(self) -> None:
+        expected = set(self.dataset.split.folds[self.fold].test)
+        got = [row["image_id"] for row in self._rows]
+        if len(got) != len(set(got)) or set(got) != expected:
+            raise ValueError(
+                f"Fold {self.fold} judges on {len(expected)} images, but {len(set(got))} were "
+                "predicted."
+            )
+        meta: dict[str, Any] = {
+            "format": FORMAT,
+            "split_digest": self.dataset.split.digest,
+            "has_regions": self._has_regions,
+            "folds": {},
+            "maps": {},
+        }
+        rows: list[dict[str, Any]] = []
+        results: list[dict[str, Any]] = []
+        if (self._folder / "meta.json").is_file():
+            before = read_json(self._folder / "meta.json", what="a run's predictions")
+            if before.get("split_digest") == self.dataset.split.digest:
+                meta["folds"] = before["folds"]
+                mine = {self.dataset.coco_ids[i] for i in expected}
+                meta["maps"] = {k: v for k, v in before["maps"].items() if k not in expected}
+                rows = [
+                    row
+                    for row in read_csv(self._folder / "images.csv")
+                    if row["image_id"] not in expected
+                ]
+                results = [
+                    row
+                    for row in read_json(self._folder / "regions.json", what="COCO results")
+                    if row["image_id"] not in mine
+                ]
+        meta |= dict(self.about)
+        meta["maps"] |= self._maps
+        meta["folds"][str(self.fold)] = {
+            "raw_threshold": self.thresholds.raw_threshold,
+            "scale": self.thresholds.scale,
+            "region_threshold": self.thresholds.region_threshold,
+            "chosen_on": self.thresholds.chosen_on,
+        }
+        rows = sorted([*rows, *self._rows], key=lambda row: str(row["image_id"]))
+        write_csv(self._folder / "images.csv", IMAGE_COLUMNS, rows)
+        if self._validation:
+            path = self._folder / VALIDATION_FILE
+            kept = (
+                [row for row in read_csv(path) if row["fold"] != str(self.fold)]
+                if (path.is_file() and meta["folds"].keys() != {str(self.fold)})
+                else []
+            )
+            write_csv(path, VALIDATION_COLUMNS, [*kept, *self._validation])
+        write_json_atomic(self._folder / "regions.json", [*results, *self._results], indent=None)
+        write_json_atomic(self._folder / "meta.json", meta)
+
+
+def coco_results(regions: Regions, coco_id: int) -> list[dict[str, Any]]:
+    """COCO result rows of one image's scored regions.
+
+    Raises:
+        ValueError: regions without scores.
+    """
+    if regions.scores is None:
+        raise ValueError("Predicted regions need scores.")
+    rows: list[dict[str, Any]] = []
+    for index, (label, score) in enumerate(
+        zip(regions.labels.tolist(), regions.scores.tolist(), strict=True)
+    ):
+        x1, y1, x2, y2 = (float(v) for v in regions.boxes_xyxy[index])
+        row: dict[str, Any] = {
+            "image_id": coco_id,
+            "category_id": label + 1,
+            "bbox": [x1, y1, x2 - x1, y2 - y1],
+            "score": score,
+        }
+        if regions.masks is not None:
+            row["segmentation"] = regions.masks[index]
+        rows.append(row)
+    return rows

@@ -1,0 +1,378 @@
+"""How images are divided: the protocols that `make_split` draws, and splits from elsewhere.
+
+`kfold`: every image of the source's test set judges in exactly one fold; everything else stands
+on the training side of that fold. `holdout`: the defective images are divided train / val / test
+by type, and good test images all judge. `few-shot`: N defective images teach, in all (Ding et
+al., DRA, CVPR 2022, section 4.1) or of each type (Yao et al., BGAD, CVPR 2023, section 4.1), the
+rest judge; of one type alone, the others judge (DRA's hard setting). `leave-one-type-out`: each
+type judges in a fold whose training side never saw one like it. `official`: the source's own
+division, with good training images held out to validate.
+
+The test side is fixed first; validation images come out of the training side and never out of
+the test side; images of one group stand on one side only. Order comes from hashes of names, so
+that it is the same on every system and for every order of files on disk.
+"""
+
+import hashlib
+import json
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from annotations.errors import InputError, UsageError
+from annotations.files import read_json
+from annotations.samples import GOOD, Sample
+from annotations.split import PROTOCOLS, Fold, Protocol, Split, check_split, split_digest
+
+VAL_FRACTION: Final = 0.15
+"""Part of every type on the training side that validates."""
+HOLDOUT_TEST_FRACTION: Final = 0.4
+
+
+@dataclass(frozen=True, slots=True)
+class Shots:
+    """What few-shot lets teach.
+
+    Attributes:
+        n: defective images on the training side, those that validate included.
+        per_type: n of each type, and not in all.
+        only_type: only this type teaches, and all others judge; its other images are left out.
+
+    Raises:
+        UsageError: n below 1.
+    """
+
+    n: int = 10
+    per_type: bool = False
+    only_type: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.n < 1:
+            raise UsageError(f"--shots must be at least 1, got {self.n}.")
+
+    @property
+    def detail(self) -> str:
+        """In words."""
+        if self.only_type is not None:
+            return f"{self.n} defective images teach, of {self.only_type} only"
+        return f"{self.n} defective images teach, {'of each type' if self.per_type else 'in all'}"
+
+
+def _order_key(seed: int, purpose: str, text: str) -> str:
+    # A hash orders the same on every system and for every order of files on disk.
+    return hashlib.sha256(f"{seed}\x00{purpose}\x00{text}".encode()).hexdigest()
+
+
+def _by_group(samples: Iterable[Sample]) -> dict[str, list[Sample]]:
+    groups: dict[str, list[Sample]] = defaultdict(list)
+    for sample in samples:
+        groups[sample.group].append(sample)
+    return groups
+
+
+def _type_of(group: Sequence[Sample]) -> str:
+    counts: dict[str, int] = defaultdict(int)
+    for sample in group:
+        counts[sample.defect_type] += 1
+    return max(sorted(counts), key=lambda name: counts[name])
+
+
+def _grouped_by_type(
+    samples: Iterable[Sample], seed: int, purpose: str
+) -> dict[str, list[list[Sample]]]:
+    by_type: dict[str, list[list[Sample]]] = defaultdict(list)
+    groups = _by_group(samples)
+    # Large groups first: what is left to even out the folds with is then small.
+    for name in sorted(groups, key=lambda g: (-len(groups[g]), _order_key(seed, purpose, g))):
+        by_type[_type_of(groups[name])].append(groups[name])
+    return dict(sorted(by_type.items()))
+
+
+def _take(samples: Iterable[Sample], fraction: float, seed: int, purpose: str) -> set[str]:
+    """Ids of about `fraction` of every type, whole groups, at least one and never all of it."""
+    taken: set[str] = set()
+    for groups in _grouped_by_type(samples, seed, purpose).values():
+        if len(groups) < 2:
+            continue
+        wanted = max(1, round(fraction * sum(len(group) for group in groups)))
+        count = 0
+        for group in sorted(groups, key=lambda g: _order_key(seed, purpose, g[0].group))[:-1]:
+            if count and count + len(group) > wanted:
+                continue
+            taken.update(sample.image_id for sample in group)
+            count += len(group)
+            if count >= wanted:
+                break
+    return taken
+
+
+def _deal(samples: Iterable[Sample], k: int, seed: int) -> list[set[str]]:
+    """Deal whole groups to k folds so that every type is spread evenly."""
+    folds: list[set[str]] = [set() for _ in range(k)]
+    for groups in _grouped_by_type(samples, seed, "fold").values():
+        counts = [0] * k
+        for group in groups:
+            target = min(range(k), key=lambda i: (counts[i], len(folds[i]), i))
+            folds[target].update(sample.image_id for sample in group)
+            counts[target] += len(group)
+    return folds
+
+
+def make_split(
+    samples: Sequence[Sample],
+    *,
+    protocol: Protocol = "kfold",
+    folds: int = 5,
+    seed: int = 0,
+    shots: Shots | None = None,
+) -> Split:
+    """Divide a dataset; the protocols are told at the head of this file.
+
+    Args:
+        samples: all images.
+        protocol: one of `PROTOCOLS`.
+        folds: k, for kfold only.
+        seed: changes the division; the same seed gives the same one everywhere.
+        shots: for few-shot only; None is 10 in all.
+
+    Returns:
+        The split, whole groups on one side of every fold.
+
+    Raises:
+        UsageError: an unknown protocol, k below 2, or an unknown type.
+        InputError: repeated ids, nothing to judge on, or fewer groups of a defect type than
+            the protocol needs.
+    """
+    if protocol not in PROTOCOLS:
+        raise UsageError(f"Unknown protocol {protocol!r}; known are {', '.join(PROTOCOLS)}.")
+    if protocol == "kfold" and folds < 2:
+        raise UsageError(f"kfold needs at least 2 folds, got {folds}.")
+    if len({sample.image_id for sample in samples}) != len(samples):
+        raise InputError("Two images have one id; ids must be unique.")
+    judges = [sample for sample in samples if sample.source_split == "test"]
+    if not judges:
+        raise InputError("The dataset has no test images, so there is nothing to judge on.")
+    held_back: list[set[str]] = []
+    detail = ""
+    if protocol == "kfold":
+        test_sets = _kfold(judges, folds, seed)
+    elif protocol == "holdout":
+        test_sets = [_holdout(judges, seed)]
+    elif protocol == "few-shot":
+        shots = shots or Shots()
+        detail = shots.detail
+        test, held = _few_shot(judges, shots, seed)
+        test_sets, held_back = [test], [held]
+    elif protocol == "leave-one-type-out":
+        test_sets, held_back = _leave_one_type_out(judges, seed)
+        detail = "in each fold, the judged type is unknown to the training side"
+    else:
+        test_sets = [{sample.image_id for sample in judges}]
+    made, left_out = [], []
+    for number, test in enumerate(test_sets):
+        held = held_back[number] if held_back else set()
+        fold, left = complete_fold(samples, test, seed, held_back=held)
+        made.append(fold)
+        left_out.append(left)
+    return Split(
+        protocol=protocol,
+        seed=seed,
+        folds=tuple(made),
+        digest=split_digest(protocol, made, {s.image_id: s.sha256 for s in samples}),
+        left_out=tuple(left_out),
+        detail=detail,
+    )
+
+
+def _kfold(judges: Sequence[Sample], folds: int, seed: int) -> list[set[str]]:
+    test_sets = _deal(judges, folds, seed)
+    if not all(test_sets):
+        raise InputError(
+            f"{len(_by_group(judges))} groups of test images cannot fill {folds} folds. Use fewer "
+            "folds (--folds)."
+        )
+    return test_sets
+
+
+def _holdout(judges: Sequence[Sample], seed: int) -> set[str]:
+    good = {sample.image_id for sample in judges if not sample.is_defective}
+    defective = [sample for sample in judges if sample.is_defective]
+    chosen = _take(defective, HOLDOUT_TEST_FRACTION, seed, "holdout")
+    if not chosen:
+        raise InputError(
+            "holdout needs a defect type with at least two groups of images, and there is none. "
+            "Add images, or use --protocol official."
+        )
+    return good | chosen
+
+
+def _few_shot(judges: Sequence[Sample], shots: Shots, seed: int) -> tuple[set[str], set[str]]:
+    """Ids that judge, and ids that are held back; the shots are the rest."""
+    defective = [sample for sample in judges if sample.is_defective]
+    types = sorted({sample.defect_type for sample in defective})
+    if shots.only_type is not None and shots.only_type not in types:
+        raise UsageError(
+            f"There is no defect type {shots.only_type!r}; there are {', '.join(types) or 'none'}."
+        )
+    eligible = [s for s in defective if shots.only_type in (None, s.defect_type)]
+    kinds = types if shots.per_type and shots.only_type is None else [None]
+    teaching: set[str] = set()
+    for kind in kinds:
+        of_kind = [s for s in eligible if kind in (None, s.defect_type)]
+        chosen: list[str] = []
+        groups = _by_group(of_kind)
+        for name in sorted(groups, key=lambda g: _order_key(seed, "shots", g)):
+            ids = sorted(sample.image_id for sample in groups[name])
+            chosen += ids[: shots.n - len(chosen)]
+        if len(chosen) < shots.n:
+            raise InputError(
+                f"few-shot is to teach {shots.n} images{f' of {kind}' if kind else ''}, but there "
+                f"are {len(chosen)}. Lower --shots."
+            )
+        teaching.update(chosen)
+    by_id = {sample.image_id: sample for sample in judges}
+    groups_used = {by_id[image_id].group for image_id in teaching}
+    test = {
+        s.image_id
+        for s in judges
+        if s.group not in groups_used
+        and (shots.only_type is None or s.defect_type != shots.only_type)
+    }
+    if not any(by_id[image_id].is_defective for image_id in test):
+        raise InputError(
+            f"few-shot with {shots.detail} leaves no defective image to judge on. Lower --shots."
+        )
+    return test, {s.image_id for s in judges} - test - teaching
+
+
+def _leave_one_type_out(
+    judges: Sequence[Sample], seed: int
+) -> tuple[list[set[str]], list[set[str]]]:
+    """For each fold, ids that judge and ids that are held back."""
+    by_kind = _grouped_by_type(judges, seed, "fold")
+    by_kind.pop(GOOD, None)
+    if len(by_kind) < 2:
+        raise InputError(
+            "leave-one-type-out needs at least two defect types, and there "
+            f"{'is one' if by_kind else 'are none'}. Use --protocol kfold."
+        )
+    placed = {s.group for groups in by_kind.values() for group in groups for s in group}
+    good = _deal([s for s in judges if s.group not in placed], len(by_kind), seed)
+    tests, held = [], []
+    for (kind, groups), some_good in zip(by_kind.items(), good, strict=True):
+        test = {sample.image_id for group in groups for sample in group} | some_good
+        tests.append(test)
+        # One of this type may stand in a group that judges with another type.
+        held.append({s.image_id for s in judges if s.defect_type == kind} - test)
+    return tests, held
+
+
+def complete_fold(
+    samples: Sequence[Sample], test: set[str], seed: int, *, held_back: Iterable[str] = ()
+) -> tuple[Fold, tuple[str, ...]]:
+    """Divide what does not judge into training and validation.
+
+    Args:
+        samples: all images.
+        test: ids that judge.
+        seed: of the division.
+        held_back: ids that neither teach nor judge.
+
+    Returns:
+        The fold, and the ids that stand on no side.
+    """
+    away = {*test, *held_back}
+    judged_groups = {sample.group for sample in samples if sample.image_id in test}
+    side = [s for s in samples if s.image_id not in away and s.group not in judged_groups]
+    taught = {s.image_id for s in side}
+    left = [s for s in samples if s.image_id not in test and s.image_id not in taught]
+    # Good test images of other folds teach, but do not validate: with the source's own good
+    # training images alone, one-class models validate on the same images in every fold.
+    eligible = [s for s in side if s.is_defective or s.source_split != "test"]
+    val = _take(eligible, VAL_FRACTION, seed, "val")
+    fold = Fold(
+        train=tuple(sorted(s.image_id for s in side if s.image_id not in val)),
+        val=tuple(sorted(val)),
+        test=tuple(sorted(test)),
+    )
+    return fold, tuple(sorted(s.image_id for s in left))
+
+
+def read_custom_split(path: Path, samples: Sequence[Sample], *, seed: int = 0) -> Split:
+    """Read a split that was written by hand or by another program, and check it.
+
+    A JSON object with `folds`, a list of objects with `test` and `train`, and, if wanted, `val`,
+    each a list of image ids as in annotations/all.json. Without `val`, validation images are
+    taken from `train`. Without `train`, everything else teaches that shares no group with `test`.
+
+    Raises:
+        InputError: malformed, an unknown or repeated id, a group on two sides, an image that
+            judges twice, or nothing to judge on.
+    """
+    value: Any = read_json(path, what="a split")
+    known = {sample.image_id: sample for sample in samples}
+    made: list[Fold] = []
+    left_out: list[tuple[str, ...]] = []
+    try:
+        for entry in value["folds"]:
+            sides = {side: _ids(entry, side) for side in ("train", "val", "test")}
+            for ids in sides.values():
+                for image_id in ids or ():
+                    if image_id not in known:
+                        raise InputError(
+                            f"{path} names the image {image_id!r}, which the source does not "
+                            f"have; its ids look like {next(iter(sorted(known)), 'nothing')!r}."
+                        )
+            test = set(sides["test"] or ())
+            if not test:
+                raise InputError(f"{path}: a fold has no test images, so nothing to judge on.")
+            train, val = sides["train"], sides["val"]
+            if train is not None and val is not None:
+                fold = Fold(tuple(sorted(train)), tuple(sorted(val)), tuple(sorted(test)))
+            else:
+                stays = set(known) if train is None else {*train, *test}
+                stays |= set(val or ())
+                fold, _ = complete_fold([s for s in samples if s.image_id in stays], test, seed)
+                if train is not None:
+                    dropped = sorted(set(train) - {*fold.train, *fold.val})
+                    if dropped:
+                        group = known[dropped[0]].group
+                        raise InputError(
+                            f"{path}: {dropped[0]} is to teach, but an image of its part (group "
+                            f"{group!r}) judges. Move the whole group to one side."
+                        )
+                if val is not None:
+                    both = sorted({*fold.train, *fold.val} - set(val))
+                    fold = Fold(tuple(both), tuple(sorted(val)), fold.test)
+            made.append(fold)
+            used = {*fold.train, *fold.val, *fold.test}
+            left_out.append(tuple(sorted(set(known) - used)))
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise InputError(
+            f"{path} is not a split ({type(error).__name__}: {error}). Expected "
+            + json.dumps({"folds": [{"train": ["ID"], "val": ["ID"], "test": ["ID"]}]})
+            + "."
+        ) from error
+    split = Split(
+        protocol="custom",
+        seed=seed,
+        folds=tuple(made),
+        digest=split_digest("custom", made, {s.image_id: s.sha256 for s in samples}),
+        left_out=tuple(left_out),
+        detail=f"from {path.name}",
+    )
+    if not made:
+        raise InputError(f"{path} holds no folds.")
+    check_split(split, samples, source=path)
+    return split
+
+
+def _ids(entry: Any, side: str) -> list[str] | None:
+    if side not in entry:
+        return None
+    ids = entry[side]
+    if not isinstance(ids, list) or not all(isinstance(value, str) for value in ids):
+        raise ValueError(f"{side} must be a list of texts")
+    return ids
