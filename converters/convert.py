@@ -18,11 +18,13 @@ from annotations import (
     OutputExistsError,
     Regions,
     Sample,
+    Shots,
     Split,
     UsageError,
     coco_document,
     make_split,
     mask_to_regions,
+    read_custom_split,
     write_split,
 )
 from annotations.dataset import COCO_ALL, SPLIT_FILE
@@ -30,9 +32,10 @@ from annotations.files import folder_moved_into_place, write_json_atomic
 from annotations.images import check_image_file, sha256_of
 from annotations.regions import BoolMask
 from annotations.split import Protocol
+from converters.groups import Grouping, compile_pattern, group_images
 from converters.masks import read_binary_mask, write_class_masks
 from converters.mvtec import Found, SourceImage, read_mvtec
-from converters.yolo import image_file_name, place_image, write_data_files, write_labels
+from converters.yolo import fold_place, image_file_name, place_image, write_data_files, write_labels
 
 LAYOUTS: Final = ("auto", "mvtec")
 REPORT_FILE: Final = "conversion.json"
@@ -49,6 +52,10 @@ class ConvertOptions:
         seed: of the split.
         group_by: regular expression searched in every image's relative path; what its first
             group (or the whole of it) matches names the physical part.
+        find_groups: look for images of one part by their texture; None does so without
+            `group_by`, for up to `converters.groups.MOST_IMAGES` images.
+        shots: for few-shot.
+        split_file: a split from elsewhere, in place of a protocol.
     """
 
     layout: str = "auto"
@@ -56,6 +63,9 @@ class ConvertOptions:
     folds: int = 5
     seed: int = 0
     group_by: str | None = None
+    find_groups: bool | None = None
+    shots: Shots | None = None
+    split_file: Path | None = None
 
 
 @dataclass(slots=True)
@@ -73,8 +83,7 @@ class ConversionReport:
         n_components: regions by type.
         empty_masks: ids of defective images whose mask is empty; they keep their image label.
         ambiguous_pixels: pixels between the two levels of a mask, by image id.
-        duplicates: ids of images with equal bytes; they share a group.
-        ungrouped: images that --group-by did not match.
+        grouping: how images of one part were found.
         placed: images linked and copied.
         skipped: files passed over, by reason.
         round_trip: by image id, whether the mask came back bit for bit from the COCO text.
@@ -90,8 +99,7 @@ class ConversionReport:
     n_components: Counter[str] = field(default_factory=Counter)
     empty_masks: list[str] = field(default_factory=list)
     ambiguous_pixels: dict[str, int] = field(default_factory=dict)
-    duplicates: list[list[str]] = field(default_factory=list)
-    ungrouped: int = 0
+    grouping: Grouping = field(default_factory=Grouping)
     placed: Counter[str] = field(default_factory=Counter)
     skipped: Counter[str] = field(default_factory=Counter)
     round_trip: dict[str, bool] = field(default_factory=dict)
@@ -113,6 +121,8 @@ class ConversionReport:
                 "folds": options.folds,
                 "seed": options.seed,
                 "group_by": options.group_by,
+                "find_groups": options.find_groups,
+                "detail": self.split.detail,
             },
             "class_names": list(self.class_names),
             "images": sum(self.n_images.values()),
@@ -122,8 +132,7 @@ class ConversionReport:
             "components_by_type": dict(sorted(self.n_components.items())),
             "empty_masks": self.empty_masks,
             "ambiguous_pixels": self.ambiguous_pixels,
-            "duplicates": self.duplicates,
-            "images_without_group_match": self.ungrouped,
+            **self.grouping.to_json(),
             "placed": dict(self.placed),
             "skipped": dict(sorted(self.skipped.items())),
             "left_out_by_fold": [len(left) for left in self.split.left_out],
@@ -165,7 +174,7 @@ def convert(
     """
     if options.layout not in LAYOUTS:
         raise UsageError(f"Unknown layout {options.layout!r}; known are {', '.join(LAYOUTS)}.")
-    pattern = _compile(options.group_by)
+    pattern = compile_pattern(options.group_by)
     if output.resolve() == source.resolve() or output.resolve().is_relative_to(source.resolve()):
         raise OutputExistsError(
             f"The output {output} lies inside the source {source}, where it would be read as "
@@ -178,10 +187,17 @@ def convert(
         if options.layout != "auto":
             reason = f"{options.layout}: as asked for"
         class_names = tuple(sorted({i.defect_type for i in found.images} - {"good"}))
-        samples, truths, masks, notes = _read_all(found, class_names, pattern, progress)
-        split = make_split(
-            samples, protocol=options.protocol, folds=options.folds, seed=options.seed
-        )
+        samples, truths, masks, notes = _read_all(found, class_names, pattern, options, progress)
+        if options.split_file is not None:
+            split = read_custom_split(options.split_file, samples, seed=options.seed)
+        else:
+            split = make_split(
+                samples,
+                protocol=options.protocol,
+                folds=options.folds,
+                seed=options.seed,
+                shots=options.shots,
+            )
         dataset = Dataset(folder, class_names, tuple(samples), MappingProxyType(truths), split)
         report = ConversionReport(source, reason, options, class_names, split, **notes)
         report.skipped = found.skipped
@@ -189,17 +205,11 @@ def convert(
     return report
 
 
-def _compile(group_by: str | None) -> re.Pattern[str] | None:
-    try:
-        return re.compile(group_by) if group_by is not None else None
-    except re.error as error:
-        raise UsageError(f"--group-by {group_by!r} is no regular expression: {error}.") from error
-
-
 def _read_all(
     found: Found,
     class_names: tuple[str, ...],
     pattern: re.Pattern[str] | None,
+    options: ConvertOptions,
     progress: Callable[[int, int], None] | None,
 ) -> tuple[list[Sample], dict[str, Regions], dict[str, BoolMask], dict[str, Any]]:
     notes: dict[str, Any] = {
@@ -208,7 +218,6 @@ def _read_all(
         "n_components": Counter(dict.fromkeys(class_names, 0)),
         "empty_masks": [],
         "ambiguous_pixels": {},
-        "ungrouped": 0,
     }
     facts: list[tuple[SourceImage, tuple[int, int], str]] = []
     truths: dict[str, Regions] = {}
@@ -234,7 +243,12 @@ def _read_all(
                 notes["ambiguous_pixels"][image.image_id] = mask.n_ambiguous
         if progress is not None:
             progress(number, len(found.images))
-    groups, notes["ungrouped"], notes["duplicates"] = _groups(facts, pattern)
+    notes["grouping"] = grouping = group_images(
+        [(image.image_id, image.relative, image.image_path, digest) for image, _, digest in facts],
+        pattern=pattern,
+        find=options.find_groups,
+        progress=progress,
+    )
     samples = [
         Sample(
             image_id=image.image_id,
@@ -243,39 +257,12 @@ def _read_all(
             defect_type=image.defect_type,
             image_hw=image_hw,
             sha256=digest,
-            group=groups[image.image_id],
+            group=grouping.groups[image.image_id],
             source_split=image.source_split,
         )
         for image, image_hw, digest in facts
     ]
     return samples, truths, packed, notes
-
-
-def _groups(
-    facts: list[tuple[SourceImage, tuple[int, int], str]], pattern: re.Pattern[str] | None
-) -> tuple[dict[str, str], int, list[list[str]]]:
-    """Groups by pattern, then joined where two images have equal bytes."""
-    groups: dict[str, str] = {}
-    unmatched = 0
-    for image, _, _ in facts:
-        match = pattern.search(image.relative) if pattern is not None else None
-        if match is None:
-            unmatched += pattern is not None
-            groups[image.image_id] = image.image_id
-        else:
-            name = next((g for g in match.groups() if g), match.group(0))
-            groups[image.image_id] = name or image.image_id
-    by_digest: dict[str, list[str]] = {}
-    for image, _, digest in facts:
-        by_digest.setdefault(digest, []).append(image.image_id)
-    duplicates = [ids for ids in by_digest.values() if len(ids) > 1]
-    for ids in duplicates:
-        joined = {groups[image_id] for image_id in ids}
-        target = min(joined)
-        for image_id, group in groups.items():
-            if group in joined:
-                groups[image_id] = target
-    return groups, unmatched, duplicates
 
 
 def _write(dataset: Dataset, report: ConversionReport, masks: dict[str, BoolMask]) -> None:
@@ -296,9 +283,7 @@ def _write(dataset: Dataset, report: ConversionReport, masks: dict[str, BoolMask
 
     write_json_atomic(folder / COCO_ALL, document(samples), indent=None)
     for number, fold in enumerate(dataset.split.folds):
-        place = folder / COCO_ALL.parent
-        if dataset.split.protocol == "kfold":
-            place = place / f"fold-{number}"
+        place = fold_place(folder / COCO_ALL.parent, dataset.split, number)
         for side, ids in (("train", fold.train), ("val", fold.val), ("test", fold.test)):
             part = document(dataset.select(ids))
             write_json_atomic(place / f"{side}.json", part, indent=None)

@@ -36,7 +36,7 @@ def run_demo(output: Path, *, seed: int, reporter: BarReporter) -> Path:
     source = draw_category(output / "source", SyntheticConfig(seed=seed))
     reporter.say("2/6  converting masks to COCO, YOLO and class masks, and freezing the split")
     dataset = output / "dataset"
-    report = convert(source, dataset, ConvertOptions(folds=FOLDS, seed=seed))
+    report = convert(source, dataset, ConvertOptions(folds=FOLDS, seed=seed, find_groups=False))
     show_conversion(report, dataset)
     reporter.say("3/6  training a baseline on good images, a U-Net and a YOLO detector")
     detector_weights = "auto"

@@ -164,8 +164,8 @@ def test_groups_by_pattern_and_by_equal_bytes(tmp_path, source):
     groups = {image_id: sample.group for image_id, sample in dataset.by_id.items()}
     assert groups["good/000"] == groups["broken_large/000"] == "0"
     assert groups["train/good/000"] == groups["good/900"]
-    assert report.duplicates == [["good/900", "train/good/000"]]
-    assert report.ungrouped == 23 - 8
+    assert report.grouping.duplicates == (("good/900", "train/good/000"),)
+    assert report.grouping.unmatched == 23 - 8
 
 
 def damage(source: Path, what: str) -> None:

@@ -1,0 +1,220 @@
+"""Proving a converted dataset again: files against labels, and labels against masks."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+
+from annotations import Dataset, DefectuneError, boxes_of_masks, read_mask_raw, rle_area
+from annotations.dataset import COCO_ALL, IMAGES_FOLDER, LABELS_FOLDER, MASKS_FOLDER
+from annotations.files import read_json
+from annotations.images import check_image_file, sha256_of
+from converters.groups import MOST_IMAGES
+from converters.masks import mask_file_name, read_binary_mask
+from converters.reshots import MIN_IMAGES, find_reshots
+from converters.yolo import fold_place, image_file_name, yolo_lines
+
+_NAMED: Final = 5
+
+
+@dataclass(frozen=True, slots=True)
+class CheckResult:
+    """What a check found.
+
+    Attributes:
+        facts: what was looked at and how much of it held, as name and text.
+        problems: what is wrong, a sentence each, naming files; empty where all holds.
+    """
+
+    facts: tuple[tuple[str, str], ...]
+    problems: tuple[str, ...]
+
+
+def check_dataset(
+    dataset: Dataset,
+    *,
+    reshots: bool = True,
+    progress: Callable[[str, int], None] | None = None,
+) -> CheckResult:
+    """Check a converted dataset. Its split was checked when it was read.
+
+    Images by their hash and size, boxes and areas against masks, class masks pixel by pixel, the
+    source's masks where they still are, YOLO labels and lists, COCO files by fold, files that do
+    not belong, and photographs of one part on two sides of a fold.
+
+    Args:
+        dataset: as read.
+        reshots: compare textures, for up to `converters.groups.MOST_IMAGES` images.
+        progress: called with the stage and its number of steps, once a step.
+    """
+    problems: list[str] = []
+    facts = [("images", f"{len(dataset.samples)}"), ("split digest", dataset.split.digest)]
+    images = labels = masks = sources = 0
+    for sample in dataset.samples:
+        if progress is not None:
+            progress("images and labels", len(dataset.samples))
+        image = _image_problem(dataset, sample.image_id)
+        if image:
+            problems.append(image)
+        images += image is None
+        label = _label_problem(dataset, sample.image_id)
+        if label:
+            problems.append(label)
+        labels += label is None
+        if sample.is_defective:
+            found, has_source = _mask_problems(dataset, sample.image_id)
+            problems += found
+            masks += not found
+            sources += has_source and not found
+    n_defective = sum(sample.is_defective for sample in dataset.samples)
+    facts += [
+        ("image files as converted", f"{images} of {len(dataset.samples)}"),
+        ("YOLO labels as the masks say", f"{labels} of {len(dataset.samples)}"),
+        ("masks exact", f"{masks} of {n_defective}"),
+        ("of them compared with the source's masks", f"{sources}"),
+    ]
+    problems += _fold_file_problems(dataset)
+    problems += _foreign_files(dataset)
+    n = len(dataset.samples)
+    if not reshots or images < n:
+        facts.append(("images of one part on two sides", "not looked for"))
+    elif not MIN_IMAGES <= n <= MOST_IMAGES:
+        facts.append(("images of one part on two sides", f"not looked for among {n} images"))
+    else:
+        crossing = _crossing_reshots(dataset, progress)
+        facts.append(("images of one part on two sides", f"{len(crossing)} pairs"))
+        problems += crossing
+    return CheckResult(tuple(facts), tuple(problems))
+
+
+def _image_problem(dataset: Dataset, image_id: str) -> str | None:
+    sample = dataset.by_id[image_id]
+    try:
+        image_hw = check_image_file(sample.image_path)
+        digest = sha256_of(sample.image_path)
+    except (DefectuneError, OSError) as error:
+        return str(error)
+    if digest != sample.sha256:
+        return f"The image {sample.image_path} was changed after conversion (another SHA-256)."
+    if image_hw != sample.image_hw:
+        return f"The image {sample.image_path} is {image_hw}, the labels say {sample.image_hw}."
+    return None
+
+
+def _label_problem(dataset: Dataset, image_id: str) -> str | None:
+    sample = dataset.by_id[image_id]
+    truth = dataset.truths[image_id]
+    path = dataset.root / LABELS_FOLDER / f"{sample.stem}.txt"
+    if truth.masks is not None:
+        if not np.array_equal(truth.boxes_xyxy, boxes_of_masks(list(truth.masks))):
+            return f"{dataset.root / COCO_ALL}: a box of {image_id} is not the box of its mask."
+        if any(rle_area(rle) == 0 for rle in truth.masks):
+            return f"{dataset.root / COCO_ALL}: a region of {image_id} has no pixel."
+    try:
+        if path.read_text(encoding="ascii") == yolo_lines(truth):
+            return None
+    except (OSError, UnicodeDecodeError) as error:
+        return f"The label file {path} cannot be read ({error})."
+    return f"The label file {path} does not say what annotations/all.json says of {image_id}."
+
+
+def _mask_problems(dataset: Dataset, image_id: str) -> tuple[list[str], bool]:
+    """What is wrong with a defective image's masks, and whether the source's was there."""
+    sample = dataset.by_id[image_id]
+    truth = dataset.truths[image_id]
+    path = dataset.root / mask_file_name(sample)
+    try:
+        if not np.array_equal(read_mask_raw(path), truth.class_index_mask()):
+            return [f"The class mask {path} is not what annotations/all.json says."], False
+        if sample.mask_path is None or not sample.mask_path.is_file():
+            return [], False
+        source = read_binary_mask(
+            sample.mask_path, image_hw=sample.image_hw, image_path=sample.image_path
+        )
+    except DefectuneError as error:
+        return [str(error)], False
+    if not np.array_equal(source.inside, truth.union_mask()):
+        return [
+            f"The source's mask {sample.mask_path} is not what annotations/all.json says of "
+            f"{image_id}: the mask was changed after conversion, or the labels were."
+        ], True
+    return [], True
+
+
+def _fold_file_problems(dataset: Dataset) -> list[str]:
+    problems = []
+    for path, wanted in _fold_files(dataset):
+        try:
+            if path.suffix == ".json":
+                document: Any = read_json(path, what="a fold's labels")
+                found = sorted(image["defectune"]["image_id"] for image in document["images"])
+            else:
+                found = sorted(Path(line).name for line in path.read_text("utf-8").splitlines())
+        except (DefectuneError, OSError, KeyError, TypeError, ValueError) as error:
+            problems.append(f"{path} cannot be read ({error}).")
+            continue
+        if found != sorted(wanted):
+            problems.append(
+                f"{path} lists {len(found)} images, the split {len(wanted)}, or others. Convert "
+                "again into a new folder."
+            )
+    return problems
+
+
+def _fold_files(dataset: Dataset) -> Iterator[tuple[Path, list[str]]]:
+    names = {s.image_id: Path(image_file_name(s)).name for s in dataset.samples}
+    for number, fold in enumerate(dataset.split.folds):
+        for side, ids in (("train", fold.train), ("val", fold.val), ("test", fold.test)):
+            labels = fold_place(dataset.root / COCO_ALL.parent, dataset.split, number)
+            yield labels / f"{side}.json", list(ids)
+            lists = fold_place(dataset.root / IMAGES_FOLDER.parent, dataset.split, number)
+            yield lists / f"{side}.txt", [names[image_id] for image_id in ids]
+
+
+def _foreign_files(dataset: Dataset) -> list[str]:
+    root = dataset.root
+    expected = {root / image_file_name(sample) for sample in dataset.samples}
+    expected |= {root / LABELS_FOLDER / f"{sample.stem}.txt" for sample in dataset.samples}
+    expected |= {root / mask_file_name(s) for s in dataset.samples if s.is_defective}
+    foreign = [
+        path
+        for folder in (IMAGES_FOLDER, LABELS_FOLDER, MASKS_FOLDER)
+        for path in sorted((root / folder).rglob("*"))
+        if not path.is_dir() and path not in expected
+    ]
+    if not foreign:
+        return []
+    some = ", ".join(str(path.relative_to(root)) for path in foreign[:_NAMED])
+    return [
+        f"{len(foreign)} files do not belong to the dataset and may be taken for labels or images "
+        f"by other programs: {some}{' …' if len(foreign) > _NAMED else ''}. Remove them."
+    ]
+
+
+def _crossing_reshots(dataset: Dataset, progress: Callable[[str, int], None] | None) -> list[str]:
+    samples = dataset.samples
+    steps = 2 * len(samples)
+    found = find_reshots(
+        [sample.image_path for sample in samples],
+        progress=None
+        if progress is None
+        else lambda _done, _total: progress("images of one part", steps),
+    )
+    problems = []
+    for pair in found:
+        ids = samples[pair.first].image_id, samples[pair.second].image_id
+        for number, fold in enumerate(dataset.split.folds):
+            judging = set(fold.test)
+            teaching = {*fold.train, *fold.val}
+            if (ids[0] in judging and ids[1] in teaching) or (
+                ids[1] in judging and ids[0] in teaching
+            ):
+                problems.append(
+                    f"{ids[0]} and {ids[1]} seem to show one part (texture correlates by "
+                    f"{pair.correlation:.2f}), and in fold {number} one teaches while the other "
+                    "judges. Convert again with --find-groups, or name parts with --group-by."
+                )
+                break
+    return problems
