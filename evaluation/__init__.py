@@ -1,25 +1,29 @@
 """One judge for all families."""
 
-from evaluation.leaderboard import (
-    METRIC_NAMES,
-    Leaderboard,
-    Row,
-    evaluate_runs,
-    format_metric,
-    table_rows,
-    to_markdown,
-)
+from evaluation.compare import Comparison
+from evaluation.external import ExternalOptions, import_predictions
+from evaluation.judge import METRIC_NAMES, Row
+from evaluation.leaderboard import Leaderboard, evaluate_runs
 from evaluation.metric import Metric
+from evaluation.operating_point import Costs, OperatingPoint
 from evaluation.region_metrics import RegionMatch, match_regions
+from evaluation.table import HEADLINE, difference_lines, format_metric, table_rows, to_markdown
 
 __all__ = [
+    "HEADLINE",
     "METRIC_NAMES",
+    "Comparison",
+    "Costs",
+    "ExternalOptions",
     "Leaderboard",
     "Metric",
+    "OperatingPoint",
     "RegionMatch",
     "Row",
+    "difference_lines",
     "evaluate_runs",
     "format_metric",
+    "import_predictions",
     "match_regions",
     "table_rows",
     "to_markdown",

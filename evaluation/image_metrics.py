@@ -1,5 +1,6 @@
 """Figures about whole images: ranking, and verdicts at the honest threshold."""
 
+from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
@@ -7,9 +8,13 @@ import numpy.typing as npt
 from scipy import stats
 
 from evaluation.intervals import (
-    bootstrap_interval,
+    Weights,
+    perfect_ranking_bound,
+    ratio_of_sums,
+    resample_weights,
     weighted_auroc,
     weighted_average_precision,
+    with_interval,
 )
 from evaluation.metric import Metric, rate, undefined
 
@@ -64,6 +69,71 @@ def oracle_accuracy(scores: Floats, is_defective: Bools) -> float | None:
     return float((n_good + max(0, int(gain.max()))) / len(truth))
 
 
+def f1(called: Bools, is_defective: Bools) -> float | None:
+    """Harmonic mean of precision and recall of verdicts; None without a defect and a call."""
+    hits = int((called & is_defective).sum())
+    both = int(called.sum()) + int(is_defective.sum())
+    return 2 * hits / both if both else None
+
+
+def oracle_f1(scores: Floats, is_defective: Bools) -> float | None:
+    """Highest F1 over all thresholds, chosen on the test images; None without a defect."""
+    if not is_defective.any():
+        return None
+    order = np.argsort(-scores, kind="stable")
+    ordered, truth = scores[order], is_defective[order]
+    last_of_tie = np.append(ordered[1:] != ordered[:-1], True)
+    hits, called = np.cumsum(truth), np.arange(1, len(truth) + 1)
+    return float((2 * hits / (called + hits[-1]))[last_of_tie].max())
+
+
+def precision_recall_curve(scores: Floats, is_defective: Bools) -> dict[str, list[float]]:
+    """Precision, recall and overkill rate at every threshold, from the highest score down.
+
+    Returns:
+        Lists of one length: `threshold`, `precision`, `recall` and `false_positive_rate`; empty
+        without a defective image. Without a good one the last list is empty.
+    """
+    names = ("threshold", "precision", "recall", "false_positive_rate")
+    if not is_defective.any():
+        return {name: [] for name in names}
+    order = np.argsort(-scores, kind="stable")
+    ordered, truth = scores[order], is_defective[order]
+    last = np.flatnonzero(np.append(ordered[1:] != ordered[:-1], True))
+    hits, false = np.cumsum(truth)[last], np.cumsum(~truth)[last]
+    n_good = int((~truth).sum())
+    columns = (
+        ordered[last],
+        hits / (hits + false),
+        hits / int(truth.sum()),
+        false / n_good if n_good else np.zeros(0),
+    )
+    return {name: [float(v) for v in col] for name, col in zip(names, columns, strict=True)}
+
+
+@dataclass(frozen=True, slots=True)
+class ImageScores:
+    """Image scores of one run with what is true of the images.
+
+    Attributes:
+        scores: float (n,), calibrated, higher = more defective.
+        is_defective: bool (n,).
+        groups: text (n,), the physical part of each image.
+        strata: text (n,), the defect type; what is resampled apart.
+    """
+
+    scores: Floats
+    is_defective: Bools
+    groups: npt.NDArray[np.str_]
+    strata: npt.NDArray[np.str_]
+
+    def subset(self, keep: npt.NDArray[np.intp]) -> "ImageScores":
+        """The images at these places."""
+        return ImageScores(
+            self.scores[keep], self.is_defective[keep], self.groups[keep], self.strata[keep]
+        )
+
+
 def image_metrics(
     scores: Floats,
     is_defective: Bools,
@@ -72,41 +142,93 @@ def image_metrics(
     threshold: float,
     seed: int = 0,
 ) -> dict[str, Metric]:
+    """All figures about whole images, drawn anew with `seed`; see `score_metrics`."""
+    images = ImageScores(scores, is_defective, groups, is_defective.astype(np.str_))
+    weights = resample_weights(images.strata, groups, seed=seed)
+    return score_metrics(images, weights, threshold=threshold)[0]
+
+
+def score_metrics(
+    images: ImageScores, weights: Weights, *, threshold: float
+) -> tuple[dict[str, Metric], dict[str, Floats]]:
     """All figures about whole images.
 
     Args:
-        scores: float (n,), calibrated.
-        is_defective: bool (n,), the truth.
-        groups: text (n,), the physical part of each image.
+        images: n images.
+        weights: int64 (r, n), how often each was drawn; see `intervals.resample_weights`.
         threshold: scores at or above it are called defective; not chosen on these images.
-        seed: of the bootstrap.
 
     Returns:
-        image_auroc, image_ap, accuracy, accuracy_oracle, escape_rate (defective images called
-        good, of the defective) and overkill_rate (good images called defective, of the good).
+        The figures and the resampled values, float (r,), of those that have them. image_auroc,
+        image_ap, accuracy, precision, recall, f1, escape_rate (defective images called good, of
+        the defective), overkill_rate (good images called defective, of the good), and
+        accuracy_oracle and f1_oracle at the best threshold on these very images, which have no
+        interval. Rates have Clopper and Pearson's interval; where several images show one part,
+        it is widened to the bootstrap's over parts, should that reach further.
     """
+    scores, truth = images.scores, images.is_defective
     called = scores >= threshold
-    n, n_bad = len(scores), int(is_defective.sum())
+    n, n_bad = len(scores), int(truth.sum())
     result: dict[str, Metric] = {}
-    for name, function, resampled in (
+    values: dict[str, Floats] = {}
+    for name, figure, resampled in (
         ("image_auroc", auroc, weighted_auroc),
         ("image_ap", average_precision, weighted_average_precision),
     ):
-        value = function(scores, is_defective)
-        if value is None:
+        value = figure(scores, truth)
+        if value is None or n_bad == n:
             result[name] = undefined(_ONE_KIND, n)
-        else:
-            low, high = bootstrap_interval(resampled, scores, is_defective, groups, seed=seed)
-            result[name] = Metric(value, n, low, high)
-    result["accuracy"] = rate(int((called == is_defective).sum()), n, what="images")
-    oracle = oracle_accuracy(scores, is_defective)
-    result["accuracy_oracle"] = (
-        undefined("there are no images") if oracle is None else Metric(oracle, n)
+            continue
+        values[name] = resampled(weights, scores, truth)
+        result[name] = with_interval(Metric(value, n), values[name])
+    result["image_auroc"] = _perfect_bound(result["image_auroc"], images)
+    for name, above, below, what in (
+        ("accuracy", called == truth, np.ones(n, np.bool_), "images"),
+        ("precision", called & truth, called, "images called defective"),
+        ("recall", called & truth, truth, "defective images"),
+        ("escape_rate", truth & ~called, truth, "defective images"),
+        ("overkill_rate", ~truth & called, ~truth, "good images"),
+    ):
+        result[name] = rate(int(above.sum()), int(below.sum()), what=what)
+        values[name] = ratio_of_sums(weights, above, below)
+        if len(np.unique(images.groups[below])) < int(below.sum()):
+            result[name] = _widened(result[name], values[name])
+    value = f1(called, truth)
+    both = called.astype(float) + truth
+    values["f1"] = ratio_of_sums(weights, 2.0 * (called & truth), both)
+    result["f1"] = (
+        undefined("no image is defective, and none was called so", n)
+        if value is None
+        else with_interval(Metric(value, n), values["f1"])
     )
-    result["escape_rate"] = rate(
-        int((is_defective & ~called).sum()), n_bad, what="defective images"
+    for name, value in (
+        ("accuracy_oracle", oracle_accuracy(scores, truth)),
+        ("f1_oracle", oracle_f1(scores, truth)),
+    ):
+        result[name] = undefined(_ONE_KIND, n) if value is None else Metric(value, n)
+    if not n:
+        result["accuracy_oracle"] = undefined("there are no images")
+    return result, values
+
+
+def _perfect_bound(metric: Metric, images: ImageScores) -> Metric:
+    if metric.value != 1.0:
+        return metric
+    n_bad, n_good = (
+        len(np.unique(images.groups[images.is_defective == kind])) for kind in (True, False)
     )
-    result["overkill_rate"] = rate(
-        int((~is_defective & called).sum()), n - n_bad, what="good images"
+    return replace(
+        metric,
+        low=perfect_ranking_bound(n_bad, n_good),
+        high=1.0,
+        note=f"every pair is ranked right; the bound is exact for {min(n_bad, n_good)} pairs",
     )
-    return result
+
+
+def _widened(metric: Metric, values: Floats) -> Metric:
+    """A rate's interval, reaching at least as far as the resamples of whole parts do."""
+    kept = values[np.isfinite(values)]
+    if metric.low is None or metric.high is None or not len(kept):
+        return metric
+    low, high = (float(v) for v in np.quantile(kept, [0.025, 0.975]))
+    return replace(metric, low=min(metric.low, low), high=max(metric.high, high))

@@ -1,71 +1,54 @@
-"""One table, one test split: every run judged on the same images by the same code."""
+"""One table, one test split: every run judged on the same images by the same code.
 
-from collections.abc import Callable, Sequence
+leaderboard.json:
+
+    split_digest, protocol, fold, n_images, n_defective
+    n_groups          physical parts among the judged images
+    matching_rule     when a defect counts as found, in words
+    interval          how intervals are made, in words
+    sizes             [{name, low, high}], bounds as parts of the image: low <= area < high
+    rows              a run each, highest image AUROC first:
+        run, family, model
+        metrics       {NAME: METRIC | null}; null where the family cannot enter
+        fold_means    {NAME: number}
+        by_type       {TYPE: {NAME: METRIC | null}}, the type's images and all good ones
+        by_size       {SIZE: {NAME: METRIC | null}}, small, medium, large
+        curves        {image: {threshold, precision, recall, false_positive_rate},
+                       box, mask: {recall, precision}}, lists of numbers
+        notes         [text], what was done to predictions from elsewhere
+    spread            [{metric, runs, n, mean, standard_deviation, low, high}], runs by seed
+    comparisons       [{metric, run_a, run_b, difference (of a less b), low, high, p_value,
+                       p_holm, test, only_a_right, only_b_right, within_noise, text}]
+    differences       [text], the table's comparisons in words
+    operating_point   null, or see `evaluation.operating_point`
+
+METRIC is {value, low, high, n} and, where there is one, reason (why value is null) and note.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 
-from annotations import (
-    Dataset,
-    InputError,
-    StoredPredictions,
-    UsageError,
-    read_predictions,
-)
-from annotations.store import THRESHOLD
-from evaluation.image_metrics import auroc, image_metrics
+from annotations import Dataset, InputError, StoredPredictions, UsageError, read_predictions
+from evaluation.compare import Comparable, Comparison, compare_runs
+from evaluation.evidence import judged_images
+from evaluation.intervals import RESAMPLES, resample_weights
+from evaluation.judge import METRIC_NAMES, Row, judge_run
 from evaluation.metric import Metric
-from evaluation.pixel_metrics import PixelCounts, pixel_metrics, pooled
-from evaluation.region_metrics import (
-    RegionMatch,
-    coco_average_precision,
-    found_metrics,
-    match_regions,
-    region_masks,
-    union_mask,
+from evaluation.operating_point import Costs, OperatingPoint, line_rate, operating_points
+from evaluation.region_metrics import MATCHING_RULE
+from evaluation.spread import Spread, seed_spreads
+from evaluation.strata import SizeClass, size_classes
+from evaluation.table import COMPARED_IN_WORDS, difference_lines
+
+INTERVAL_RULE = (
+    "95 %. Rates: Clopper and Pearson's exact interval, or the bootstrap's where several images "
+    "of one part widen it. The rest: percentiles of {resamples} resamples of whole parts, each "
+    "defect type and the good images apart. Oracle figures have none."
 )
-
-METRIC_NAMES: Final = (
-    "image_auroc",
-    "image_ap",
-    "accuracy",
-    "accuracy_oracle",
-    "escape_rate",
-    "overkill_rate",
-    "box_map50",
-    "box_map",
-    "mask_map",
-    "pixel_ap",
-    "pixel_auroc",
-    "pixel_f1_oracle",
-    "aupro_30",
-    "dice",
-    "iou",
-    "region_recall",
-    "false_alarms_per_image",
-)
-
-
-@dataclass(frozen=True, slots=True)
-class Row:
-    """One run's figures.
-
-    Attributes:
-        run: its name.
-        family: detect, segment or classify.
-        model: in words.
-        metrics: by name; None where the family cannot enter.
-        fold_means: mean over the folds of image_auroc, box_map, box_map50, pixel_ap and dice,
-            folds where the figure is undefined left out.
-    """
-
-    run: str
-    family: str
-    model: str
-    metrics: dict[str, Metric | None]
-    fold_means: dict[str, float]
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +62,12 @@ class Leaderboard:
         n_images: judged images.
         n_defective: defective ones of them.
         rows: one a run, highest image AUROC first.
+        n_groups: physical parts among the judged images.
+        sizes: the size classes.
+        comparisons: of every pair of runs.
+        operating_points: one a run, where costs or a bound were given.
+        operating_rule: what they were chosen by, in words.
+        defect_rate: share of defective parts that costs are reckoned at.
     """
 
     split_digest: str
@@ -87,6 +76,22 @@ class Leaderboard:
     n_images: int
     n_defective: int
     rows: tuple[Row, ...]
+    n_groups: int = 0
+    sizes: tuple[SizeClass, ...] = ()
+    comparisons: tuple[Comparison, ...] = ()
+    operating_points: tuple[OperatingPoint, ...] = ()
+    operating_rule: str | None = None
+    defect_rate: float | None = None
+
+    @property
+    def spreads(self) -> tuple[Spread, ...]:
+        """Runs that differ in their seed alone, figure by figure."""
+        return seed_spreads(self.rows)
+
+    @property
+    def spread_lines(self) -> list[str]:
+        """The spreads of a few figures in words."""
+        return [spread.text for spread in self.spreads if spread.metric in COMPARED_IN_WORDS]
 
     def to_json(self) -> dict[str, Any]:
         """What leaderboard.json holds."""
@@ -96,20 +101,41 @@ class Leaderboard:
             "fold": self.fold,
             "n_images": self.n_images,
             "n_defective": self.n_defective,
+            "n_groups": self.n_groups,
+            "matching_rule": MATCHING_RULE,
+            "interval": INTERVAL_RULE.format(resamples=RESAMPLES),
+            "sizes": [size.to_json() for size in self.sizes],
             "rows": [
                 {
                     "run": row.run,
                     "family": row.family,
                     "model": row.model,
-                    "metrics": {
-                        name: metric.to_json() if metric is not None else None
-                        for name, metric in row.metrics.items()
-                    },
+                    "metrics": _figures(row.metrics),
                     "fold_means": row.fold_means,
+                    "by_type": {kind: _figures(part) for kind, part in row.by_type.items()},
+                    "by_size": {size: _figures(part) for size, part in row.by_size.items()},
+                    "curves": {name: dict(curve) for name, curve in row.curves.items()},
+                    "notes": list(row.notes),
                 }
                 for row in self.rows
             ],
+            "spread": [spread.to_json() for spread in self.spreads],
+            "comparisons": [comparison.to_json() for comparison in self.comparisons],
+            "differences": difference_lines(self),
+            "operating_point": (
+                {
+                    "rule": self.operating_rule,
+                    "defect_rate": self.defect_rate,
+                    "runs": [point.to_json() for point in self.operating_points],
+                }
+                if self.operating_points
+                else None
+            ),
         }
+
+
+def _figures(metrics: Mapping[str, Metric | None]) -> dict[str, Any]:
+    return {name: m.to_json() if m is not None else None for name, m in metrics.items()}
 
 
 def evaluate_runs(
@@ -118,6 +144,7 @@ def evaluate_runs(
     *,
     fold: int | None = None,
     seed: int = 0,
+    costs: Costs | None = None,
     say: Callable[[str], None] | None = None,
 ) -> Leaderboard:
     """Judge runs on exactly the same test images.
@@ -127,11 +154,13 @@ def evaluate_runs(
         runs: run folders.
         fold: judge the test images of this fold only; None judges all of them.
         seed: of the bootstrap.
+        costs: choose an operating point by these, on validation images.
         say: called with a line of progress.
 
     Raises:
         InputError: no runs, a run that does not cover exactly the judged images, or one that
-            holds a prediction by another fold's model than the split says.
+            holds a prediction by another fold's model than the split says; with `costs`, one
+            that keeps no scores of validation images.
         SplitMismatchError: a run made under another split.
         UsageError: two runs of one name, or a fold that does not exist.
     """
@@ -146,22 +175,39 @@ def evaluate_runs(
     if fold is not None and not 0 <= fold < len(dataset.split.folds):
         raise UsageError(f"There is no fold {fold}; there are {len(dataset.split.folds)}.")
     ids = dataset.split.test_ids if fold is None else dataset.split.folds[fold].test
-    rows = []
+    sizes = size_classes(dataset)
+    images = judged_images(
+        dataset, ids, sizes, lambda types, groups: resample_weights(types, groups, seed=seed)
+    )
+    rows: list[Row] = []
+    comparable: list[Comparable] = []
+    stored: list[StoredPredictions] = []
     for run in runs:
         if say is not None:
             say(f"judging {run.name} on {len(ids)} images")
         predictions = read_predictions(run, dataset)
         _require_coverage(dataset, predictions, ids, fold)
-        rows.append(judge_run(dataset, predictions, ids, seed=seed))
+        row, values = judge_run(dataset, predictions, images)
+        rows.append(row)
+        comparable.append(values)
+        stored.append(predictions)
+    compared = [name for name in METRIC_NAMES if "oracle" not in name]
+    comparisons = compare_runs(comparable, images.is_defective, compared)
+    points = () if costs is None else operating_points(dataset, stored, images, costs)
     rows.sort(key=_auroc_of, reverse=True)
-    by_id = dataset.by_id
     return Leaderboard(
         split_digest=dataset.split.digest,
         protocol=dataset.split.protocol,
         fold=fold,
         n_images=len(ids),
-        n_defective=sum(by_id[image_id].is_defective for image_id in ids),
+        n_defective=int(images.is_defective.sum()),
         rows=tuple(rows),
+        n_groups=len(np.unique(images.groups)),
+        sizes=sizes,
+        comparisons=tuple(comparisons),
+        operating_points=points,
+        operating_rule=None if costs is None else costs.rule,
+        defect_rate=None if costs is None else line_rate(images, costs),
     )
 
 
@@ -194,153 +240,3 @@ def _require_coverage(
         f"are judged on the same images: train its remaining folds with `defectune train {family} "
         f"{dataset.root} --name {predictions.name} --fold all`{hint}."
     )
-
-
-def judge_run(
-    dataset: Dataset, predictions: StoredPredictions, ids: Sequence[str], *, seed: int = 0
-) -> Row:
-    """All figures of one run on these images; maps are read one at a time."""
-    by_id = dataset.by_id
-    scores = np.array([predictions.image_scores[i] for i in ids], np.float64)
-    is_defective = np.array([by_id[i].is_defective for i in ids], np.bool_)
-    groups = np.array([by_id[i].group for i in ids], np.str_)
-    metrics: dict[str, Metric | None] = dict.fromkeys(METRIC_NAMES)
-    metrics |= image_metrics(scores, is_defective, groups, threshold=THRESHOLD, seed=seed)
-    regions = predictions.regions
-    fold_means = _ranking_fold_means(dataset, predictions, ids)
-    if regions is not None:
-        metrics["box_map"], metrics["box_map50"] = coco_average_precision(
-            dataset, ids, regions, kind="bbox"
-        )
-        if _has_masks(predictions, ids):
-            metrics["mask_map"], _ = coco_average_precision(dataset, ids, regions, kind="segm")
-    if predictions.has_pixels:
-        pixels, pixel_means = _pixels_and_regions(dataset, predictions, ids)
-        metrics |= pixels
-        fold_means |= pixel_means
-    return Row(
-        run=predictions.name,
-        family=str(predictions.about.get("family", "")),
-        model=str(predictions.about.get("model", "")),
-        metrics=metrics,
-        fold_means=fold_means,
-    )
-
-
-def _has_masks(predictions: StoredPredictions, ids: Sequence[str]) -> bool:
-    """True for a family of masks; a box detector that found nothing has no masks either."""
-    regions = predictions.regions
-    if regions is None or any(regions[i].masks is None for i in ids):
-        return False
-    return bool(predictions.map_ranges) or any(len(regions[i]) for i in ids)
-
-
-def _score_range(predictions: StoredPredictions, ids: Sequence[str]) -> tuple[float, float]:
-    """Lowest and highest score of all maps, and of all regions that are drawn for want of one."""
-    low, high = (0.0, 1.0) if not predictions.map_ranges else (np.inf, -np.inf)
-    for image_id in ids:
-        if image_id in predictions.map_ranges:
-            bounds = predictions.map_ranges[image_id]
-        elif predictions.regions is not None:
-            scores = predictions.regions[image_id].scores
-            drawn = [0.0] if scores is None else [0.0, *scores.tolist()]
-            bounds = min(drawn), max(drawn)
-        else:
-            continue
-        low, high = min(low, bounds[0]), max(high, bounds[1])
-    return float(low), float(high)
-
-
-def _pixels_and_regions(
-    dataset: Dataset, predictions: StoredPredictions, ids: Sequence[str]
-) -> tuple[dict[str, Metric], dict[str, float]]:
-    """Figures pooled over all images, and means over folds; one map in memory at a time."""
-    low, high = _score_range(predictions, ids)
-    by_fold: dict[int, PixelCounts] = {}
-    matches: list[RegionMatch] = []
-    by_id = dataset.by_id
-    for image_id in ids:
-        truth = dataset.truths[image_id]
-        if by_id[image_id].is_defective and not len(truth):
-            # A defect whose mask is empty: nobody knows which of its pixels are good.
-            continue
-        found = predictions.found_regions(image_id)
-        pixel_scores = predictions.pixel_scores(image_id)
-        if pixel_scores is None:
-            raise InputError(f"{predictions.run} has no score map of {image_id}.")
-        if found is not None:
-            matches.append(match_regions(truth, found))
-        inside = union_mask(found) if found is not None else np.zeros(truth.image_hw, np.bool_)
-        counts = by_fold.setdefault(predictions.fold_of[image_id], PixelCounts(low, high))
-        counts.add(pixel_scores, region_masks(truth), inside)
-    parts = [pixel_metrics(by_fold[number]) for number in sorted(by_fold)]
-    result = pixel_metrics(pooled([*by_fold.values()] or [PixelCounts(low, high)]))
-    means = {name: _mean_value([part[name] for part in parts]) for name in ("pixel_ap", "dice")}
-    if predictions.regions is None:
-        # A map without a threshold of its own cannot say which pixels it calls defects.
-        del result["dice"], result["iou"], means["dice"]
-    else:
-        result |= found_metrics(matches)
-    return result, {name: value for name, value in means.items() if value is not None}
-
-
-def _mean_value(metrics: Sequence[Metric]) -> float | None:
-    values = [metric.value for metric in metrics if metric.value is not None]
-    return float(np.mean(values)) if values else None
-
-
-def _ranking_fold_means(
-    dataset: Dataset, predictions: StoredPredictions, ids: Sequence[str]
-) -> dict[str, float]:
-    """Means over folds, beside the pooled figures: pooling mixes the scales of several models."""
-    by_id = dataset.by_id
-    judged = set(ids)
-    values: dict[str, list[float]] = {}
-    for fold in dataset.split.folds:
-        part = [i for i in fold.test if i in judged]
-        if not part:
-            continue
-        bad = np.array([by_id[i].is_defective for i in part], np.bool_)
-        raw = np.array([predictions.raw_scores[i] for i in part], np.float64)
-        score = auroc(raw, bad)
-        if score is not None:
-            values.setdefault("image_auroc", []).append(score)
-        if predictions.regions is not None:
-            both = coco_average_precision(dataset, part, predictions.regions, kind="bbox")
-            for name, metric in zip(("box_map", "box_map50"), both, strict=True):
-                if metric.value is not None:
-                    values.setdefault(name, []).append(metric.value)
-    return {name: float(np.mean(found)) for name, found in values.items()}
-
-
-def format_metric(name: str, metric: Metric | None) -> str:
-    """A figure as people read it; `—` where the family cannot enter, `n/a` where undefined.
-
-    A rate of zero is shown with what it may be at most: 0 of 63 is "0.0 % (≤ 5.7 %)".
-    """
-    if metric is None:
-        return "—"
-    if metric.value is None:
-        return "n/a"
-    if name in ("accuracy", "accuracy_oracle", "escape_rate", "overkill_rate", "region_recall"):
-        text = f"{metric.value:.1%}".replace("%", " %")
-        if name in ("escape_rate", "overkill_rate") and metric.value == 0:
-            text += f" (≤ {metric.high:.1%})".replace("%", " %")
-        return text
-    return f"{metric.value:.3f}"
-
-
-def table_rows(board: Leaderboard, names: Sequence[str] = METRIC_NAMES) -> list[list[str]]:
-    """Header and rows of texts: a line a figure, a column a run."""
-    body = [
-        [name, *(format_metric(name, row.metrics[name]) for row in board.rows)] for name in names
-    ]
-    return [["", *(row.run for row in board.rows)], *body]
-
-
-def to_markdown(board: Leaderboard) -> str:
-    """The table in Markdown."""
-    header, *rows = table_rows(board)
-    lines = ["| " + " | ".join(header) + " |", "|" + " --- |" * len(header)]
-    lines += ["| " + " | ".join(row) + " |" for row in rows]
-    return "\n".join(lines) + "\n"

@@ -17,6 +17,7 @@ from annotations.regions import BoolMask
 from evaluation.metric import Metric, undefined
 
 LEVELS: Final = 65536
+AUPRO_LIMITS: Final = {"aupro_30": 0.3, "aupro_5": 0.05}
 Counts = npt.NDArray[np.int64]
 
 
@@ -108,11 +109,12 @@ def pixel_metrics(counts: PixelCounts) -> dict[str, Metric]:
         pixel_ap and pixel_auroc as for images; pixel_f1_oracle, the highest F1 over thresholds
         on the test images; aupro_30 (Bergmann et al., IJCV 2021, section 5.2: mean overlap of
         the true regions against the false-positive rate of the pixels outside, its area up to
-        30 %, divided by 0.3); dice and iou, pooled over all images, at the run's own threshold.
+        30 %, divided by 0.3), and aupro_5, up to 5 %; dice and iou, pooled over all images, at the
+        run's own threshold.
     """
     true_total, false_total = int(counts.defect.sum()), int(counts.background.sum())
     n = true_total + false_total
-    names = ("pixel_ap", "pixel_auroc", "pixel_f1_oracle", "aupro_30")
+    names = ("pixel_ap", "pixel_auroc", "pixel_f1_oracle", "aupro_30", "aupro_5")
     if not true_total:
         result = {name: undefined("no pixel is a defect", n) for name in names}
     else:
@@ -126,13 +128,16 @@ def pixel_metrics(counts: PixelCounts) -> dict[str, Metric]:
         }
         if not false_total:
             reason = "every pixel is a defect"
-            result |= {name: undefined(reason, n) for name in ("pixel_auroc", "aupro_30")}
+            result |= {name: undefined(reason, n) for name in ("pixel_auroc", *AUPRO_LIMITS)}
         else:
             recall = np.concatenate(([0.0], hits / true_total))
             false_rate = np.concatenate(([0.0], false / false_total))
             overlap = np.concatenate(([0.0], _falling(counts.overlap) / counts.n_regions))
             result["pixel_auroc"] = Metric(float(np.trapezoid(recall, false_rate)), n)
-            result["aupro_30"] = Metric(area_up_to(false_rate, overlap, 0.3), counts.n_regions)
+            result |= {
+                name: Metric(area_up_to(false_rate, overlap, limit), counts.n_regions)
+                for name, limit in AUPRO_LIMITS.items()
+            }
     union = counts.found + true_total - counts.found_and_true
     if union:
         dice = 2 * counts.found_and_true / (counts.found + true_total)

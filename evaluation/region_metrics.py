@@ -1,24 +1,25 @@
 """Figures about regions: COCO's average precision, and regions found or false."""
 
-import contextlib
-import io
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Any, Final, Literal
+from dataclasses import dataclass
+from typing import Final, Literal
 
 import numpy as np
 import numpy.typing as npt
 from pycocotools import mask as coco_mask
-from pycocotools.coco import COCO
-from pycocotools.cocoeval import COCOeval
 
-from annotations import Dataset, Regions, box_slices, coco_document, decode_rle, encode_rle
+from annotations import Dataset, Regions, box_slices, decode_rle, encode_rle
 from annotations.regions import BoolMask, CocoRle
-from annotations.store import coco_results
+from evaluation.coco_ap import region_precision
 from evaluation.metric import Metric, rate, undefined
 
 FOUND_COVER: Final = 0.3
 FALSE_COVER: Final = 0.1
+MATCHING_RULE: Final = (
+    "A true defect is found where found regions together cover at least 30 % of its pixels; a "
+    "found region is a false alarm where less than 10 % of its pixels lie on true defects. Types "
+    "do not count; regions are those at the run's own threshold."
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,53 +133,5 @@ def coco_average_precision(
         found of it is counted in the metrics' note. COCO's settings: 101 recalls, at most 100
         regions an image, all sizes. There are no intervals.
     """
-    by_id = dataset.by_id
-    image_ids = [i for i in image_ids if len(dataset.truths[i]) or not by_id[i].is_defective]
-    truths = {image_id: dataset.truths[image_id] for image_id in image_ids}
-    n = sum(len(truth) for truth in truths.values())
-    if not n:
-        reason = undefined("no judged image has a true region")
-        return reason, reason
-    document = coco_document(
-        dataset.select(image_ids),
-        truths,
-        dataset.class_names,
-        coco_ids=dataset.coco_ids,
-        file_names={image_id: image_id for image_id in image_ids},
-        split_digest=dataset.split.digest,
-    )
-    rows: list[dict[str, Any]] = []
-    for image_id in image_ids:
-        rows += coco_results(regions[image_id], dataset.coco_ids[image_id])
-    if not rows:
-        return Metric(0.0, n), Metric(0.0, n)
-    note = _absent_class_note(truths, rows, dataset.class_names)
-    with contextlib.redirect_stdout(io.StringIO()):
-        truth = COCO()
-        truth.dataset = document
-        truth.createIndex()
-        # loadRes looks at the first row alone to tell boxes from masks.
-        if kind == "bbox":
-            rows = [{k: v for k, v in row.items() if k != "segmentation"} for row in rows]
-        judge = COCOeval(truth, truth.loadRes(rows), kind)
-        judge.evaluate()
-        judge.accumulate()
-        judge.summarize()
-    values = [float(judge.stats[0]), float(judge.stats[1])]
-    both = [Metric(v, n) if v >= 0 else undefined("COCOeval gives no figure", n) for v in values]
-    return replace(both[0], note=note), replace(both[1], note=note)
-
-
-def _absent_class_note(
-    truths: Mapping[str, Regions], rows: Sequence[Mapping[str, Any]], class_names: Sequence[str]
-) -> str | None:
-    present = {label for truth in truths.values() for label in truth.labels.tolist()}
-    counts: dict[str, int] = {}
-    for row in rows:
-        label = int(row["category_id"]) - 1
-        if label not in present:
-            counts[class_names[label]] = counts.get(class_names[label], 0) + 1
-    if not counts:
-        return None
-    listed = ", ".join(f"{count} of {name}" for name, count in sorted(counts.items()))
-    return f"regions of classes that no judged image has do not enter: {listed}"
+    judged = region_precision(dataset, image_ids, regions, kind=kind)
+    return judged.mean, judged.half

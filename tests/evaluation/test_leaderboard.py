@@ -72,7 +72,7 @@ def test_every_family_in_one_table(tmp_path):
         assert rows[family]["false_alarms_per_image"]["value"] == 0
     assert rows["segment"]["mask_map"]["value"] == pytest.approx(1.0)
     assert len(table_rows(board)) == len(METRIC_NAMES) + 1
-    assert "| escape_rate | 0.0 % (≤ 20.6 %)" in to_markdown(board)
+    assert "| escape_rate | ≤ 20.6 % (0 of 16)" in to_markdown(board)
 
 
 def test_runs_that_do_not_cover_the_images_are_refused(tmp_path):
@@ -105,5 +105,5 @@ def test_figures_as_people_read_them():
     assert format_metric("dice", None) == "—"
     assert format_metric("dice", Metric(None, 0, reason="none")) == "n/a"
     assert format_metric("dice", Metric(0.12345, 3)) == "0.123"
-    assert format_metric("escape_rate", rate(0, 63, what="images")) == "0.0 % (≤ 5.7 %)"
+    assert format_metric("escape_rate", rate(0, 63, what="images")) == "≤ 5.7 % (0 of 63)"
     assert format_metric("accuracy", rate(82, 83, what="images")) == "98.8 %"

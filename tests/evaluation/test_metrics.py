@@ -149,6 +149,7 @@ def test_a_perfect_map_and_an_absent_defect():
         "pixel_f1_oracle": 1.0,
         "pixel_auroc": 1.0,
         "aupro_30": pytest.approx(1.0),
+        "aupro_5": pytest.approx(1.0),
         "dice": 1.0,
         "iou": 1.0,
     }

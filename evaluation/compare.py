@@ -1,0 +1,194 @@
+"""Two runs on the same images: is the difference more than noise?"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import combinations
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+from scipy import stats
+
+from evaluation.intervals import Floats
+from evaluation.metric import Metric
+
+LEVEL: Final = 0.05
+VERDICT_METRICS: Final = ("accuracy", "escape_rate", "overkill_rate")
+LOWER_IS_BETTER: Final = frozenset(
+    {
+        "escape_rate",
+        "overkill_rate",
+        "false_alarms_per_image",
+        "false_alarms_per_good_image",
+        "good_pixels_called",
+    }
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """One figure of two runs.
+
+    Attributes:
+        metric: its name.
+        run_a: a run.
+        run_b: another.
+        difference: of a less b.
+        low: of its 95 % interval, from the paired bootstrap; None for verdicts.
+        high: of the same.
+        p_value: that a difference this large arises with no difference between the runs.
+        p_holm: the same, corrected for the number of pairs of runs (Holm, Scandinavian Journal of
+            Statistics 1979).
+        test: `mcnemar_exact` or `paired_bootstrap`.
+        only_a_right: for verdicts, images that a alone judged rightly; else None.
+        only_b_right: the same of b.
+    """
+
+    metric: str
+    run_a: str
+    run_b: str
+    difference: float
+    low: float | None
+    high: float | None
+    p_value: float
+    p_holm: float
+    test: str
+    only_a_right: int | None = None
+    only_b_right: int | None = None
+
+    @property
+    def within_noise(self) -> bool:
+        """True where the corrected p-value is not below 5 %."""
+        return self.p_holm >= LEVEL
+
+    @property
+    def text(self) -> str:
+        """In words."""
+        if self.difference == 0 and self.within_noise:
+            return f"{self.metric}: {self.run_a} and {self.run_b} are equal."
+        a_is_better = (self.difference > 0) != (self.metric in LOWER_IS_BETTER)
+        better, other = (self.run_a, self.run_b) if a_is_better else (self.run_b, self.run_a)
+        p = f"p {p_text(self.p_holm)}"
+        if self.within_noise:
+            return f"{self.metric}: {better} over {other} is within noise ({p})."
+        return f"{self.metric}: {better} is better than {other} ({p})."
+
+    def to_json(self) -> dict[str, Any]:
+        """As leaderboard.json holds it."""
+        names = (
+            "metric", "run_a", "run_b", "difference", "low", "high", "p_value", "p_holm", "test",
+            "only_a_right", "only_b_right", "within_noise", "text",
+        )  # fmt: skip
+        return {name: getattr(self, name) for name in names}
+
+
+def p_text(p: float) -> str:
+    """A p-value as people read it: `= 0.13`, `< 0.001`."""
+    return "< 0.001" if p < 0.001 else f"= {p:.3f}" if p < 0.1 else f"= {p:.2f}"
+
+
+def mcnemar_exact(only_a_right: int, only_b_right: int) -> float:
+    """Two-sided exact p-value of McNemar's test (Psychometrika 1947) on paired verdicts.
+
+    Args:
+        only_a_right: images that a alone judged rightly.
+        only_b_right: images that b alone judged rightly.
+
+    Returns:
+        The binomial probability, from 0 to 1; 1 where the verdicts never differ.
+    """
+    n = only_a_right + only_b_right
+    return float(stats.binomtest(only_a_right, n, 0.5).pvalue) if n else 1.0
+
+
+def bootstrap_p_value(difference: Floats) -> float:
+    """Two-sided p-value of a paired bootstrap: twice the smaller part on one side of zero.
+
+    One resample is added on each side, so that it is never 0 (Davison and Hinkley 1997, 4.2).
+
+    Args:
+        difference: float (r,), of resampled figures of two runs, drawn alike; NaN left out.
+
+    Returns:
+        From 2 / (r + 1) to 1; 1 without a resample.
+    """
+    kept = difference[np.isfinite(difference)]
+    if not len(kept):
+        return 1.0
+    below, above = int((kept <= 0).sum()), int((kept >= 0).sum())
+    return min(1.0, 2 * (1 + min(below, above)) / (len(kept) + 1))
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """Holm's step-down correction of p-values, in their own order."""
+    order = np.argsort(np.asarray(p_values, np.float64), kind="stable").tolist()
+    corrected = [0.0] * len(p_values)
+    highest = 0.0
+    for rank, index in enumerate(order):
+        highest = max(highest, min(1.0, (len(order) - rank) * p_values[index]))
+        corrected[index] = highest
+    return corrected
+
+
+@dataclass(frozen=True)
+class Comparable:
+    """What a comparison needs of one run.
+
+    Attributes:
+        run: its name.
+        metrics: its figures.
+        values: their resampled values, float (r,), drawn alike for every run.
+        right: bool (n,), whether the verdict on each image was right.
+    """
+
+    run: str
+    metrics: Mapping[str, Metric | None]
+    values: Mapping[str, Floats]
+    right: npt.NDArray[np.bool_]
+
+
+def compare_runs(
+    runs: Sequence[Comparable], is_defective: npt.NDArray[np.bool_], names: Sequence[str]
+) -> list[Comparison]:
+    """Compare every pair of runs in every figure that both have.
+
+    Verdicts are compared by McNemar's exact test: accuracy on all images, escape_rate on the
+    defective ones, overkill_rate on the good ones. The rest by a paired bootstrap. Each figure
+    is corrected for its number of pairs; the figures among themselves are not.
+    """
+    result: list[Comparison] = []
+    of = {
+        "accuracy": np.ones(len(is_defective), np.bool_),
+        "escape_rate": is_defective,
+        "overkill_rate": ~is_defective,
+    }
+    for name in names:
+        rows: list[Comparison] = []
+        for a, b in combinations(runs, 2):
+            first, second = a.metrics.get(name), b.metrics.get(name)
+            if first is None or second is None or first.value is None or second.value is None:
+                continue
+            difference = first.value - second.value
+            if name in VERDICT_METRICS:
+                only_a = int((a.right & ~b.right & of[name]).sum())
+                only_b = int((b.right & ~a.right & of[name]).sum())
+                p = mcnemar_exact(only_a, only_b)
+                rows.append(
+                    Comparison(
+                        name, a.run, b.run, difference, None, None, p, p, "mcnemar_exact",
+                        only_a, only_b,
+                    )
+                )  # fmt: skip
+            elif name in a.values and name in b.values:
+                drawn = a.values[name] - b.values[name]
+                kept = drawn[np.isfinite(drawn)]
+                if not len(kept):
+                    continue
+                low, high = (float(v) for v in np.quantile(kept, [0.025, 0.975]))
+                p = bootstrap_p_value(drawn)
+                rows.append(
+                    Comparison(name, a.run, b.run, difference, low, high, p, p, "paired_bootstrap")
+                )
+        corrected = holm([row.p_value for row in rows])
+        result += [replace(row, p_holm=p) for row, p in zip(rows, corrected, strict=True)]
+    return result

@@ -1,0 +1,354 @@
+"""Anyone's model on our split: predictions made elsewhere become a run like any other.
+
+A folder with any of
+
+    images.csv       image_id,image_score (more columns are passed over)
+    regions.json     COCO results; image and category ids as in the dataset's annotations/all.json
+    maps/            score maps of the images' size: PNG or TIFF of 8, 16 or 32 bits, or .npy,
+                     named by the image id (`broken_large/000.png`) or its stem
+                     (`broken_large__000.png`)
+    validation.csv   image_id,image_score[,fold]: scores of the split's validation images, from
+                     which the threshold is taken
+    meta.json        {"split_digest": …}: refused where it is not this dataset's
+
+or a single images.csv or regions.json. Every judging image must be scored by a model that never
+saw it nor another image of its part; only whoever trained it can know that, and the run says so.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+
+from annotations import (
+    Dataset,
+    FoldThresholds,
+    ImageReadError,
+    InputError,
+    Prediction,
+    PredictionWriter,
+    Regions,
+    SplitMismatchError,
+    UsageError,
+    read_mask_raw,
+)
+from annotations.files import folder_moved_into_place, read_json
+from annotations.prediction_files import read_csv
+from evaluation.external_regions import read_regions
+
+FAMILY: Final = "external"
+GOOD_QUANTILE: Final = 0.98
+"""Of validation scores, where none is of a defective image."""
+_MAP_SUFFIXES: Final = (".png", ".tif", ".tiff", ".npy")
+_TINY: Final = 1e-6
+
+
+@dataclass(frozen=True, slots=True)
+class ExternalOptions:
+    """What is known of predictions made elsewhere.
+
+    Attributes:
+        model: in words.
+        threshold: image scores at or above it are called defective, on the model's own scale;
+            None takes it from validation scores, and without those there are no verdicts.
+        region_threshold: regions scoring at or above it count as found.
+    """
+
+    model: str = "made elsewhere"
+    threshold: float | None = None
+    region_threshold: float = 0.5
+
+
+def import_predictions(
+    dataset: Dataset, source: Path, run: Path, options: ExternalOptions = ExternalOptions()
+) -> list[str]:
+    """Check predictions made elsewhere and store them as a run.
+
+    Args:
+        dataset: that they are to be judged on.
+        source: the folder, CSV or JSON; see the head of this file.
+        run: the run folder to make.
+        options: threshold and name of the model.
+
+    Returns:
+        What was left out, derived or shifted, a sentence each.
+
+    Raises:
+        InputError: nothing to read, an unknown, repeated or missing image, a score that is not a
+            number, a box outside of its image or without a size, a mask or map of another size,
+            or an unknown class.
+        SplitMismatchError: meta.json names another split.
+        OutputExistsError: the run exists.
+        UsageError: a threshold that is not a number.
+    """
+    notes: list[str] = []
+    if options.threshold is not None and not np.isfinite(options.threshold):
+        raise UsageError(f"The threshold must be a number, got {options.threshold}.")
+    parts = _parts(source)
+    _check_digest(parts.get("meta"), dataset)
+    ids = dataset.split.test_ids
+    maps = _map_files(parts["maps"], dataset) if "maps" in parts else {}
+    if maps:
+        _require_all(maps, ids, parts["maps"])
+    regions: dict[str, Regions] | None = None
+    if "regions" in parts:
+        regions = read_regions(parts["regions"], dataset, notes)
+    scores = _image_scores(parts, dataset, regions, maps, notes)
+    validation = _validation_scores(parts.get("validation"), dataset)
+    everything = [*scores.values(), *validation.values()]
+    shift = 0.0
+    bounded = min(everything) >= 0 and max(everything) <= 1
+    if min(everything) < 0:
+        shift = _TINY - min(everything)
+        notes.append(f"image scores below 0 occur; all were raised by {shift:g}, threshold too")
+    thresholds, missing = _thresholds(dataset, validation, options, shift, bounded=bounded)
+    map_shift = _map_shift(maps, dataset, notes)
+    about: dict[str, Any] = {"family": FAMILY, "model": options.model, "notes": notes}
+    about["class_names"] = list(dataset.class_names)
+    if missing:
+        about["no_threshold"] = missing
+    hint = "Judge the run that is there by its name, or choose another name."
+    with folder_moved_into_place(run, hint=hint) as folder:
+        for number, fold in enumerate(dataset.split.folds):
+            with PredictionWriter(folder, dataset, number, thresholds[number], about) as writer:
+                for image_id in fold.test:
+                    writer.write(
+                        Prediction(
+                            image_id,
+                            scores[image_id] + shift,
+                            None if regions is None else regions[image_id],
+                            _map(maps[image_id], dataset, image_id) + map_shift if maps else None,
+                        )
+                    )
+                for (of_fold, image_id), score in sorted(validation.items()):
+                    if of_fold == number:
+                        writer.write_validation(image_id, score + shift)
+    return notes
+
+
+def _parts(source: Path) -> dict[str, Path]:
+    if source.is_file():
+        kind = {".csv": "images", ".json": "regions"}.get(source.suffix.lower())
+        if kind is None:
+            raise InputError(f"{source} is neither a CSV of image scores nor a JSON of regions.")
+        return {kind: source}
+    names = {
+        "images": "images.csv",
+        "regions": "regions.json",
+        "maps": "maps",
+        "validation": "validation.csv",
+        "meta": "meta.json",
+    }
+    found = {kind: source / name for kind, name in names.items() if (source / name).exists()}
+    if not {"images", "regions", "maps"} & set(found):
+        raise InputError(
+            f"{source} holds no predictions: expected images.csv, regions.json or a folder maps "
+            "in it (or give one such file)."
+        )
+    return found
+
+
+def _check_digest(path: Path | None, dataset: Dataset) -> None:
+    digest = None
+    if path is not None:
+        meta = read_json(path, what="what is known of predictions")
+        digest = meta.get("split_digest") if isinstance(meta, dict) else None
+    if digest is not None and digest != dataset.split.digest:
+        raise SplitMismatchError(
+            f"{path} says the predictions belong to the split {str(digest)[:12]}…, but "
+            f"{dataset.root} has {dataset.split.digest[:12]}…. Predict on this split."
+        )
+
+
+def _score(row: Mapping[str, str], path: Path) -> float:
+    try:
+        value = float(row["image_score"])
+    except (KeyError, TypeError, ValueError):
+        value = float("nan")
+    if not np.isfinite(value):
+        raise InputError(
+            f"{path}: the score of {row.get('image_id')!r} is {row.get('image_score')!r}; a finite "
+            "number is needed, higher for more defective. The columns are image_id,image_score."
+        )
+    return value
+
+
+def _image_scores(
+    parts: Mapping[str, Path],
+    dataset: Dataset,
+    regions: Mapping[str, Regions] | None,
+    maps: Mapping[str, Path],
+    notes: list[str],
+) -> dict[str, float]:
+    ids = dataset.split.test_ids
+    if "images" not in parts:
+        if maps:
+            notes.append("image scores are the highest of each score map")
+            return {i: float(_map(maps[i], dataset, i).max()) for i in ids}
+        notes.append("image scores are those of the highest region, 0 without one")
+        found = regions or {}
+        return {
+            i: float(np.max(scores)) if (scores := found[i].scores) is not None and len(scores)
+            else 0.0
+            for i in ids
+        }  # fmt: skip
+    path = parts["images"]
+    result: dict[str, float] = {}
+    others = 0
+    judging = set(ids)
+    for row in read_csv(path):
+        image_id = row.get("image_id") or ""
+        if image_id not in dataset.by_id:
+            raise InputError(
+                f"{path} scores the image {image_id!r}, which the dataset does not have. Ids look "
+                f"like {ids[0]!r}; all stand in annotations/all.json."
+            )
+        if image_id in result:
+            raise InputError(f"{path} scores {image_id} twice. Remove one of the rows.")
+        value = _score(row, path)
+        if image_id in judging:
+            result[image_id] = value
+        else:
+            others += 1
+    _require_all(result, ids, path)
+    if others:
+        notes.append(f"{others} scores of images that do not judge were left out")
+    return result
+
+
+def _require_all(found: Mapping[str, Any], ids: tuple[str, ...], path: Path) -> None:
+    missing = [image_id for image_id in ids if image_id not in found]
+    if missing:
+        raise InputError(
+            f"{path} lacks {len(missing)} of the {len(ids)} judging images, such as "
+            f"{', '.join(missing[:3])}. All runs are judged on the same images: predict these too."
+        )
+
+
+def _validation_scores(path: Path | None, dataset: Dataset) -> dict[tuple[int, str], float]:
+    if path is None:
+        return {}
+    folds = dataset.split.folds
+    result: dict[tuple[int, str], float] = {}
+    for row in read_csv(path):
+        image_id = row.get("image_id") or ""
+        text = row.get("fold") or ("0" if len(folds) == 1 else "")
+        if not text.isdecimal() or int(text) >= len(folds):
+            raise InputError(
+                f"{path}: {image_id!r} has the fold {text!r}; with {len(folds)} folds, a column "
+                f"`fold` from 0 to {len(folds) - 1} must say whose model gave the score."
+            )
+        if image_id not in folds[int(text)].val:
+            raise InputError(
+                f"{path}: {image_id!r} is no validation image of fold {text}. Only those may "
+                "choose a threshold; split.json lists them under `val`."
+            )
+        if (int(text), image_id) in result:
+            raise InputError(f"{path} scores {image_id} twice in fold {text}. Remove one row.")
+        result[int(text), image_id] = _score(row, path)
+    return result
+
+
+def _thresholds(
+    dataset: Dataset,
+    validation: Mapping[tuple[int, str], float],
+    options: ExternalOptions,
+    shift: float,
+    *,
+    bounded: bool,
+) -> tuple[list[FoldThresholds], str | None]:
+    """Thresholds by fold, and why there are none, or None."""
+    by_id = dataset.by_id
+    scale = "odds" if bounded else "ratio"
+    region = options.region_threshold
+    result = []
+    for number in range(len(dataset.split.folds)):
+        rows = [(s, by_id[i].is_defective) for (f, i), s in validation.items() if f == number]
+        if options.threshold is not None:
+            value, said = options.threshold + shift, "given with the predictions"
+        elif rows:
+            value = _chosen([s for s, _ in rows], [bad for _, bad in rows]) + shift
+            said = f"{len(rows)} validation images, {sum(bad for _, bad in rows)} of them defective"
+        else:
+            # Any number ranks alike; verdicts are not judged.
+            value, said = 0.5 if bounded else 1.0, "nothing"
+        value = min(max(value, _TINY), 1 - _TINY) if bounded else max(value, _TINY)
+        result.append(FoldThresholds(value, scale, region, said))
+    missing = None
+    if any(t.chosen_on == "nothing" for t in result):
+        missing = "no threshold: neither one nor validation scores came with the predictions"
+    return result, missing
+
+
+def _chosen(scores: list[float], is_defective: list[bool]) -> float:
+    """Highest balanced accuracy, in the widest gap; with good images only, their quantile."""
+    values, truth = np.asarray(scores, np.float64), np.asarray(is_defective, bool)
+    if not truth.any():
+        return float(np.quantile(values, GOOD_QUANTILE, method="higher"))
+    levels = np.unique(values)
+    cuts = np.concatenate((levels[:1], (levels[1:] + levels[:-1]) / 2))
+    recall = np.array([(values[truth] >= cut).mean() for cut in cuts])
+    if truth.all():
+        return float(levels[0])
+    balanced = recall + np.array([(values[~truth] < cut).mean() for cut in cuts])
+    best = np.flatnonzero(np.isclose(balanced, balanced.max()))
+    gaps = np.diff(levels, prepend=levels[0])
+    return float(cuts[best[int(np.argmax(gaps[best]))]])
+
+
+def _map_files(folder: Path, dataset: Dataset) -> dict[str, Path]:
+    found: dict[str, Path] = {}
+    root = folder.resolve()
+    for image_id in dataset.split.test_ids:
+        stem = dataset.by_id[image_id].stem
+        for name in (image_id, stem):
+            for suffix in _MAP_SUFFIXES:
+                path = folder / f"{name}{suffix}"
+                if not path.is_file() or not path.resolve().is_relative_to(root):
+                    continue
+                if found.setdefault(image_id, path) != path:
+                    raise InputError(
+                        f"{found[image_id]} and {path} are maps of one image. Remove one."
+                    )
+    if not found:
+        raise InputError(
+            f"{folder} holds no map of a judging image: expected, for instance, "
+            f"{dataset.split.test_ids[0]}.png or {dataset.by_id[dataset.split.test_ids[0]].stem}"
+            ".tiff."
+        )
+    return found
+
+
+def _map(path: Path, dataset: Dataset, image_id: str) -> npt.NDArray[np.float64]:
+    expected = dataset.by_id[image_id].image_hw
+    if path.suffix == ".npy":
+        try:
+            # Only the header is read here, and never a pickle.
+            array = np.load(path, mmap_mode="r", allow_pickle=False)
+        except (ValueError, OSError, EOFError) as error:
+            raise ImageReadError(f"The score map {path} cannot be read ({error}).") from error
+    else:
+        array = read_mask_raw(path)
+    if array.ndim == 3 and 1 in (array.shape[0], array.shape[2]):
+        array = array[0] if array.shape[0] == 1 else array[:, :, 0]
+    if array.shape != expected or array.dtype.kind not in "fiu":
+        raise InputError(
+            f"The score map {path} is {array.dtype} {'×'.join(map(str, array.shape))}, the image "
+            f"{image_id} {expected[0]}×{expected[1]} (height×width). Maps are judged at the size "
+            "of their image: resize the scores, not the truth."
+        )
+    values = np.asarray(array, np.float64)
+    if not np.isfinite(values).all():
+        raise InputError(f"The score map {path} holds NaN or infinity. Predict it again.")
+    return values
+
+
+def _map_shift(maps: Mapping[str, Path], dataset: Dataset, notes: list[str]) -> float:
+    lowest = min((float(_map(p, dataset, i).min()) for i, p in maps.items()), default=0.0)
+    if lowest >= 0:
+        return 0.0
+    notes.append(f"pixel scores below 0 occur; all were raised by {-lowest:g}")
+    return -lowest

@@ -1,0 +1,185 @@
+"""COCO results that another program wrote, checked row by row."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+from pycocotools import mask as coco_mask
+
+from annotations import Dataset, InputError, Regions
+from annotations.files import read_json
+from annotations.regions import CocoRle
+
+_BESIDE: Final = 1.0
+"""Pixels that a box may stand out of its image; detectors round so."""
+
+
+def read_regions(path: Path, dataset: Dataset, notes: list[str]) -> dict[str, Regions]:
+    """Read COCO results of the judging images.
+
+    Args:
+        path: a JSON list of `image_id`, `category_id`, `bbox` (x, y, width, height), `score`
+            and, for masks, `segmentation` (RLE or polygons).
+        dataset: whose COCO ids these are.
+        notes: gets a sentence for what was cut or left out.
+
+    Returns:
+        Regions by image id, empty ones for images without a row. Boxes that stand out by up to a
+        pixel are cut at the border.
+
+    Raises:
+        InputError: a malformed row, an unknown image or class, a score that is not finite, or a
+            box or mask that does not fit its image.
+    """
+    rows: Any = read_json(path, what="COCO results")
+    if not isinstance(rows, list):
+        raise InputError(f"{path} should hold a list of COCO results, as `loadRes` takes them.")
+    judging = set(dataset.split.test_ids)
+    by_coco_id = {number: image_id for image_id, number in dataset.coco_ids.items()}
+    kept: dict[str, list[tuple[list[float], CocoRle | None, int, float]]] = {
+        image_id: [] for image_id in dataset.split.test_ids
+    }
+    cut = others = 0
+    for number, row in enumerate(rows):
+        where = f"{path}, row {number}"
+        try:
+            image_id = by_coco_id.get(int(row["image_id"]))
+            label = int(row["category_id"]) - 1
+            score = float(row["score"])
+            x, y, width, height = (float(v) for v in row["bbox"])
+        except (KeyError, TypeError, ValueError, OverflowError) as error:
+            raise InputError(
+                f"{where} is no COCO result ({type(error).__name__}: {error}); it needs image_id, "
+                "category_id, bbox [x, y, width, height] and score."
+            ) from error
+        if image_id is None:
+            raise InputError(
+                f"{where} names the image {row['image_id']!r}, which the dataset does not have; "
+                "image ids are those of annotations/all.json."
+            )
+        if not 0 <= label < len(dataset.class_names):
+            known = ", ".join(f"{n} {name}" for n, name in enumerate(dataset.class_names, start=1))
+            raise InputError(f"{where} names the class {row['category_id']!r}; known are {known}.")
+        if not np.isfinite([score, x, y, width, height]).all():
+            raise InputError(f"{where}: score and box must be finite numbers.")
+        if image_id not in judging:
+            others += 1
+            continue
+        image_hw = dataset.by_id[image_id].image_hw
+        box, was_cut = _box(x, y, width, height, image_hw, where)
+        cut += was_cut
+        mask = _mask(row["segmentation"], image_hw, where) if "segmentation" in row else None
+        kept[image_id].append((box, mask, label, score))
+    if cut:
+        notes.append(f"{cut} boxes stood out of their image by up to a pixel and were cut")
+    if others:
+        notes.append(f"{others} regions of images that do not judge were left out")
+    found = [row for rows in kept.values() for row in rows]
+    with_masks = bool(found) and all(mask is not None for _, mask, _, _ in found)
+    if not with_masks and any(mask is not None for _, mask, _, _ in found):
+        notes.append("only some regions have masks; boxes alone are judged")
+    return {
+        image_id: _regions(part, dataset.by_id[image_id].image_hw, with_masks=with_masks)
+        for image_id, part in kept.items()
+    }
+
+
+def _regions(
+    rows: list[tuple[list[float], CocoRle | None, int, float]],
+    image_hw: tuple[int, int],
+    *,
+    with_masks: bool,
+) -> Regions:
+    masks = tuple(mask for _, mask, _, _ in rows if mask is not None)
+    return Regions(
+        boxes_xyxy=np.array([box for box, _, _, _ in rows], np.float32).reshape(-1, 4),
+        masks=masks if with_masks else None,
+        labels=np.array([label for _, _, label, _ in rows], np.int64),
+        scores=np.array([score for _, _, _, score in rows], np.float32),
+        image_hw=image_hw,
+    )
+
+
+def _box(
+    x: float, y: float, width: float, height: float, image_hw: tuple[int, int], where: str
+) -> tuple[list[float], bool]:
+    high, wide = image_hw
+    if width <= 0 or height <= 0:
+        raise InputError(
+            f"{where} has a box of {width:g}×{height:g} pixels. COCO boxes are x, y, width, "
+            "height; are these corners?"
+        )
+    ends = x, y, x + width, y + height
+    if min(ends[:2]) < -_BESIDE or ends[2] > wide + _BESIDE or ends[3] > high + _BESIDE:
+        raise InputError(
+            f"{where} has the box x {x:g}, y {y:g}, width {width:g}, height {height:g}, outside of "
+            f"its {wide}×{high} image. Were boxes scaled to another size, or are these corners?"
+        )
+    inside = [max(x, 0.0), max(y, 0.0), min(ends[2], float(wide)), min(ends[3], float(high))]
+    if inside[0] >= inside[2] or inside[1] >= inside[3]:
+        raise InputError(f"{where} has a box that lies beside its {wide}×{high} image.")
+    return inside, tuple(inside) != ends
+
+
+def _mask(value: Any, image_hw: tuple[int, int], where: str) -> CocoRle:
+    high, wide = image_hw
+    try:
+        if isinstance(value, Mapping):
+            size = [int(n) for n in value["size"]]
+            if size != [high, wide]:
+                raise InputError(
+                    f"{where} has a mask of {size[0]}×{size[1]} pixels, its image is {high}×{wide} "
+                    "(height×width). Masks are judged at the size of their image."
+                )
+            counts = value["counts"]
+            if isinstance(counts, list):
+                if any(int(n) < 0 for n in counts) or sum(int(n) for n in counts) != high * wide:
+                    raise ValueError("run lengths do not fill the image")
+                rle = coco_mask.frPyObjects({"size": size, "counts": counts}, high, wide)
+            else:
+                rle = {"size": size, "counts": str(counts).encode("ascii")}
+                _check_counts(str(counts), high * wide)
+        else:
+            polygons = [[float(v) for v in polygon] for polygon in value]
+            if not polygons or any(len(p) < 6 or len(p) % 2 for p in polygons):
+                raise ValueError("a polygon needs three points or more")
+            if not np.isfinite(np.concatenate([np.asarray(p) for p in polygons])).all():
+                raise ValueError("a polygon's point is not a finite number")
+            rle = coco_mask.merge(coco_mask.frPyObjects(polygons, high, wide))
+        area = int(coco_mask.area(rle))
+    except (KeyError, TypeError, ValueError, UnicodeError, OverflowError) as error:
+        raise InputError(f"{where} has a mask that cannot be read ({error}).") from error
+    if not 0 < area <= high * wide:
+        raise InputError(f"{where} has a mask of {area} pixels.")
+    return {"size": [high, wide], "counts": rle["counts"].decode("ascii")}
+
+
+def _check_counts(text: str, n_pixels: int) -> None:
+    """Add up a compressed RLE's run lengths; pycocotools trusts them and writes past its memory.
+
+    The text holds, for each run, groups of five bits, lowest first, a sixth bit for "more
+    follows", from the character `0` on; from the third run on, differences to the run before the
+    last (pycocotools, common/maskApi.c, rleFrString).
+
+    Raises:
+        ValueError: characters that cannot be, or runs that do not fill the image.
+    """
+    runs: list[int] = []
+    value = shift = 0
+    for position, character in enumerate(text):
+        bits = ord(character) - 48
+        if not 0 <= bits < 64 or shift > 35:
+            raise ValueError(f"character {position} of its run lengths cannot be read")
+        value |= (bits & 31) << shift
+        shift += 5
+        if bits & 32:
+            continue
+        if bits & 16:
+            value -= 1 << shift
+        runs.append(value + (runs[-2] if len(runs) > 2 else 0))
+        if not 0 <= runs[-1] <= n_pixels:
+            raise ValueError("a run length does not fit the image")
+        value = shift = 0
+    if shift or sum(runs) != n_pixels:
+        raise ValueError("run lengths do not fill the image")

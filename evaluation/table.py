@@ -1,0 +1,135 @@
+"""The leaderboard as people read it: a table, and differences in words."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Final
+
+from evaluation.compare import LOWER_IS_BETTER, Comparison, p_text
+from evaluation.judge import METRIC_NAMES
+from evaluation.metric import Metric
+
+if TYPE_CHECKING:
+    from evaluation.leaderboard import Leaderboard
+
+RATES: Final = frozenset(
+    {
+        "accuracy",
+        "accuracy_oracle",
+        "precision",
+        "recall",
+        "escape_rate",
+        "overkill_rate",
+        "region_recall",
+        "good_images_clean",
+        "good_pixels_called",
+    }
+)
+BOUNDED: Final = frozenset({"escape_rate", "overkill_rate"})
+HEADLINE: Final = (
+    "image_auroc",
+    "image_ap",
+    "accuracy",
+    "f1",
+    "escape_rate",
+    "overkill_rate",
+    "box_map50",
+    "box_map",
+    "mask_map",
+    "pixel_ap",
+    "aupro_30",
+    "aupimo",
+    "dice",
+    "iou",
+    "region_recall",
+    "false_alarms_per_good_image",
+)
+"""What a screen shows; leaderboard.json, the report and --all have every figure."""
+COMPARED_IN_WORDS: Final = (
+    "image_auroc",
+    "accuracy",
+    "escape_rate",
+    "box_map",
+    "pixel_ap",
+    "dice",
+    "region_recall",
+)
+
+
+def format_metric(name: str, metric: Metric | None, *, interval: bool = False) -> str:
+    """A figure as people read it; `—` where the family cannot enter, `n/a` where undefined.
+
+    An escape or overkill rate of zero is shown as what it may be at most: 0 of 63 is
+    "≤ 5.7 % (0 of 63)".
+
+    Args:
+        name: of the figure.
+        metric: the figure.
+        interval: also show the 95 % interval, as in "0.997 [0.990–1.000]".
+    """
+    if metric is None:
+        return "—"
+    if metric.value is None:
+        return "n/a"
+    ends = interval and metric.low is not None and metric.high is not None
+    low, high = metric.low or 0.0, metric.high or 0.0
+    if name in RATES:
+        if name in BOUNDED and metric.value == 0 and metric.high is not None:
+            return f"≤ {100 * high:.1f} % (0 of {metric.n})"
+        text = f"{100 * metric.value:.1f} %"
+        return f"{text} [{100 * low:.1f}–{100 * high:.1f}]" if ends else text
+    text = f"{metric.value:.3f}"
+    return f"{text} [{low:.3f}–{high:.3f}]" if ends else text
+
+
+def table_rows(
+    board: "Leaderboard", names: Sequence[str] = METRIC_NAMES, *, intervals: bool = True
+) -> list[list[str]]:
+    """Header and rows of texts: a line a figure, a column a run."""
+    body = [
+        [name, *(format_metric(name, row.metrics[name], interval=intervals) for row in board.rows)]
+        for name in names
+    ]
+    return [["", *(row.run for row in board.rows)], *body]
+
+
+def to_markdown(board: "Leaderboard") -> str:
+    """The table in Markdown, and the differences in words."""
+    header, *rows = ([cell.replace("|", "\\|") for cell in row] for row in table_rows(board))
+    lines = ["| " + " | ".join(header) + " |", "|" + " --- |" * len(header)]
+    lines += ["| " + " | ".join(row) + " |" for row in rows]
+    words = difference_lines(board)
+    return "\n".join([*lines, *([""] if words else []), *(f"- {line}" for line in words)]) + "\n"
+
+
+def difference_lines(board: "Leaderboard", names: Sequence[str] = COMPARED_IN_WORDS) -> list[str]:
+    """For each figure, who is best, who is within noise of it, and who is worse."""
+    lines = []
+    for name in names:
+        values = {
+            row.run: metric.value
+            for row in board.rows
+            if (metric := row.metrics.get(name)) is not None and metric.value is not None
+        }
+        rows = [c for c in board.comparisons if c.metric == name]
+        if not rows:
+            continue
+        sign = -1 if name in LOWER_IS_BETTER else 1
+        best = max(values, key=lambda run, v=values, s=sign: s * v[run])  # type: ignore[misc]
+        of_best = [c for c in rows if best in (c.run_a, c.run_b)]
+        equal = [_other(c, best) for c in of_best if c.difference == 0 and c.within_noise]
+        noise = [_said(c, best) for c in of_best if c.difference != 0 and c.within_noise]
+        worse = [_said(c, best) for c in of_best if not c.within_noise]
+        parts = [f"{best} is best" if not equal else f"{' and '.join([best, *equal])} are equal"]
+        if noise:
+            parts.append(f"{', '.join(noise)} within noise of it")
+        if worse:
+            parts.append(f"{', '.join(worse)} worse")
+        lines.append(f"{name}: {'; '.join(parts)}.")
+    return lines
+
+
+def _other(row: Comparison, best: str) -> str:
+    return row.run_b if row.run_a == best else row.run_a
+
+
+def _said(row: Comparison, best: str) -> str:
+    return f"{_other(row, best)} (p {p_text(row.p_holm)})"

@@ -1,0 +1,170 @@
+"""The threshold is chosen on validation scores alone, and the judged images say what it does."""
+
+import json
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from annotations import FoldThresholds, InputError, Prediction, PredictionWriter, UsageError
+from annotations.store import read_predictions
+from evaluation import Costs, evaluate_runs
+from evaluation.operating_point import choose_threshold, expected_cost
+from tests.drawn import memory_dataset
+
+THRESHOLDS = FoldThresholds(0.5, "odds", 0.5, "test")
+SCORES = st.lists(st.tuples(st.integers(1, 19), st.booleans()), min_size=2, max_size=25).filter(
+    lambda rows: 0 < sum(bad for _, bad in rows) < len(rows)
+)
+
+
+def split_rows(rows):
+    return np.array([s / 20 for s, _ in rows]), np.array([bad for _, bad in rows])
+
+
+def rates(scores, bad, threshold):
+    return float((scores[bad] < threshold).mean()), float((scores[~bad] >= threshold).mean())
+
+
+@given(SCORES, st.floats(0.1, 50), st.floats(0.1, 50), st.floats(0.01, 0.9))
+def test_no_threshold_is_cheaper(rows, escape, overkill, share):
+    scores, bad = split_rows(rows)
+    costs = Costs(escape=escape, overkill=overkill)
+    chosen = choose_threshold(scores, bad, costs, defect_rate=share)
+    got = expected_cost(*rates(scores, bad, chosen), costs, share)
+    for threshold in np.arange(0, 1.01, 0.025):
+        assert got <= expected_cost(*rates(scores, bad, threshold), costs, share) + 1e-9
+
+
+@given(SCORES, st.floats(0, 0.99))
+def test_a_bound_is_kept_and_used_up(rows, bound):
+    scores, bad = split_rows(rows)
+    for costs, kind in ((Costs(max_escape=bound), 0), (Costs(max_overkill=bound), 1)):
+        chosen = choose_threshold(scores, bad, costs, defect_rate=0.5)
+        got = rates(scores, bad, chosen)
+        assert got[kind] <= bound + 1e-9
+        for threshold in np.arange(0, 1.01, 0.025):
+            other = rates(scores, bad, threshold)
+            if other[kind] <= bound:
+                assert got[1 - kind] <= other[1 - kind] + 1e-9
+
+
+def test_the_middle_of_the_widest_gap_on_log_odds():
+    scores, bad = np.array([0.1, 0.2, 0.9, 0.95]), np.array([False, False, True, True])
+    chosen = choose_threshold(scores, bad, Costs(escape=1, overkill=1), defect_rate=0.5)
+    middle = (np.log(0.2 / 0.8) + np.log(0.9 / 0.1)) / 2
+    assert chosen == pytest.approx(1 / (1 + np.exp(-middle)))
+
+
+def test_images_that_cannot_tell():
+    scores, good = np.array([0.1, 0.4]), np.array([False, False])
+    assert choose_threshold(scores, good, Costs(max_escape=0.1), defect_rate=0.5) is None
+    assert choose_threshold(scores, good, Costs(escape=1, overkill=1), defect_rate=0.5) is None
+    assert choose_threshold(scores, good, Costs(max_overkill=0), defect_rate=0.5) > 0.4
+    assert choose_threshold(scores, ~good, Costs(max_overkill=0.1), defect_rate=0.5) is None
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {},
+        {"escape": 1.0},
+        {"overkill": 1.0},
+        {"escape": 1.0, "overkill": 1.0, "max_escape": 0.1},
+        {"max_escape": 0.1, "max_overkill": 0.1},
+        {"escape": 0.0, "overkill": 1.0},
+        {"escape": float("nan"), "overkill": 1.0},
+        {"max_escape": 1.0},
+        {"max_overkill": -0.1},
+        {"max_escape": 0.1, "defect_rate": 0.0},
+    ],
+)
+def test_costs_that_say_nothing_or_too_much_are_refused(values):
+    with pytest.raises(UsageError):
+        Costs(**values)
+
+
+def square(one):
+    mask = np.zeros(one.image_hw, bool)
+    mask[2:5, 2:6] = True
+    return mask
+
+
+def write_run(run, dataset, score_of, *, validation=True):
+    for number, fold in enumerate(dataset.split.folds):
+        about = {"family": "classify", "model": "drawn"}
+        with PredictionWriter(run, dataset, number, THRESHOLDS, about) as writer:
+            for image_id in fold.test:
+                writer.write(Prediction(image_id, score_of(image_id)))
+            if validation:
+                for image_id in fold.val:
+                    writer.write_validation(image_id, score_of(image_id))
+
+
+def by_type(image_id):
+    return {"chip": 0.9, "scratch": 0.3}.get(image_id.split("/")[0], 0.1)
+
+
+def test_validation_scores_survive_the_disk_and_a_fold_written_again(tmp_path):
+    dataset = memory_dataset(tmp_path, square)
+    run = tmp_path / "runs" / "one"
+    write_run(run, dataset, by_type)
+    write_run(run, dataset, by_type)
+    got = read_predictions(run, dataset).validation_scores
+    assert set(got) == {(n, i) for n, f in enumerate(dataset.split.folds) for i in f.val}
+    assert got[0, dataset.split.folds[0].val[0]] == by_type(dataset.split.folds[0].val[0])
+
+
+def test_costs_move_the_threshold_and_the_types_that_escape(tmp_path):
+    dataset = memory_dataset(tmp_path, square)
+    run = tmp_path / "runs" / "one"
+    write_run(run, dataset, by_type)
+    # Validation holds chips and scratches; at costs that are alike the gap above 0.1 is the best.
+    board = evaluate_runs(dataset, [run], costs=Costs(escape=100, overkill=1, defect_rate=0.01))
+    (point,) = board.operating_points
+    assert set(point.thresholds) == {0, 1}
+    assert all(0.1 < t <= 0.3 for t in point.thresholds.values())
+    assert point.escape_rate.value == point.overkill_rate.value == 0
+    assert point.expected_cost.value == 0
+    assert point.expected_cost.high > 0
+    assert "no errors to resample" in point.expected_cost.note
+    assert board.rows[0].metrics["escape_rate"].value == 0.5
+    blind = evaluate_runs(dataset, [run], costs=Costs(max_escape=0.9))
+    (point,) = blind.operating_points
+    assert point.by_type["scratch"][:2] == (8, 8)
+    assert point.expected_cost is None
+    value = json.loads(json.dumps(blind.to_json(), allow_nan=False))["operating_point"]
+    assert value["rule"].startswith("at most 90 %")
+    assert len(value["runs"][0]["escapes_by_type"]["scratch"]["images"]) == 8
+    curve = value["runs"][0]["curve"]
+    assert curve["threshold"] == sorted(curve["threshold"])
+    assert curve["escape_rate"][0] == 0
+    assert curve["overkill_rate"][0] == 1
+    promise = evaluate_runs(dataset, [run], costs=Costs(max_escape=0.01)).operating_points[0]
+    assert "cannot promise the bound" in promise.validation
+
+
+def test_a_judged_image_has_no_say_in_its_own_threshold(tmp_path):
+    dataset = memory_dataset(tmp_path, square)
+    run, other = tmp_path / "runs" / "one", tmp_path / "runs" / "two"
+    write_run(run, dataset, by_type)
+    judged = set(dataset.split.folds[0].test)
+    assert judged & set(dataset.split.folds[1].val)
+    # Scores of fold 0's judged images, given by fold 1's model while validating, change.
+    write_run(other, dataset, lambda i: 0.999 if i in judged else by_type(i))
+    costs = Costs(escape=1, overkill=1)
+    boards = [evaluate_runs(dataset, [r], costs=costs).operating_points[0] for r in (run, other)]
+    assert boards[0].thresholds[0] == boards[1].thresholds[0]
+    assert boards[0].thresholds[1] != boards[1].thresholds[1]
+
+
+def test_a_run_without_validation_scores_is_refused(tmp_path):
+    dataset = memory_dataset(tmp_path, square)
+    run = tmp_path / "runs" / "one"
+    write_run(run, dataset, by_type, validation=False)
+    with pytest.raises(InputError, match="keeps no scores of validation images"):
+        evaluate_runs(dataset, [run], costs=Costs(max_escape=0.1))
+    writer = PredictionWriter(run, dataset, 0, THRESHOLDS, {})
+    with pytest.raises(ValueError, match="does not validate"):
+        writer.write_validation("chip/nobody", 0.5)
