@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any, Final
 from urllib.parse import quote
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -18,15 +17,17 @@ from markupsafe import Markup
 from annotations import Dataset, ImageReadError, OutputExistsError, Sample, StoredPredictions
 from annotations.files import folder_moved_into_place, write_bytes_atomic, write_json_atomic
 from annotations.images import read_image_rgb
-from annotations.store import THRESHOLD
+from annotations.prediction_files import THRESHOLD
+from evaluation import HEADLINE, Metric, format_metric
+from evaluation.table import RATES
 from report.overlay import draw_overlay
+from report.parts import Part, conversion_facts, write_parts
+from report.pictures import write_jpeg
+from report.plots import Plot, confusion_by_type, write_plots
 
 MARKER: Final = "report.json"
 THUMBNAIL_PIXELS: Final = 300
 FULL_PIXELS: Final = 1600
-RATES: Final = frozenset(
-    {"accuracy", "accuracy_oracle", "escape_rate", "overkill_rate", "region_recall"}
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +100,12 @@ def write_report(
             if progress is not None:
                 progress()
         entries.sort(key=lambda entry: (-entry.badness, entry.image_id))
-        page = _render(dataset, runs, leaderboard, entries)
+        shown = {run.name: run for run in runs}
+        rows = [row for row in leaderboard["rows"] if row["run"] in shown]
+        plots = write_plots(dataset, [shown[row["run"]] for row in rows], rows, partial)
+        page = _render(
+            dataset, runs, leaderboard, rows, entries, plots, write_parts(dataset, partial)
+        )
         write_bytes_atomic(partial / "index.html", page.encode("utf-8"))
         write_json_atomic(
             partial / MARKER,
@@ -191,7 +197,7 @@ def _panel(
 ) -> Panel:
     name = f"{sample.stem}--{number}.jpg"
     for place, limit, quality in (("full", FULL_PIXELS, 88), ("thumbs", THUMBNAIL_PIXELS, 82)):
-        _write_jpeg(folder / place / name, picture, limit, quality)
+        write_jpeg(folder / place / name, picture, limit, quality)
     return Panel(
         title=title,
         verdict=verdict,
@@ -205,36 +211,28 @@ def _panel(
     )
 
 
-def _write_jpeg(path: Path, picture: npt.NDArray[np.uint8], limit: int, quality: int) -> None:
-    scale = limit / max(picture.shape[:2])
-    if scale < 1:
-        size = (max(1, round(picture.shape[1] * scale)), max(1, round(picture.shape[0] * scale)))
-        picture = np.asarray(cv2.resize(picture, size, interpolation=cv2.INTER_AREA), np.uint8)
-    bgr = cv2.cvtColor(picture, cv2.COLOR_RGB2BGR)
-    _, data = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, quality])
-    write_bytes_atomic(path, data.tobytes())
-
-
-def _cell(name: str, metric: Mapping[str, Any] | None) -> dict[str, str]:
-    if metric is None:
+def _cell(name: str, value: Mapping[str, Any] | None) -> dict[str, str]:
+    if value is None:
         return {"text": "—", "detail": "this family cannot enter"}
-    if metric["value"] is None:
-        return {"text": "n/a", "detail": str(metric.get("reason", ""))}
-    scale, unit, digits = (100, " %", 1) if name in RATES else (1, "", 3)
-    text = f"{metric['value'] * scale:.{digits}f}{unit}"
-    detail = f"counted on {metric['n']:,}"
-    if metric["low"] is not None:
-        detail = (
-            f"95 %: {metric['low'] * scale:.{digits}f} to {metric['high'] * scale:.{digits}f}{unit}"
-        )
-    return {"text": text, "detail": detail}
+    metric = Metric(value["value"], value["n"], value["low"], value["high"])
+    if metric.value is None:
+        return {"text": "n/a", "detail": str(value.get("reason", ""))}
+    detail = f"counted on {metric.n:,}"
+    if metric.low is not None and metric.high is not None:
+        scale, unit, digits = (100, " %", 1) if name in RATES else (1, "", 3)
+        low, high = metric.low * scale, metric.high * scale
+        detail = f"95 %: {low:.{digits}f} to {high:.{digits}f}{unit}"
+    return {"text": format_metric(name, metric), "detail": detail}
 
 
 def _render(
     dataset: Dataset,
     runs: Sequence[StoredPredictions],
     leaderboard: Mapping[str, Any],
+    rows: Sequence[Mapping[str, Any]],
     entries: Sequence[Entry],
+    plots: Sequence[Plot],
+    parts: tuple[list[Part], int],
 ) -> str:
     environment = Environment(
         loader=PackageLoader("report"),
@@ -248,9 +246,12 @@ def _render(
         raise ValueError("The report's templates are missing; install the program again.")
     style, _, _ = loader.get_source(environment, "report.css")
     script, _, _ = loader.get_source(environment, "report.js")
-    shown = {run.name for run in runs}
-    rows = [row for row in leaderboard["rows"] if row["run"] in shown]
     names = list(rows[0]["metrics"]) if rows else []
+    confusions = [(run.name, confusion_by_type(dataset, run)) for run in runs]
+
+    def table(kept: Sequence[str]) -> list[tuple[str, list[dict[str, str]]]]:
+        return [(name, [_cell(name, row["metrics"].get(name)) for row in rows]) for name in kept]
+
     return environment.get_template("index.html.j2").render(
         title=dataset.root.name,
         digest=dataset.split.digest,
@@ -260,7 +261,19 @@ def _render(
         n_wrong=sum(entry.wrong for entry in entries),
         types=sorted({entry.defect_type for entry in entries}),
         runs=rows,
-        table=[(name, [_cell(name, row["metrics"][name]) for row in rows]) for name in names],
+        table=table([name for name in HEADLINE if name in names]),
+        more_table=table([name for name in names if name not in HEADLINE]),
+        claims=[*leaderboard.get("differences", []), *_spread_texts(leaderboard)],
+        matching_rule=leaderboard.get("matching_rule", ""),
+        interval_rule=leaderboard.get("interval", ""),
+        n_groups=leaderboard.get("n_groups") or len({s.group for s in dataset.samples}),
+        points=_operating_points(leaderboard),
+        point_rule=(leaderboard.get("operating_point") or {}).get("rule", ""),
+        plots=plots,
+        confusions=[(name, found) for name, found in confusions if found is not None],
+        facts=conversion_facts(dataset),
+        parts=parts[0],
+        n_more_parts=parts[1],
         entries=entries,
         # Both files are ours; Markup keeps their quotes as they are.
         style=Markup(style),  # noqa: S704
@@ -268,6 +281,35 @@ def _render(
         script_hash=_csp_hash(script),
         style_hash=_csp_hash(style),
     )
+
+
+def _spread_texts(leaderboard: Mapping[str, Any]) -> list[str]:
+    return [
+        f"{row['metric']}: {row['runs']} over {row['n']} seeds {row['mean']:.3f} ± "
+        f"{row['standard_deviation']:.3f}."
+        for row in leaderboard.get("spread", [])
+        if row["metric"] in HEADLINE
+    ]
+
+
+def _operating_points(leaderboard: Mapping[str, Any]) -> list[dict[str, Any]]:
+    point = leaderboard.get("operating_point")
+    if not point:
+        return []
+    return [
+        {
+            "run": row["run"],
+            "validation": row["validation"],
+            "escape": _cell("escape_rate", row["escape_rate"]),
+            "overkill": _cell("overkill_rate", row["overkill_rate"]),
+            "cost": _cell("expected_cost", row["expected_cost"]),
+            "escapes": ", ".join(
+                f"{kind} {part['escaped']} of {part['of']}"
+                for kind, part in row["escapes_by_type"].items()
+            ),
+        }
+        for row in point["runs"]
+    ]
 
 
 def _csp_hash(text: str) -> str:

@@ -11,7 +11,7 @@ import numpy.typing as npt
 from PIL import Image, ImageDraw, ImageFont
 
 from annotations import Regions, decode_rle, write_png
-from annotations.store import THRESHOLD
+from annotations.prediction_files import THRESHOLD
 from report.palette import Colour, type_colour_rgb
 
 Rgb = npt.NDArray[np.uint8]

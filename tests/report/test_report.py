@@ -132,7 +132,8 @@ def test_the_report_opens_from_disk_and_shows_hostile_names_as_text(tmp_path):
     parsed = Page(text)
     ours = (
         "html head meta title style body header h1 h2 h3 p b i code main section div table thead "
-        "tbody tr th td small button span article figure a img figcaption script label input output"
+        "tbody tr th td small button span article figure a img figcaption script label input "
+        "output nav details summary ul li"
     )
     assert set(parsed.tags) <= set(ours.split())
     assert "onerror" not in parsed.attributes
@@ -141,10 +142,15 @@ def test_the_report_opens_from_disk_and_shows_hostile_names_as_text(tmp_path):
     assert "http://" not in text
     assert "https://" not in text
     for link in parsed.links:
+        if link.startswith("#"):
+            assert f'id="{link[1:]}"' in text
+            continue
         assert (page.parent / unquote(link)).is_file()
     n_test = len(dataset.split.test_ids)
     assert text.count("<article") == n_test
-    assert parsed.tags.count("img") == 2 * n_test
+    n_plots = len(list((page.parent / "plots").iterdir()))
+    assert n_plots == 6
+    assert parsed.tags.count("img") == 2 * n_test + n_plots
     first = text.split("<h3>")[1]
     assert first.startswith("broken_small/002")
     assert 'class="wrong"' in first

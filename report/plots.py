@@ -1,0 +1,296 @@
+"""Curves of the report, drawn by matplotlib into SVG files beside the page.
+
+Runs are told apart by dash and marker as well as by colour.
+"""
+
+import io
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+
+from annotations import Dataset, StoredPredictions
+from annotations.files import write_bytes_atomic
+from annotations.prediction_files import THRESHOLD
+from report.palette import TYPE_COLOURS_RGB
+
+PLOTS_FOLDER: Final = "plots"
+_DASHES: Final = ("-", "--", "-.", ":")
+_MARKERS: Final = ("o", "s", "^", "D", "v", "P")
+_SETTINGS: Final[Any] = {
+    # Names of runs and classes are anybody's: a dollar in them is a dollar.
+    "text.parse_math": False,
+    "svg.hashsalt": "defectune",
+    "svg.fonttype": "path",
+    "font.size": 9.0,
+    "figure.facecolor": "white",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Plot:
+    """One picture of the page.
+
+    Attributes:
+        file: relative to the report's folder.
+        title: above it.
+        text: what it shows, in words, for those who do not see it.
+    """
+
+    file: str
+    title: str
+    text: str
+
+
+def write_plots(
+    dataset: Dataset,
+    runs: Sequence[StoredPredictions],
+    rows: Sequence[Mapping[str, Any]],
+    folder: Path,
+) -> list[Plot]:
+    """Draw what the leaderboard's rows hold curves and scores for.
+
+    Args:
+        dataset: with the truth.
+        runs: predictions, as many as rows.
+        rows: the leaderboard's, of the same runs in the same order.
+        folder: of the report.
+
+    Returns:
+        The plots that could be drawn; an undefined curve leaves none.
+    """
+    from matplotlib import rc_context
+
+    made: list[Plot] = []
+
+    def put(name: str, title: str, text: str, draw: Callable[[Any], bool], width: float) -> None:
+        from matplotlib.figure import Figure
+
+        figure = Figure(figsize=(width, 3.4), layout="constrained")
+        if draw(figure):
+            data = io.BytesIO()
+            figure.savefig(data, format="svg", metadata={"Date": None, "Creator": None})
+            write_bytes_atomic(folder / PLOTS_FOLDER / f"{name}.svg", data.getvalue())
+            made.append(Plot(f"{PLOTS_FOLDER}/{name}.svg", title, text))
+
+    with rc_context(_SETTINGS):
+        put(
+            "image-pr",
+            "Images: precision and recall",
+            "Precision over recall of defective images; a cross marks the threshold 0.5.",
+            lambda f: _image_curve(f, rows, "recall", "precision"),
+            4.6,
+        )
+        put(
+            "image-roc",
+            "Images: escape and overkill",
+            "Share of defective images that escape over share of good images called defective.",
+            lambda f: _image_curve(f, rows, "false_positive_rate", "escape"),
+            4.6,
+        )
+        put(
+            "region-pr",
+            "Regions: precision and recall at IoU 0.50",
+            "Precision over recall of boxes (and masks), mean over classes, after COCO.",
+            lambda f: _region_curve(f, rows),
+            4.6,
+        )
+        put(
+            "size-recall",
+            "Regions found, by defect size",
+            "Share of true regions found, small, medium and large, with 95 % intervals.",
+            lambda f: _size_recall(f, rows),
+            4.6,
+        )
+        put(
+            "scores",
+            "Scores by type",
+            "Calibrated image scores of every run by defect type; the line is the threshold 0.5.",
+            lambda f: _scores(f, dataset, runs),
+            max(4.6, 3.1 * len(runs)),
+        )
+        put(
+            "reliability",
+            "Does the score say how likely a defect is?",
+            "Share of defective images in tenths of the calibrated score; on the diagonal the "
+            "score is a probability. It is calibrated at 0.5 only.",
+            lambda f: _reliability(f, dataset, runs),
+            4.6,
+        )
+    return made
+
+
+def _style(number: int) -> dict[str, Any]:
+    red, green, blue = TYPE_COLOURS_RGB[number % len(TYPE_COLOURS_RGB)]
+    return {
+        "color": (red / 255, green / 255, blue / 255),
+        "linestyle": _DASHES[number % len(_DASHES)],
+        "linewidth": 1.8,
+    }
+
+
+def _image_curve(figure: Any, rows: Sequence[Mapping[str, Any]], x: str, y: str) -> bool:
+    axes = figure.subplots()
+    drawn = False
+    for number, row in enumerate(rows):
+        curve = row.get("curves", {}).get("image") or {}
+        if not curve.get("recall") or not curve.get(x):
+            continue
+        columns = {name: np.asarray(values, np.float64) for name, values in curve.items()}
+        columns["escape"] = 1 - columns["recall"]
+        axes.plot(columns[x], columns[y], label=row["run"], **_style(number))
+        at = np.flatnonzero(columns["threshold"] >= THRESHOLD)
+        if len(at):
+            place = at[-1]
+            axes.plot(columns[x][place], columns[y][place], "x", color="black", markersize=7)
+        drawn = True
+    names = {"recall": "recall", "precision": "precision"}
+    axes.set_xlabel(names.get(x, "overkill rate"))
+    axes.set_ylabel(names.get(y, "escape rate"))
+    _unit_axes(axes)
+    if drawn:
+        axes.legend(fontsize=7)
+    return drawn
+
+
+def _region_curve(figure: Any, rows: Sequence[Mapping[str, Any]]) -> bool:
+    axes = figure.subplots()
+    drawn = False
+    for number, row in enumerate(rows):
+        for kind in ("box", "mask"):
+            curve = row.get("curves", {}).get(kind) or {}
+            if curve.get("recall"):
+                style = _style(number) | ({"linewidth": 0.9} if kind == "mask" else {})
+                label = f"{row['run']} ({kind})"
+                axes.plot(curve["recall"], curve["precision"], label=label, **style)
+                drawn = True
+    axes.set_xlabel("recall")
+    axes.set_ylabel("precision")
+    _unit_axes(axes)
+    if drawn:
+        axes.legend(fontsize=7)
+    return drawn
+
+
+def _size_recall(figure: Any, rows: Sequence[Mapping[str, Any]]) -> bool:
+    axes = figure.subplots()
+    drawn = 0
+    for number, row in enumerate(rows):
+        found = [
+            (index, size, metric)
+            for index, (size, part) in enumerate(row.get("by_size", {}).items())
+            if (metric := part.get("region_recall")) and metric["value"] is not None
+        ]
+        if not found:
+            continue
+        places = [index + 0.08 * (drawn - 1) for index, _, _ in found]
+        values = [metric["value"] for _, _, metric in found]
+        low = [m["value"] - (m["value"] if m["low"] is None else m["low"]) for _, _, m in found]
+        high = [(m["value"] if m["high"] is None else m["high"]) - m["value"] for _, _, m in found]
+        marker = _MARKERS[number % len(_MARKERS)]
+        style = _style(number) | {"linestyle": "none"}
+        axes.errorbar(
+            places, values, [low, high], marker=marker, capsize=3, label=row["run"], **style
+        )
+        axes.set_xticks(range(len(found)), [f"{s}\n(n {m['n']})" for _, s, m in found])
+        drawn += 1
+    axes.set_ylabel("region recall")
+    axes.set_ylim(-0.03, 1.03)
+    axes.grid(alpha=0.3)
+    if drawn:
+        axes.legend(fontsize=7)
+    return bool(drawn)
+
+
+def _scores(figure: Any, dataset: Dataset, runs: Sequence[StoredPredictions]) -> bool:
+    if not runs:
+        return False
+    types = ["good", *dataset.class_names]
+    grid = figure.subplots(1, len(runs), sharey=True, squeeze=False)[0]
+    for axes, run in zip(grid, runs, strict=True):
+        for place, kind in enumerate(types):
+            scores = [
+                run.image_scores[i]
+                for i in dataset.split.test_ids
+                if i in run.image_scores and dataset.by_id[i].defect_type == kind
+            ]
+            # Spread by rank, so that equal scores are seen as many.
+            offsets = (np.arange(len(scores)) % 9 - 4) * 0.07
+            red, green, blue = TYPE_COLOURS_RGB[place % len(TYPE_COLOURS_RGB)]
+            axes.plot(
+                sorted(scores),
+                place + offsets,
+                _MARKERS[place % len(_MARKERS)],
+                color=(red / 255, green / 255, blue / 255),
+                markersize=3.5,
+            )
+        axes.axvline(THRESHOLD, color="black", linewidth=1)
+        axes.set_yticks(range(len(types)), types)
+        axes.set_xlim(-0.03, 1.03)
+        axes.set_xlabel("calibrated score")
+        axes.set_title(run.name, fontsize=9)
+        axes.grid(alpha=0.3, axis="x")
+    return True
+
+
+def _reliability(figure: Any, dataset: Dataset, runs: Sequence[StoredPredictions]) -> bool:
+    axes = figure.subplots()
+    axes.plot([0, 1], [0, 1], color="0.6", linewidth=1)
+    drawn = False
+    for number, run in enumerate(runs):
+        ids = [i for i in dataset.split.test_ids if i in run.image_scores]
+        if not ids:
+            continue
+        scores = np.array([run.image_scores[i] for i in ids], np.float64)
+        bad = np.array([dataset.by_id[i].is_defective for i in ids])
+        tenth = np.minimum((scores * 10).astype(int), 9)
+        places = [t for t in range(10) if (tenth == t).any()]
+        axes.plot(
+            [scores[tenth == t].mean() for t in places],
+            [bad[tenth == t].mean() for t in places],
+            marker=_MARKERS[number % len(_MARKERS)],
+            markersize=4,
+            label=run.name,
+            **_style(number),
+        )
+        drawn = True
+    axes.set_xlabel("calibrated score")
+    axes.set_ylabel("share defective")
+    _unit_axes(axes)
+    if drawn:
+        axes.legend(fontsize=7)
+    return drawn
+
+
+def _unit_axes(axes: Any) -> None:
+    axes.set_xlim(-0.03, 1.03)
+    axes.set_ylim(-0.03, 1.03)
+    axes.grid(alpha=0.3)
+
+
+def confusion_by_type(
+    dataset: Dataset, run: StoredPredictions
+) -> tuple[list[str], list[tuple[str, list[int]]]] | None:
+    """True type of each image against the type of its highest-scoring found region.
+
+    Returns:
+        Column names (`nothing found` first) and rows of a true type and counts; None for a run
+        without regions.
+    """
+    if run.regions is None:
+        return None
+    columns = ["nothing found", *dataset.class_names]
+    counts = {kind: [0] * len(columns) for kind in ("good", *dataset.class_names)}
+    for image_id in dataset.split.test_ids:
+        if image_id not in run.image_scores:
+            continue
+        found = run.found_regions(image_id)
+        place = 0
+        if found is not None and len(found) and found.scores is not None:
+            place = 1 + int(found.labels[int(np.argmax(found.scores))])
+        kind = dataset.by_id[image_id].defect_type
+        if kind in counts:
+            counts[kind][place] += 1
+    return columns, list(counts.items())
