@@ -2,6 +2,7 @@
 
 import sys
 import warnings
+from collections.abc import Callable
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -52,31 +53,64 @@ def convert(
     source: Annotated[Path, typer.Argument(metavar="SRC", help="Folder of one category.")],
     output: Annotated[Path, typer.Argument(metavar="OUT", help="A new or empty folder.")],
     layout: Annotated[str, typer.Option(help="auto or mvtec.")] = "auto",
-    protocol: Annotated[str, typer.Option(help="kfold, holdout or official.")] = "kfold",
+    protocol: Annotated[
+        str, typer.Option(help="kfold, holdout, few-shot, leave-one-type-out or official.")
+    ] = "kfold",
     folds: Annotated[int, typer.Option(help="For kfold.")] = 5,
     seed: Annotated[int, typer.Option(min=0, help="Of the split.")] = 0,
     group_by: Annotated[
         str | None,
         typer.Option(help="Regular expression on the path; its match names the physical part."),
     ] = None,
+    find_groups: Annotated[
+        bool | None,
+        typer.Option(
+            "--find-groups/--no-find-groups",
+            help="Find photographs of one part by texture; done unless --group-by is given.",
+        ),
+    ] = None,
+    shots: Annotated[int, typer.Option(min=1, help="For few-shot: images that teach.")] = 10,
+    shots_per_type: Annotated[
+        bool, typer.Option("--shots-per-type", help="So many of each type, and not in all.")
+    ] = False,
+    shots_of: Annotated[
+        str | None, typer.Option(help="For few-shot: only this type teaches, the others judge.")
+    ] = None,
+    split: Annotated[
+        Path | None, typer.Option(help="A split of your own, in JSON, in place of a protocol.")
+    ] = None,
 ) -> None:
     """Convert images and ground-truth masks to COCO, YOLO, class masks and a frozen split."""
     from typing import cast
 
+    from annotations import Shots
     from annotations.split import Protocol
     from converters import ConvertOptions
     from converters import convert as run_convert
     from defectune.summaries import show_conversion
 
-    options = ConvertOptions(layout, cast(Protocol, protocol), folds, seed, group_by)
+    options = ConvertOptions(
+        layout,
+        cast(Protocol, protocol),
+        folds,
+        seed,
+        group_by,
+        find_groups,
+        Shots(shots, shots_per_type, shots_of) if protocol == "few-shot" else None,
+        split,
+    )
     with BarReporter() as reporter:
-        advance = None
+        advance: Callable[[str], None] | None = None
+
+        before = 0
 
         def progress(done: int, total: int) -> None:
-            nonlocal advance
-            if advance is None:
-                advance = reporter.track("reading", total)
-            del done
+            nonlocal advance, before
+            # A smaller number begins the next stage.
+            if advance is None or done <= before:
+                stage = "reading" if advance is None else "looking for images of one part"
+                advance = reporter.track(stage, total)
+            before = done
             advance("")
 
         report = run_convert(source, output, options, progress=progress)
@@ -142,13 +176,64 @@ def evaluate(
         list[str] | None, typer.Argument(metavar="[RUN]...", help="Names or folders; all runs.")
     ] = None,
     fold: Annotated[int | None, typer.Option(help="Judge the images of one fold only.")] = None,
+    cost_escape: Annotated[
+        float | None, typer.Option(help="Of a defective part called good; with --cost-overkill.")
+    ] = None,
+    cost_overkill: Annotated[
+        float | None, typer.Option(help="Of a good part called defective; with --cost-escape.")
+    ] = None,
+    max_escape: Annotated[
+        float | None, typer.Option(help="Highest share of defective parts that may escape.")
+    ] = None,
+    max_overkill: Annotated[
+        float | None, typer.Option(help="Highest share of good parts to call defective.")
+    ] = None,
+    defect_rate: Annotated[
+        float | None, typer.Option(help="Share of defective parts on your line, for the cost.")
+    ] = None,
+    external: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME=PATH", help="Predictions made elsewhere, to become a run."),
+    ] = None,
+    threshold: Annotated[
+        float | None, typer.Option(help="Of --external's image scores, on their own scale.")
+    ] = None,
+    region_threshold: Annotated[
+        float, typer.Option(help="Of --external's regions, on their own scale.")
+    ] = 0.5,
+    everything: Annotated[
+        bool, typer.Option("--all", help="Print every figure, not the main ones alone.")
+    ] = False,
 ) -> None:
     """Judge runs on the same test images; writes leaderboard.json and prints it."""
-    from defectune.summaries import judge, show_leaderboard
+    from defectune.summaries import costs_of, import_external, judge, show_leaderboard
+
+    costs = costs_of(cost_escape, cost_overkill, max_escape, max_overkill, defect_rate)
+    with BarReporter() as reporter:
+        import_external(
+            dataset,
+            external or [],
+            threshold=threshold,
+            region_threshold=region_threshold,
+            reporter=reporter,
+        )
+        board = judge(dataset, runs or [], fold=fold, costs=costs, reporter=reporter)
+    show_leaderboard(board, dataset, everything=everything)
+
+
+@app.command()
+def check(
+    dataset: DatasetArgument,
+    reshots: Annotated[
+        bool, typer.Option(help="Also look for photographs of one part on two sides.")
+    ] = True,
+) -> None:
+    """Prove a converted dataset again: files, labels, round trip, and that no part leaks."""
+    from defectune.summaries import run_check
 
     with BarReporter() as reporter:
-        board = judge(dataset, runs or [], fold=fold, reporter=reporter)
-    show_leaderboard(board, dataset)
+        failed = run_check(dataset, reshots=reshots, reporter=reporter)
+    raise typer.Exit(1 if failed else 0)
 
 
 @app.command()

@@ -1,17 +1,17 @@
 """Judging, tables and the report, for the commands."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from annotations import InputError, load_dataset, read_predictions, run_folders
+from annotations import InputError, UsageError, load_dataset, read_predictions, run_folders
 from annotations.dataset import RUNS_FOLDER
 from annotations.files import write_json_atomic
 from defectune.console import BarReporter, out, show_table
 
 if TYPE_CHECKING:
     from converters import ConversionReport
-    from evaluation import Leaderboard
+    from evaluation import Costs, Leaderboard, OperatingPoint
 
 LEADERBOARD_FILE = "leaderboard.json"
 REPORT_FOLDER = "report"
@@ -30,15 +30,23 @@ def show_conversion(report: "ConversionReport", output: Path) -> None:
     rows.append(["empty masks (image label kept)", str(len(report.empty_masks))])
     grey = report.ambiguous_pixels
     rows.append(["grey mask pixels, cut at half", f"{sum(grey.values())} in {len(grey)} masks"])
-    rows.append(["exact duplicates (one group each)", str(len(report.duplicates))])
+    grouping = report.grouping
+    rows.append(["exact duplicates (one group each)", str(len(grouping.duplicates))])
+    shared = grouping.shared
+    rows.append(
+        ["parts shown by several images", f"{len(shared)} ({sum(map(len, shared))} images)"]
+    )
+    rows.append(["  told", grouping.why])
     rows.append(["files skipped", str(sum(report.skipped.values()))])
     rows += [[f"  {reason}", str(count)] for reason, count in sorted(report.skipped.items())]
     if report.options.group_by is not None:
-        rows.append(["images that --group-by did not match", str(report.ungrouped)])
+        rows.append(["images that --group-by did not match", str(grouping.unmatched)])
     placed = ", ".join(f"{count} by {how}" for how, count in sorted(report.placed.items()))
     rows.append(["images placed", placed])
     split = report.split
     rows.append(["split", f"{split.protocol}, {len(split.folds)} fold(s), seed {split.seed}"])
+    if split.detail:
+        rows.append(["", split.detail])
     rows.append(["split digest", split.digest[:16] + "…"])
     show_table(rows, title=f"Converted {report.source} to {output}")
 
@@ -63,7 +71,12 @@ def find_runs(root: Path, names: Sequence[str]) -> list[Path]:
 
 
 def judge(
-    root: Path, names: Sequence[str], *, fold: int | None, reporter: BarReporter
+    root: Path,
+    names: Sequence[str],
+    *,
+    fold: int | None,
+    reporter: BarReporter,
+    costs: "Costs | None" = None,
 ) -> "Leaderboard":
     """Judge runs and write leaderboard.json (for all folds only).
 
@@ -74,29 +87,144 @@ def judge(
 
     dataset = load_dataset(root)
     runs = find_runs(root, names)
-    board = evaluate_runs(dataset, runs, fold=fold, say=reporter.say)
+    board = evaluate_runs(dataset, runs, fold=fold, costs=costs, say=reporter.say)
     if fold is None:
         write_json_atomic(root / LEADERBOARD_FILE, board.to_json())
     return board
 
 
-def show_leaderboard(board: "Leaderboard", root: Path) -> None:
-    """Print the table."""
-    from evaluation import table_rows
+def costs_of(
+    escape: float | None,
+    overkill: float | None,
+    max_escape: float | None,
+    max_overkill: float | None,
+    defect_rate: float | None,
+) -> "Costs | None":
+    """What the operating point is chosen by; None where nothing was asked for.
+
+    Raises:
+        UsageError: see `evaluation.Costs`.
+    """
+    from evaluation import Costs
+
+    if (escape, overkill, max_escape, max_overkill, defect_rate) == (None,) * 5:
+        return None
+    return Costs(escape, overkill, max_escape, max_overkill, defect_rate)
+
+
+def import_external(
+    root: Path,
+    named: Sequence[str],
+    *,
+    threshold: float | None,
+    region_threshold: float,
+    reporter: BarReporter,
+) -> None:
+    """Make runs of predictions made elsewhere, each given as NAME=PATH.
+
+    Raises:
+        UsageError: not NAME=PATH, or a name that is not a plain one.
+        DefectuneError: see `evaluation.import_predictions`.
+    """
+    from evaluation import ExternalOptions, import_predictions
+
+    if not named:
+        return
+    dataset = load_dataset(root)
+    for text in named:
+        name, sign, place = text.partition("=")
+        if not sign or not place or name != Path(name).name or name.startswith(".") or not name:
+            raise UsageError(f"--external takes NAME=PATH with a plain name, got {text!r}.")
+        options = ExternalOptions(threshold=threshold, region_threshold=region_threshold)
+        run = root / RUNS_FOLDER / name
+        for note in import_predictions(dataset, Path(place), run, options):
+            reporter.say(f"{name}: {note}")
+
+
+def show_leaderboard(board: "Leaderboard", root: Path, *, everything: bool = False) -> None:
+    """Print the table, the differences in words, and the operating points."""
+    from evaluation import HEADLINE, METRIC_NAMES, difference_lines, table_rows
 
     part = "" if board.fold is None else f", fold {board.fold} only"
     title = (
-        f"{board.n_images} test images ({board.n_defective} defective), {board.protocol}{part}, "
-        f"split {board.split_digest[:12]}…"
+        f"{board.n_images} test images ({board.n_defective} defective) of {board.n_groups} parts, "
+        f"{board.protocol}{part}, split {board.split_digest[:12]}…"
     )
-    show_table(table_rows(board), title=title)
+    names = METRIC_NAMES if everything else HEADLINE
+    show_table(table_rows(board, names), title=title)
+    for line in difference_lines(board):
+        out.print(line, markup=False)
+    for line in board.spread_lines:
+        out.print(line, markup=False)
     for row in board.rows:
         if "random weights" in row.model:
             out.print(
                 f"{row.run}: trained from random weights, not from pretrained ones.", markup=False
             )
+        for note in row.notes:
+            out.print(f"{row.run}: {note}", markup=False)
+    for point in board.operating_points:
+        show_operating_point(point, board)
     if board.fold is None:
         out.print(f"Written: {root / LEADERBOARD_FILE}", markup=False)
+
+
+def show_operating_point(point: "OperatingPoint", board: "Leaderboard") -> None:
+    """Print one run's operating point: thresholds, rates, cost, what escapes, and the curve."""
+    from evaluation import format_metric
+
+    rows = [["", ""], ["chosen by", str(board.operating_rule)], ["chosen on", point.validation]]
+    limits = ", ".join(f"fold {fold}: {value:.4f}" for fold, value in point.thresholds.items())
+    rows.append(["thresholds (calibrated)", limits])
+    for name in ("escape_rate", "overkill_rate"):
+        text = format_metric(name, getattr(point, name), interval=True)
+        rows.append([f"{name}, judged images", text])
+    if point.expected_cost is not None:
+        cost = format_metric("expected_cost", point.expected_cost, interval=True)
+        rows.append([f"expected cost a part, {board.defect_rate:.2%} defective", cost])
+    for kind, (escaped, n, ids) in point.by_type.items():
+        some = f": {', '.join(ids[:4])}{' …' if len(ids) > 4 else ''}" if ids else ""
+        rows.append([f"  {kind} escapes", f"{escaped} of {n}{some}"])
+    show_table(rows, title=f"Operating point of {point.run}")
+    curve = point.curve
+    if curve:
+        names = list(curve)
+        n = len(curve["threshold"])
+        step = max(1, n // 8)
+        picked = sorted({*range(0, n, step), n - 1})
+        body = [[f"{curve[name][index]:.4f}" for name in names] for index in picked]
+        show_table([names, *body], title="Curve on the judged images (it chose nothing)")
+
+
+def run_check(root: Path, *, reshots: bool, reporter: BarReporter) -> bool:
+    """Check a converted dataset and print what was found.
+
+    Returns:
+        True where something is wrong.
+
+    Raises:
+        DefectuneError: not a converted dataset, or one whose split does not hold.
+    """
+    from converters.check import check_dataset
+
+    dataset = load_dataset(root)
+    stages: dict[str, Callable[[str], None]] = {}
+
+    def progress(stage: str, total: int) -> None:
+        if stage not in stages:
+            stages[stage] = reporter.track(stage, total)
+        stages[stage]("")
+
+    result = check_dataset(dataset, reshots=reshots, progress=progress)
+    rows = [["", ""], *([name, text] for name, text in result.facts)]
+    show_table(rows, title=f"Checked {root}")
+    for problem in result.problems:
+        out.print(f"Wrong: {problem}", markup=False)
+    out.print(
+        f"{len(result.problems)} problem(s)." if result.problems else "Nothing wrong was found.",
+        markup=False,
+    )
+    return bool(result.problems)
 
 
 def make_report(root: Path, names: Sequence[str], *, reporter: BarReporter) -> Path:
