@@ -5,7 +5,7 @@ under the key `defectune` of every image.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from types import MappingProxyType
@@ -37,6 +37,9 @@ class Dataset:
         samples: all images, sorted by id.
         truths: regions by image id; empty regions for good images.
         split: the frozen split.
+        ignored: regions that are neither defect nor background, by image id, for the images that
+            have any. They teach nothing as defects and stand in no truth; COCO's own evaluation
+            knows them by `iscrowd = 1`.
     """
 
     root: Path
@@ -44,6 +47,7 @@ class Dataset:
     samples: tuple[Sample, ...]
     truths: Mapping[str, Regions]
     split: Split
+    ignored: Mapping[str, Regions] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if {sample.image_id for sample in self.samples} != set(self.truths):
@@ -73,6 +77,7 @@ def coco_document(
     coco_ids: Mapping[str, int],
     file_names: Mapping[str, str],
     split_digest: str,
+    ignored: Mapping[str, Regions] = MappingProxyType({}),
 ) -> dict[str, Any]:
     """Build a COCO document of these samples.
 
@@ -83,6 +88,7 @@ def coco_document(
         coco_ids: whole-number ids, shared by every document of the dataset.
         file_names: image file by id, relative to the dataset's folder.
         split_digest: of the split.
+        ignored: regions with masks to write with `iscrowd = 1`, by image id.
 
     Returns:
         What `json.dump` takes.
@@ -110,24 +116,27 @@ def coco_document(
                 },
             }
         )
-        regions = truths[sample.image_id]
-        if regions.masks is None:
-            raise ValueError(f"The truth of {sample.image_id} has no masks.")
-        for label, box, rle in zip(
-            regions.labels.tolist(), regions.boxes_xyxy.tolist(), regions.masks, strict=True
-        ):
-            x1, y1, x2, y2 = box
-            annotations.append(
-                {
-                    "id": len(annotations) + 1,
-                    "image_id": coco_ids[sample.image_id],
-                    "category_id": label + 1,
-                    "bbox": [x1, y1, x2 - x1, y2 - y1],
-                    "area": rle_area(rle),
-                    "segmentation": rle,
-                    "iscrowd": 0,
-                }
-            )
+        parts = [(truths[sample.image_id], 0)]
+        if sample.image_id in ignored:
+            parts.append((ignored[sample.image_id], 1))
+        for regions, iscrowd in parts:
+            if regions.masks is None:
+                raise ValueError(f"The truth of {sample.image_id} has no masks.")
+            for label, box, rle in zip(
+                regions.labels.tolist(), regions.boxes_xyxy.tolist(), regions.masks, strict=True
+            ):
+                x1, y1, x2, y2 = box
+                annotations.append(
+                    {
+                        "id": len(annotations) + 1,
+                        "image_id": coco_ids[sample.image_id],
+                        "category_id": label + 1,
+                        "bbox": [x1, y1, x2 - x1, y2 - y1],
+                        "area": rle_area(rle),
+                        "segmentation": rle,
+                        "iscrowd": iscrowd,
+                    }
+                )
     return {
         "info": {"description": "made by defectune", "split_digest": split_digest},
         "images": images,
@@ -156,14 +165,21 @@ def load_dataset(root: Path) -> Dataset:
     try:
         class_names = tuple(str(c["name"]) for c in document["categories"])
         samples = tuple(_sample(root, path, entry) for entry in document["images"])
-        truths = _truths(document, len(class_names))
+        truths = _regions(document, len(class_names), iscrowd=0)
+        ignored = {
+            image_id: regions
+            for image_id, regions in _regions(document, len(class_names), iscrowd=1).items()
+            if len(regions)
+        }
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise InputError(
             f"{path} is not the labels of a converted dataset ({type(error).__name__}: {error}). "
             "Convert again into a new folder."
         ) from error
     split = read_split(root / SPLIT_FILE, samples)
-    return Dataset(root, class_names, samples, MappingProxyType(truths), split)
+    return Dataset(
+        root, class_names, samples, MappingProxyType(truths), split, MappingProxyType(ignored)
+    )
 
 
 def _sample(root: Path, path: Path, entry: Any) -> Sample:
@@ -180,10 +196,11 @@ def _sample(root: Path, path: Path, entry: Any) -> Sample:
     )
 
 
-def _truths(document: Any, n_classes: int) -> dict[str, Regions]:
+def _regions(document: Any, n_classes: int, *, iscrowd: int) -> dict[str, Regions]:
     rows: dict[int, list[Any]] = {int(entry["id"]): [] for entry in document["images"]}
     for annotation in document["annotations"]:
-        rows[int(annotation["image_id"])].append(annotation)
+        if int(annotation.get("iscrowd", 0)) == iscrowd:
+            rows[int(annotation["image_id"])].append(annotation)
     truths: dict[str, Regions] = {}
     for entry in document["images"]:
         boxes, masks, labels = [], [], []

@@ -12,6 +12,8 @@ from typing import Any
 from annotations.errors import InputError, OutputExistsError
 
 MAX_JSON_BYTES = 1 << 30
+MAX_NAME_BYTES = 255
+MAX_PATH_BYTES = 4000
 
 
 def write_bytes_atomic(path: Path, data: bytes) -> None:
@@ -84,10 +86,19 @@ def inside(root: Path, relative: str, *, source: Path, follow_links: bool = True
     candidate = Path(relative)
     if not relative or "\x00" in relative or candidate.is_absolute():
         raise InputError(f"{source} names the path {relative!r}; a path inside {root} is needed.")
+    if len(relative.encode(errors="replace")) > MAX_PATH_BYTES or any(
+        len(part.encode(errors="replace")) > MAX_NAME_BYTES for part in candidate.parts
+    ):
+        raise InputError(f"{source} names the path {relative[:60]!r}…, which no system can hold.")
     joined = root / candidate
     escapes = ".." in candidate.parts
-    if follow_links:
-        escapes = escapes or not joined.resolve().is_relative_to(root.resolve())
+    if follow_links and not escapes:
+        try:
+            escapes = not joined.resolve().is_relative_to(root.resolve())
+        except (OSError, RuntimeError) as error:
+            raise InputError(
+                f"{source} names the path {relative!r}, a link that leads nowhere ({error})."
+            ) from error
     if escapes:
         raise InputError(f"{source} names the path {relative!r}, which leaves {root}. Refused.")
     return joined

@@ -1,7 +1,9 @@
 """Reading images and masks: the header where that is enough, the pixels where they are needed."""
 
 import hashlib
+import struct
 import warnings
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -18,6 +20,8 @@ MAX_PIXELS: Final = 200_000_000
 """Larger images are refused from their header: a small file can claim any size."""
 _EXIF_ORIENTATION: Final = 0x0112
 _TAIL_BYTES: Final = 4096
+_PNG_SIGNATURE: Final = b"\x89PNG\r\n\x1a\n"
+_MAX_EXIF_BYTES: Final = 1 << 20
 _ROTATED_BY_90: Final = frozenset({5, 6, 7, 8})
 
 
@@ -32,8 +36,25 @@ def sha256_of(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def read_image_hw(path: Path) -> tuple[int, int]:
-    """Height and width in pixels as `read_image_rgb` returns them, from the header alone.
+@dataclass(frozen=True, slots=True)
+class ImageHeader:
+    """What an image's header says.
+
+    Attributes:
+        image_hw: height and width in pixels as `read_image_rgb` returns them.
+        stored_hw: height and width as the file stores them, before turning upright.
+        orientation: EXIF orientation, 1 (upright) to 8.
+        is_palette: True where pixels are indices into a palette.
+    """
+
+    image_hw: tuple[int, int]
+    stored_hw: tuple[int, int]
+    orientation: int
+    is_palette: bool
+
+
+def read_image_header(path: Path) -> ImageHeader:
+    """Read an image's header; no pixel is decoded.
 
     Raises:
         ImageReadError: no image header, an empty file, or more than `MAX_PIXELS` pixels.
@@ -43,12 +64,15 @@ def read_image_hw(path: Path) -> tuple[int, int]:
             warnings.simplefilter("ignore")
             with Image.open(path) as image:
                 width, height = image.size
-                orientation = image.getexif().get(_EXIF_ORIENTATION, 1)
+                orientation = _orientation(path, image)
+                is_palette = image.mode in ("P", "PA")
+                turned_by_pillow = image.format == "TIFF"
     except (
         OSError,
         UnidentifiedImageError,
         ValueError,
         SyntaxError,
+        struct.error,
         Image.DecompressionBombError,
     ) as error:
         raise ImageReadError(_unreadable(path, str(error))) from error
@@ -57,23 +81,66 @@ def read_image_hw(path: Path) -> tuple[int, int]:
             f"{path} claims {width}×{height} pixels; between 1 and {MAX_PIXELS:,} are read. "
             "Cut the image into smaller ones, or remove the file."
         )
-    return (width, height) if orientation in _ROTATED_BY_90 else (height, width)
+    first, second = (height, width), (width, height)
+    if orientation not in _ROTATED_BY_90:
+        return ImageHeader(first, first, orientation, is_palette)
+    if turned_by_pillow:
+        return ImageHeader(first, second, orientation, is_palette)
+    return ImageHeader(second, first, orientation, is_palette)
 
 
-def check_image_file(path: Path) -> tuple[int, int]:
-    """Read an image's size, and refuse a truncated file, without decoding its pixels.
+def _orientation(path: Path, image: Image.Image) -> int:
+    if image.format == "PNG" and "exif" not in image.info:
+        # Pillow would decode the whole image to look behind its pixels.
+        exif = Image.Exif()
+        exif.load(_exif_of_png(path))
+    else:
+        exif = image.getexif()
+    value = exif.get(_EXIF_ORIENTATION, 1)
+    return value if isinstance(value, int) and 1 <= value <= 8 else 1
 
-    Returns:
-        Height and width in pixels.
+
+def _exif_of_png(path: Path) -> bytes:
+    """The content of a PNG's eXIf chunk, wherever it stands; empty without one."""
+    with path.open("rb") as file:
+        file.seek(8)
+        while len(head := file.read(8)) == 8:
+            length, kind = struct.unpack(">I4s", head)
+            if kind == b"eXIf" and length <= _MAX_EXIF_BYTES:
+                return file.read(length)
+            file.seek(length + 4, 1)
+    return b""
+
+
+def read_image_hw(path: Path) -> tuple[int, int]:
+    """Height and width in pixels as `read_image_rgb` returns them, from the header alone.
+
+    Raises:
+        ImageReadError: no image header, an empty file, or more than `MAX_PIXELS` pixels.
+    """
+    return read_image_header(path).image_hw
+
+
+def check_image_header(path: Path) -> ImageHeader:
+    """Read an image's header, and refuse a truncated file, without decoding its pixels.
 
     Raises:
         ImageReadError: unreadable, truncated, empty or too large.
     """
-    image_hw = read_image_hw(path)
+    header = read_image_header(path)
     with path.open("rb") as file:
         file.seek(max(0, path.stat().st_size - _TAIL_BYTES))
         _require_end_marker(path, file.read())
-    return image_hw
+    return header
+
+
+def check_image_file(path: Path) -> tuple[int, int]:
+    """Height and width in pixels of a file that passes `check_image_header`.
+
+    Raises:
+        ImageReadError: unreadable, truncated, empty or too large.
+    """
+    return check_image_header(path).image_hw
 
 
 def _unreadable(path: Path, why: str) -> str:
@@ -88,10 +155,12 @@ def _unreadable(path: Path, why: str) -> str:
     )
 
 
-def _decode(path: Path, flags: int) -> npt.NDArray[np.generic]:
-    expected_hw = read_image_hw(path)  # refuses what is too large before any pixel is decoded
+def _decode(path: Path, flags: int, header: ImageHeader | None = None) -> npt.NDArray[np.generic]:
+    # The header first: what is too large is refused before any pixel is decoded.
+    expected_hw = (header or read_image_header(path)).image_hw
     data = np.fromfile(path, dtype=np.uint8)
     _require_end_marker(path, data[-_TAIL_BYTES:].tobytes())
+    _require_whole_chunks(path, data)
     try:
         image = cv2.imdecode(data, flags)
     except cv2.error as error:
@@ -114,6 +183,23 @@ def _require_end_marker(path: Path, tail: bytes) -> None:
         raise ImageReadError(_unreadable(path, "the PNG stops before its end chunk"))
 
 
+def _require_whole_chunks(path: Path, data: npt.NDArray[np.uint8]) -> None:
+    """Refuse a PNG with a chunk that reaches beyond the file.
+
+    OpenCV makes room for as much as a chunk claims, up to 2 GB, before it reads it.
+    """
+    if data[:8].tobytes() != _PNG_SIGNATURE:
+        return
+    place = 8
+    while place + 8 <= len(data):
+        length, kind = struct.unpack(">I4s", data[place : place + 8].tobytes())
+        place += 12 + length
+        if place > len(data):
+            raise ImageReadError(_unreadable(path, "one of its chunks reaches beyond the file"))
+        if kind == b"IEND":
+            return
+
+
 def read_image_rgb(path: Path) -> npt.NDArray[np.uint8]:
     """Read an image as RGB, turned upright by its EXIF orientation.
 
@@ -128,13 +214,19 @@ def read_image_rgb(path: Path) -> npt.NDArray[np.uint8]:
     return np.asarray(cv2.cvtColor(np.asarray(image), cv2.COLOR_BGR2RGB), dtype=np.uint8)
 
 
-def read_mask_raw(path: Path) -> npt.NDArray[np.generic]:
+def read_mask_raw(path: Path, header: ImageHeader | None = None) -> npt.NDArray[np.generic]:
     """Read a mask's pixels as they are stored: (H, W) or (H, W, C), any depth.
+
+    Only a TIFF comes turned upright by its orientation; palettes come as colours.
+
+    Args:
+        path: the file.
+        header: of the file, where it was read already.
 
     Raises:
         ImageReadError: unreadable, truncated, empty or too large.
     """
-    return _decode(path, cv2.IMREAD_UNCHANGED)
+    return _decode(path, cv2.IMREAD_UNCHANGED, header)
 
 
 def write_png(path: Path, image: npt.NDArray[np.generic], *, compression: int = 3) -> None:

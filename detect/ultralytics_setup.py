@@ -16,8 +16,13 @@ def import_yolo() -> Any:
     os.environ.setdefault("YOLO_OFFLINE", "true")
     os.environ.setdefault("YOLO_VERBOSE", "false")
     os.environ.setdefault("YOLO_AUTOINSTALL", "false")
+    from PIL import Image
+
+    pillow_open = Image.open
     import ultralytics
 
+    # It replaces Pillow's `open` by one that wants to install a package for a damaged image.
+    Image.open = pillow_open
     library: Any = ultralytics  # it ships no types for what it exports lazily
     logging.getLogger("ultralytics").setLevel(logging.ERROR)
     if library.settings.get("sync", False):
