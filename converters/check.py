@@ -10,9 +10,9 @@ import numpy as np
 from annotations import Dataset, DefectuneError, boxes_of_masks, read_mask_raw, rle_area
 from annotations.dataset import COCO_ALL, IMAGES_FOLDER, LABELS_FOLDER, MASKS_FOLDER
 from annotations.files import read_json
-from annotations.images import check_image_file, sha256_of
+from annotations.images import check_image_file, check_image_header, sha256_of
 from converters.groups import MOST_IMAGES
-from converters.masks import mask_file_name, read_binary_mask
+from converters.masks import cut_mask, mask_file_name, read_mask_pixels
 from converters.reshots import MIN_IMAGES, find_reshots
 from converters.yolo import fold_place, image_file_name, yolo_lines
 
@@ -52,6 +52,7 @@ def check_dataset(
     problems: list[str] = []
     facts = [("images", f"{len(dataset.samples)}"), ("split digest", dataset.split.digest)]
     images = labels = masks = sources = 0
+    compare = _masks_can_be_compared(dataset)
     for sample in dataset.samples:
         if progress is not None:
             progress("images and labels", len(dataset.samples))
@@ -64,7 +65,9 @@ def check_dataset(
             problems.append(label)
         labels += label is None
         if sample.is_defective:
-            found, has_source = _mask_problems(dataset, sample.image_id)
+            found, has_source = _mask_problems(
+                dataset, sample.image_id, compare=compare and image is None
+            )
             problems += found
             masks += not found
             sources += has_source and not found
@@ -108,7 +111,8 @@ def _label_problem(dataset: Dataset, image_id: str) -> str | None:
     truth = dataset.truths[image_id]
     path = dataset.root / LABELS_FOLDER / f"{sample.stem}.txt"
     if truth.masks is not None:
-        if not np.array_equal(truth.boxes_xyxy, boxes_of_masks(list(truth.masks))):
+        # Truth that came as boxes keeps them; its masks are the pixels whose centres they hold.
+        if len(truth) and np.abs(truth.boxes_xyxy - boxes_of_masks(list(truth.masks))).max() >= 1:
             return f"{dataset.root / COCO_ALL}: a box of {image_id} is not the box of its mask."
         if any(rle_area(rle) == 0 for rle in truth.masks):
             return f"{dataset.root / COCO_ALL}: a region of {image_id} has no pixel."
@@ -120,7 +124,21 @@ def _label_problem(dataset: Dataset, image_id: str) -> str | None:
     return f"The label file {path} does not say what annotations/all.json says of {image_id}."
 
 
-def _mask_problems(dataset: Dataset, image_id: str) -> tuple[list[str], bool]:
+def _masks_can_be_compared(dataset: Dataset) -> bool:
+    """True where the source's masks are the labels: binary, and no option has changed them."""
+    try:
+        value = read_json(dataset.root / "conversion.json", what="the report of a conversion")
+        options = value["options"]
+        plain = not any(
+            options.get(name)
+            for name in ("mask_threshold", "min_area", "merge_distance", "map_class", "ignore")
+        )
+        return plain and str(value["layout"]).split(":")[0] in ("mvtec", "mpdd", "btad", "pairs")
+    except (DefectuneError, KeyError, TypeError, AttributeError):
+        return False
+
+
+def _mask_problems(dataset: Dataset, image_id: str, *, compare: bool) -> tuple[list[str], bool]:
     """What is wrong with a defective image's masks, and whether the source's was there."""
     sample = dataset.by_id[image_id]
     truth = dataset.truths[image_id]
@@ -128,11 +146,14 @@ def _mask_problems(dataset: Dataset, image_id: str) -> tuple[list[str], bool]:
     try:
         if not np.array_equal(read_mask_raw(path), truth.class_index_mask()):
             return [f"The class mask {path} is not what annotations/all.json says."], False
-        if sample.mask_path is None or not sample.mask_path.is_file():
+        if not compare or sample.mask_path is None or not sample.mask_path.is_file():
             return [], False
-        source = read_binary_mask(
-            sample.mask_path, image_hw=sample.image_hw, image_path=sample.image_path
+        pixels = read_mask_pixels(
+            sample.mask_path,
+            header=check_image_header(sample.image_path),
+            image_path=sample.image_path,
         )
+        source = cut_mask(pixels.values, sample.mask_path)
     except DefectuneError as error:
         return [str(error)], False
     if not np.array_equal(source.inside, truth.union_mask()):

@@ -1,153 +1,57 @@
 """The conversion: from a source layout to the converted dataset, proved and written as a whole."""
 
-import json
 import re
 from collections import Counter
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Final
 
-import numpy as np
-from pycocotools import mask as coco_mask
-
 from annotations import (
+    GOOD,
     Dataset,
     InputError,
     OutputExistsError,
     Regions,
     Sample,
-    Shots,
     Split,
     UsageError,
     coco_document,
     make_split,
-    mask_to_regions,
     read_custom_split,
     write_split,
 )
 from annotations.dataset import COCO_ALL, SPLIT_FILE
-from annotations.files import folder_moved_into_place, write_json_atomic
-from annotations.images import check_image_file, sha256_of
-from annotations.regions import BoolMask
-from annotations.split import Protocol
-from converters.groups import Grouping, compile_pattern, group_images
-from converters.masks import read_binary_mask, write_class_masks
-from converters.mvtec import Found, SourceImage, read_mvtec
-from converters.yolo import fold_place, image_file_name, place_image, write_data_files, write_labels
+from annotations.files import folder_moved_into_place, read_json, write_json_atomic
+from converters.groups import compile_pattern, group_images
+from converters.layouts import Found, SourceImage, find_images
+from converters.layouts.source import settle_sides
+from converters.masks import write_class_masks
+from converters.pool import read_all
+from converters.reading import (
+    AMBIGUOUS,
+    ImageFacts,
+    fault_of_name,
+    regions_of,
+)
+from converters.report import ConversionReport, ConvertOptions
+from converters.sides import UNSPLIT, choose_sides
+from converters.yolo import (
+    fold_place,
+    image_file_name,
+    place_image,
+    write_data_files,
+    write_labels,
+)
 
-LAYOUTS: Final = ("auto", "mvtec")
 REPORT_FILE: Final = "conversion.json"
-
-
-@dataclass(frozen=True, slots=True)
-class ConvertOptions:
-    """How to convert.
-
-    Attributes:
-        layout: of the source; `auto` or `mvtec`.
-        protocol: of the split.
-        folds: for kfold.
-        seed: of the split.
-        group_by: regular expression searched in every image's relative path; what its first
-            group (or the whole of it) matches names the physical part.
-        find_groups: look for images of one part by their texture; None does so without
-            `group_by`, for up to `converters.groups.MOST_IMAGES` images.
-        shots: for few-shot.
-        split_file: a split from elsewhere, in place of a protocol.
-    """
-
-    layout: str = "auto"
-    protocol: Protocol = "kfold"
-    folds: int = 5
-    seed: int = 0
-    group_by: str | None = None
-    find_groups: bool | None = None
-    shots: Shots | None = None
-    split_file: Path | None = None
-
-
-@dataclass(slots=True)
-class ConversionReport:
-    """What was read, repaired and refused; `to_json` is what conversion.json holds.
-
-    Attributes:
-        source: the folder that was read.
-        layout: that it was read as, and why.
-        options: of the conversion.
-        class_names: defect types.
-        split: the frozen split.
-        n_images: by source split and type.
-        n_masks: masks read.
-        n_components: regions by type.
-        empty_masks: ids of defective images whose mask is empty; they keep their image label.
-        ambiguous_pixels: pixels between the two levels of a mask, by image id.
-        grouping: how images of one part were found.
-        placed: images linked and copied.
-        skipped: files passed over, by reason.
-        round_trip: by image id, whether the mask came back bit for bit from the COCO text.
-    """
-
-    source: Path
-    layout: str
-    options: ConvertOptions
-    class_names: tuple[str, ...]
-    split: Split
-    n_images: Counter[str] = field(default_factory=Counter)
-    n_masks: int = 0
-    n_components: Counter[str] = field(default_factory=Counter)
-    empty_masks: list[str] = field(default_factory=list)
-    ambiguous_pixels: dict[str, int] = field(default_factory=dict)
-    grouping: Grouping = field(default_factory=Grouping)
-    placed: Counter[str] = field(default_factory=Counter)
-    skipped: Counter[str] = field(default_factory=Counter)
-    round_trip: dict[str, bool] = field(default_factory=dict)
-
-    @property
-    def n_exact(self) -> int:
-        """Masks that came back bit for bit."""
-        return sum(self.round_trip.values())
-
-    def to_json(self) -> dict[str, Any]:
-        """What conversion.json holds."""
-        options = self.options
-        return {
-            "split_digest": self.split.digest,
-            "source": str(self.source),
-            "layout": self.layout,
-            "options": {
-                "protocol": options.protocol,
-                "folds": options.folds,
-                "seed": options.seed,
-                "group_by": options.group_by,
-                "find_groups": options.find_groups,
-                "detail": self.split.detail,
-            },
-            "class_names": list(self.class_names),
-            "images": sum(self.n_images.values()),
-            "images_by_folder": dict(sorted(self.n_images.items())),
-            "masks": self.n_masks,
-            "components": sum(self.n_components.values()),
-            "components_by_type": dict(sorted(self.n_components.items())),
-            "empty_masks": self.empty_masks,
-            "ambiguous_pixels": self.ambiguous_pixels,
-            **self.grouping.to_json(),
-            "placed": dict(self.placed),
-            "skipped": dict(sorted(self.skipped.items())),
-            "left_out_by_fold": [len(left) for left in self.split.left_out],
-            "round_trip": {
-                "exact": self.n_exact,
-                "of": len(self.round_trip),
-                "by_image": self.round_trip,
-            },
-        }
+NO_FOLDER: Final = "(top)"
 
 
 def convert(
     source: Path,
     output: Path,
-    options: ConvertOptions = ConvertOptions(),
+    options: ConvertOptions | None = None,
     *,
     progress: Callable[[int, int], None] | None = None,
 ) -> ConversionReport:
@@ -159,7 +63,7 @@ def convert(
     Args:
         source: folder of one category.
         output: a new or empty folder.
-        options: layout, split, groups.
+        options: layout, split, groups; None for the defaults.
         progress: called with images done and images in all.
 
     Returns:
@@ -172,79 +76,125 @@ def convert(
         OutputExistsError: `output` holds something already, or lies in the source.
         UsageError: an unknown layout or a malformed regular expression.
     """
-    if options.layout not in LAYOUTS:
-        raise UsageError(f"Unknown layout {options.layout!r}; known are {', '.join(LAYOUTS)}.")
+    options = options or ConvertOptions()
     pattern = compile_pattern(options.group_by)
-    if output.resolve() == source.resolve() or output.resolve().is_relative_to(source.resolve()):
+    options.read.check()
+    if not 0 <= options.good_test_share < 1:
+        raise UsageError(f"--good-test-share must be in [0, 1), got {options.good_test_share}.")
+    inside = output.resolve().is_relative_to(source.resolve())
+    if inside and (source.is_dir() or output.resolve() == source.resolve()):
         raise OutputExistsError(
             f"The output {output} lies inside the source {source}, where it would be read as "
             "data. Choose a folder elsewhere."
         )
     hint = "Choose another OUT, or remove that folder yourself."
     with folder_moved_into_place(output, hint=hint) as folder:
-        found = read_mvtec(source)
-        reason = "mvtec: it holds train/good and test"
-        if options.layout != "auto":
-            reason = f"{options.layout}: as asked for"
-        class_names = tuple(sorted({i.defect_type for i in found.images} - {"good"}))
-        samples, truths, masks, notes = _read_all(found, class_names, pattern, options, progress)
-        if options.split_file is not None:
-            split = read_custom_split(options.split_file, samples, seed=options.seed)
-        else:
-            split = make_split(
-                samples,
-                protocol=options.protocol,
-                folds=options.folds,
-                seed=options.seed,
-                shots=options.shots,
-            )
-        dataset = Dataset(folder, class_names, tuple(samples), MappingProxyType(truths), split)
-        report = ConversionReport(source, reason, options, class_names, split, **notes)
+        found, reason = find_images(source, options.layout, options.find)
+        settle_sides(found)
+        report = ConversionReport(source, reason, options)
+        images, facts = _read_all(found, options, report, progress)
+        report.class_names = class_names = _class_names(found, images, facts, options)
+        truths = {
+            i.image_id: regions_of(f, class_names, ignored=False)
+            for i, f in zip(images, facts, strict=True)
+        }
+        ignored = {
+            i.image_id: regions_of(f, class_names, ignored=True)
+            for i, f in zip(images, facts, strict=True)
+            if any(region.ignored for region in f.regions)
+        }
+        samples = _samples(images, facts, pattern, options, report, progress)
+        split = _split(samples, options)
+        report.split = split
         report.skipped = found.skipped
-        _write(dataset, report, masks)
+        report.notes = [*found.notes, *report.notes]
+        _count(samples, truths, report)
+        dataset = Dataset(
+            folder,
+            class_names,
+            tuple(samples),
+            MappingProxyType(truths),
+            split,
+            MappingProxyType(ignored),
+        )
+        exact = {i.image_id: f.exact for i, f in zip(images, facts, strict=True)}
+        _write(dataset, report, {k: v for k, v in exact.items() if v is not None})
     return report
 
 
 def _read_all(
     found: Found,
-    class_names: tuple[str, ...],
+    options: ConvertOptions,
+    report: ConversionReport,
+    progress: Callable[[int, int], None] | None,
+) -> tuple[list[SourceImage], list[ImageFacts]]:
+    images: list[SourceImage] = []
+    facts: list[ImageFacts] = []
+    reading = read_all(found.images, options.read, workers=options.workers, progress=progress)
+    for image, one in zip(found.images, reading, strict=True):
+        if one.left_out is not None:
+            report.left_out[image.image_id] = one.left_out
+            continue
+        images.append(image)
+        facts.append(one)
+        for what, count in (one.counts or {}).items():
+            if what == AMBIGUOUS:
+                report.ambiguous_pixels[image.image_id] = count
+            else:
+                report.counts[what] += count
+        report.n_masks += one.exact is not None
+        folder = Path(image.relative).parent.as_posix()
+        report.n_images[folder if folder != "." else NO_FOLDER] += 1
+    if not images:
+        raise InputError(f"{report.source} holds no image that can be part of a dataset.")
+    return images, facts
+
+
+def _class_names(
+    found: Found,
+    images: list[SourceImage],
+    facts: list[ImageFacts],
+    options: ConvertOptions,
+) -> tuple[str, ...]:
+    """Names in the source's order where it has one, then by name; only those that occur, and
+    those that the source lists."""
+    used = {region.name for one in facts for region in one.regions}
+    used |= {one.defect_type for one in facts} - {GOOD}
+    listed = [options.read.final_name(name)[0] for name in found.class_names or ()]
+    names = tuple(dict.fromkeys([*(n for n in listed if n != GOOD), *sorted(used)]))
+    for name in names:
+        why = fault_of_name(name)
+        if why:
+            some = next(
+                (i.image_path for i, f in zip(images, facts, strict=True)
+                 if f.defect_type == name or any(r.name == name for r in f.regions)),
+                report_place(found),
+            )  # fmt: skip
+            raise InputError(
+                f"{some} has the class {name[:60]!r}, which cannot be one: {why}. Rename it there, "
+                "or with --map-class OLD=NEW."
+            )
+    return names
+
+
+def report_place(found: Found) -> str:
+    """Where class names come from when no image has one."""
+    return "The source's list of classes" if found.class_names else "The source"
+
+
+def _samples(
+    images: list[SourceImage],
+    facts: list[ImageFacts],
     pattern: re.Pattern[str] | None,
     options: ConvertOptions,
+    report: ConversionReport,
     progress: Callable[[int, int], None] | None,
-) -> tuple[list[Sample], dict[str, Regions], dict[str, BoolMask], dict[str, Any]]:
-    notes: dict[str, Any] = {
-        "n_images": Counter(),
-        "n_masks": 0,
-        "n_components": Counter(dict.fromkeys(class_names, 0)),
-        "empty_masks": [],
-        "ambiguous_pixels": {},
-    }
-    facts: list[tuple[SourceImage, tuple[int, int], str]] = []
-    truths: dict[str, Regions] = {}
-    packed: dict[str, BoolMask] = {}
-    for number, image in enumerate(found.images, start=1):
-        image_hw = check_image_file(image.image_path)
-        facts.append((image, image_hw, sha256_of(image.image_path)))
-        truths[image.image_id] = Regions.empty(image_hw)
-        folder = Path(image.relative).parent.as_posix()
-        notes["n_images"][folder] += 1
-        if image.mask_path is not None:
-            mask = read_binary_mask(image.mask_path, image_hw=image_hw, image_path=image.image_path)
-            label = class_names.index(image.defect_type)
-            regions = mask_to_regions(mask.inside, label=label)
-            truths[image.image_id] = regions
-            # One bit a pixel: a thousand masks of 900×900 are 100 MB.
-            packed[image.image_id] = np.packbits(mask.inside)  # type: ignore[assignment]
-            notes["n_masks"] += 1
-            notes["n_components"][image.defect_type] += len(regions)
-            if not len(regions):
-                notes["empty_masks"].append(image.image_id)
-            if mask.n_ambiguous:
-                notes["ambiguous_pixels"][image.image_id] = mask.n_ambiguous
-        if progress is not None:
-            progress(number, len(found.images))
-    notes["grouping"] = grouping = group_images(
-        [(image.image_id, image.relative, image.image_path, digest) for image, _, digest in facts],
+) -> list[Sample]:
+    report.grouping = group_images(
+        [
+            (i.image_id, i.relative, i.image_path, f.sha256, i.group)
+            for i, f in zip(images, facts, strict=True)
+        ],
         pattern=pattern,
         find=options.find_groups,
         progress=progress,
@@ -253,19 +203,44 @@ def _read_all(
         Sample(
             image_id=image.image_id,
             image_path=image.image_path,
-            mask_path=image.mask_path,
-            defect_type=image.defect_type,
-            image_hw=image_hw,
-            sha256=digest,
-            group=grouping.groups[image.image_id],
-            source_split=image.source_split,
+            mask_path=image.mask_path if one.defect_type != GOOD else None,
+            defect_type=one.defect_type,
+            image_hw=one.image_hw,
+            sha256=one.sha256,
+            group=report.grouping.groups[image.image_id],
+            source_split=image.source_split or UNSPLIT,
         )
-        for image, image_hw, digest in facts
+        for image, one in zip(images, facts, strict=True)
     ]
-    return samples, truths, packed, notes
+    chosen, note = choose_sides(samples, options.good_test_share)
+    if note is not None:
+        report.notes.append(note)
+    return chosen
 
 
-def _write(dataset: Dataset, report: ConversionReport, masks: dict[str, BoolMask]) -> None:
+def _split(samples: list[Sample], options: ConvertOptions) -> Split:
+    if options.split_file is not None:
+        return read_custom_split(options.split_file, samples, seed=options.seed)
+    return make_split(
+        samples,
+        protocol=options.protocol,
+        folds=options.folds,
+        seed=options.seed,
+        shots=options.shots,
+    )
+
+
+def _count(samples: list[Sample], truths: Mapping[str, Regions], report: ConversionReport) -> None:
+    report.n_components = Counter(dict.fromkeys(report.class_names, 0))
+    for sample in samples:
+        truth = truths[sample.image_id]
+        for label in truth.labels.tolist():
+            report.n_components[report.class_names[label]] += 1
+        if sample.is_defective and not len(truth):
+            report.empty_masks.append(sample.image_id)
+
+
+def _write(dataset: Dataset, report: ConversionReport, exact: dict[str, bool]) -> None:
     samples, folder = list(dataset.samples), dataset.root
     names = {sample.image_id: image_file_name(sample) for sample in samples}
     if len({name.casefold() for name in names.values()}) != len(names):
@@ -279,6 +254,7 @@ def _write(dataset: Dataset, report: ConversionReport, masks: dict[str, BoolMask
             coco_ids=dataset.coco_ids,
             file_names=names,
             split_digest=dataset.split.digest,
+            ignored=dataset.ignored,
         )
 
     write_json_atomic(folder / COCO_ALL, document(samples), indent=None)
@@ -287,7 +263,8 @@ def _write(dataset: Dataset, report: ConversionReport, masks: dict[str, BoolMask
         for side, ids in (("train", fold.train), ("val", fold.val), ("test", fold.test)):
             part = document(dataset.select(ids))
             write_json_atomic(place / f"{side}.json", part, indent=None)
-    report.round_trip = prove_round_trip(folder / COCO_ALL, masks)
+    same = texts_stand_in(folder / COCO_ALL, dataset)
+    report.round_trip = {i: known and i in same for i, known in exact.items()}
     failed = [image_id for image_id, exact in report.round_trip.items() if not exact]
     if failed:
         raise InputError(
@@ -295,7 +272,10 @@ def _write(dataset: Dataset, report: ConversionReport, masks: dict[str, BoolMask
             "file. This is a fault of this program; nothing was written."
         )
     for sample in samples:
-        report.placed[place_image(sample.image_path, folder / names[sample.image_id])] += 1
+        how = place_image(
+            sample.image_path, folder / names[sample.image_id], copy=report.options.copy_images
+        )
+        report.placed[how] += 1
     write_labels(folder, samples, dataset.truths)
     write_class_masks(dataset, samples, folder)
     write_data_files(folder, samples, dataset.split, dataset.class_names)
@@ -303,26 +283,25 @@ def _write(dataset: Dataset, report: ConversionReport, masks: dict[str, BoolMask
     write_json_atomic(folder / REPORT_FILE, report.to_json())
 
 
-def prove_round_trip(path: Path, masks: dict[str, Any]) -> dict[str, bool]:
-    """Read a COCO file back with pycocotools alone and compare with the masks, bit by bit.
+def texts_stand_in(path: Path, dataset: Dataset) -> set[str]:
+    """Read a COCO file back, and compare its RLE texts with those that were proved when read.
 
     Args:
         path: COCO file as written.
-        masks: packed bits (`numpy.packbits`) by image id.
+        dataset: that was written.
 
     Returns:
-        By image id, whether the union of its regions is the mask.
+        Ids of the images whose regions and ignored regions stand there unchanged.
     """
-    document = json.loads(path.read_text(encoding="utf-8"))
-    rows: dict[int, list[Any]] = {}
+    document = read_json(path, what="COCO labels")
+    rows: dict[int, list[str]] = {}
     for annotation in document["annotations"]:
-        rows.setdefault(annotation["image_id"], []).append(annotation["segmentation"])
-    result = {}
+        rows.setdefault(annotation["image_id"], []).append(annotation["segmentation"]["counts"])
+    same = set()
     for image in document["images"]:
         image_id = image["defectune"]["image_id"]
-        if image_id in masks:
-            union = np.zeros((image["height"], image["width"]), np.uint8)
-            for rle in rows.get(image["id"], []):
-                union |= coco_mask.decode(rle)
-            result[image_id] = bool(np.array_equal(np.packbits(union), masks[image_id]))
-    return result
+        regions = [dataset.truths[image_id], dataset.ignored.get(image_id)]
+        expected = [rle["counts"] for r in regions if r is not None for rle in r.masks or ()]
+        if rows.get(image["id"], []) == expected:
+            same.add(image_id)
+    return same

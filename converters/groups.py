@@ -72,7 +72,7 @@ def compile_pattern(group_by: str | None) -> re.Pattern[str] | None:
 
 
 def group_images(
-    images: Sequence[tuple[str, str, Path, str]],
+    images: Sequence[tuple[str, str, Path, str, str | None]],
     *,
     pattern: re.Pattern[str] | None = None,
     find: bool | None = None,
@@ -86,7 +86,7 @@ def group_images(
     with C makes one group of three.
 
     Args:
-        images: id, relative path, file and SHA-256 of each.
+        images: id, relative path, file, SHA-256, and the part as the layout names it, of each.
         pattern: searched in the relative path.
         find: compare textures.
         progress: see `converters.reshots.find_reshots`.
@@ -96,22 +96,22 @@ def group_images(
     """
     groups: dict[str, str] = {}
     unmatched = 0
-    for image_id, relative, _, _ in images:
+    for image_id, relative, _, _, own in images:
         match = pattern.search(relative) if pattern is not None else None
         if match is None:
             unmatched += pattern is not None
-            groups[image_id] = image_id
+            groups[image_id] = (own if pattern is None else None) or image_id
         else:
             name = next((g for g in match.groups() if g), match.group(0))
             groups[image_id] = name or image_id
     by_digest: dict[str, list[str]] = {}
-    for image_id, _, _, digest in images:
+    for image_id, _, _, digest, _ in images:
         by_digest.setdefault(digest, []).append(image_id)
     duplicates = tuple(tuple(ids) for ids in by_digest.values() if len(ids) > 1)
     search = find if find is not None else pattern is None and len(images) <= MOST_IMAGES
     reshots: tuple[tuple[str, str, float], ...] | None = None
     if search:
-        found = find_reshots([path for _, _, path, _ in images], progress=progress)
+        found = find_reshots([path for _, _, path, _, _ in images], progress=progress)
         reshots = tuple((images[r.first][0], images[r.second][0], r.correlation) for r in found)
     links = [(ids[0], other) for ids in duplicates for other in ids[1:]]
     links += [(first, second) for first, second, _ in reshots or ()]
@@ -119,7 +119,13 @@ def group_images(
         _joined(groups, links),
         duplicates,
         reshots,
-        _why(pattern, reshots, len(images), asked=find),
+        _why(
+            pattern,
+            reshots,
+            len(images),
+            asked=find,
+            by_layout=pattern is None and any(own for *_, own in images),
+        ),
         unmatched,
     )
 
@@ -145,8 +151,11 @@ def _why(
     n_images: int,
     *,
     asked: bool | None,
+    by_layout: bool = False,
 ) -> str:
     ways = ["equal bytes"]
+    if by_layout:
+        ways.append("the layout's folders")
     if pattern is not None:
         ways.append(f"the pattern {pattern.pattern!r}")
     if reshots is not None and n_images >= MIN_IMAGES:

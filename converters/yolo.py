@@ -35,13 +35,16 @@ def image_file_name(sample: Sample) -> str:
     return (IMAGES_FOLDER / f"{sample.stem}{sample.image_path.suffix.lower()}").as_posix()
 
 
-def place_image(source: Path, target: Path) -> str:
-    """Link an image, or copy it where the system does not link.
+def place_image(source: Path, target: Path, *, copy: bool = False) -> str:
+    """Link an image, or copy it where that is asked for or the system does not link.
 
     Returns:
         `link` or `copy`.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
+    if copy:
+        shutil.copyfile(source, target)
+        return "copy"
     try:
         target.symlink_to(source.resolve())
     except (OSError, NotImplementedError):

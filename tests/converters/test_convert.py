@@ -231,7 +231,7 @@ def test_wrong_calls(tmp_path, source):
     with pytest.raises(UsageError, match="no regular expression"):
         convert(source, tmp_path / "out", ConvertOptions(group_by="("))
     with pytest.raises(UsageError, match="Unknown layout"):
-        convert(source, tmp_path / "out", ConvertOptions(layout="coco"))
+        convert(source, tmp_path / "out", ConvertOptions(layout="labelme"))
     with pytest.raises(OutputExistsError, match="inside the source"):
         convert(source, source / "out")
     kept = tmp_path / "out" / "mine.txt"

@@ -102,7 +102,7 @@ def test_what_is_common_is_the_leading_directions():
 
 def rows(paths, digests=None):
     digests = digests or [f"{n:064x}" for n in range(len(paths))]
-    return [(p.stem, p.name, p, d) for p, d in zip(paths, digests, strict=True)]
+    return [(p.stem, p.name, p, d, None) for p, d in zip(paths, digests, strict=True)]
 
 
 def test_groups_by_texture_bytes_and_pattern_meet(shots):

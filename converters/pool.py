@@ -1,0 +1,108 @@
+"""Reading many images, in as many processes as there are cores, in their order."""
+
+import itertools
+import multiprocessing
+import os
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from typing import Final
+
+import cv2
+
+from annotations import InputError, UsageError
+from converters.layouts.source import SourceImage
+from converters.reading import ImageFacts, ReadOptions, read_one
+
+CHUNK: Final = 16
+MIN_IMAGES_FOR_POOL: Final = 200
+"""Below that, starting processes takes longer than reading."""
+
+
+def read_all(
+    images: Sequence[SourceImage],
+    options: ReadOptions,
+    *,
+    workers: int | None = 1,
+    progress: Callable[[int, int], None] | None = None,
+) -> Iterator[ImageFacts]:
+    """Read all images, in their order whatever the number of processes.
+
+    Args:
+        images: as a layout found them.
+        options: what to do with the truth.
+        workers: processes; 1 reads in this one; None takes one per core where there are at least
+            `MIN_IMAGES_FOR_POOL` images. At most a few chunks of images are under way at a time.
+        progress: called with images done and images in all.
+
+    Yields:
+        Facts, one for every image.
+
+    Raises:
+        UsageError: less than one worker.
+        InputError: of the first image, in order, that has a fault.
+    """
+    if workers is not None and workers < 1:
+        raise UsageError(f"--workers needs at least 1, got {workers}.")
+    if workers is None:
+        workers = _cores() if len(images) >= MIN_IMAGES_FOR_POOL else 1
+    if workers == 1 or len(images) < 2:
+        facts: Iterator[ImageFacts] = (read_one(image, options) for image in images)
+    else:
+        facts = _read_in_pool(images, options.pickled(), workers)
+    for number, one in enumerate(facts, start=1):
+        if progress is not None:
+            progress(number, len(images))
+        yield one
+
+
+def _cores() -> int:
+    # What this process may use can be less than what the machine has.
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _read_chunk(images: list[SourceImage], options: ReadOptions) -> list[ImageFacts | InputError]:
+    result: list[ImageFacts | InputError] = []
+    for image in images:
+        try:
+            result.append(read_one(image, options))
+        except InputError as error:
+            result.append(error)
+            break
+    return result
+
+
+def _begin_worker() -> None:
+    cv2.setNumThreads(1)
+
+
+def _read_in_pool(
+    images: Sequence[SourceImage], options: ReadOptions, workers: int
+) -> Iterator[ImageFacts]:
+    size = max(1, min(CHUNK, -(-len(images) // workers)))
+    chunks = (list(images[i : i + size]) for i in range(0, len(images), size))
+    # A fresh interpreter, since a forked one may hang on a lock that a thread here holds.
+    context = multiprocessing.get_context("spawn")
+    pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_begin_worker)
+    waiting: deque[Future[list[ImageFacts | InputError]]] = deque()
+    try:
+        for chunk in itertools.islice(chunks, 4 * workers):
+            waiting.append(pool.submit(_read_chunk, chunk, options))
+        while waiting:
+            done = waiting.popleft().result()
+            for chunk in itertools.islice(chunks, 1):
+                waiting.append(pool.submit(_read_chunk, chunk, options))
+            for one in done:
+                if isinstance(one, InputError):
+                    raise one
+                yield one
+    except BrokenProcessPool as error:
+        raise InputError(
+            "A reading process was ended by the system, most likely for want of memory. Use fewer "
+            "(--workers 1)."
+        ) from error
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)

@@ -1,0 +1,415 @@
+"""Reading: from source images to labels, image by image.
+
+Of an image only its header is read; of its mask the pixels, and what stays in memory is the RLE.
+So the proof that nothing was lost is made here, while the mask is at hand: the RLE texts, decoded
+by pycocotools alone, must give the mask back bit for bit. Whoever writes the texts to a file only
+has to show that they stand there unchanged.
+"""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any, Final
+
+import cv2
+import numpy as np
+from pycocotools import mask as coco_mask
+
+from annotations import GOOD, InputError, Regions, UsageError, mask_to_regions, rle_area
+from annotations.images import ImageHeader, check_image_header, sha256_of
+from annotations.regions import BoolMask, CocoRle, boxes_of_masks
+from converters.layouts.source import (
+    BinaryMasks,
+    IndexMasks,
+    Shape,
+    Shapes,
+    SourceImage,
+    YoloLabels,
+)
+from converters.layouts.yolo import shapes_of_labels
+from converters.masks import MaskPixels, classes_in, cut_mask, read_mask_pixels, turn_upright
+from converters.merging import merge_near
+from converters.shapes import box_of, is_clipped, shape_rle, turn_rle, union_rle
+
+MAX_NAME_CHARACTERS: Final = 120
+
+AMBIGUOUS: Final = "grey mask pixels"
+REMOVED_REGIONS: Final = "regions below the minimum area, removed"
+REMOVED_PIXELS: Final = "pixels of regions below the minimum area, removed"
+MERGED: Final = "regions merged into a near one"
+IGNORED: Final = "regions to be ignored (iscrowd = 1)"
+MAPPED_TO_GOOD: Final = "regions of classes mapped to good, removed"
+TURNED: Final = "masks turned upright with their EXIF-rotated image"
+ASSUMED: Final = "masks of EXIF-rotated images, taken as drawn on the image as displayed"
+
+
+@dataclass(frozen=True, slots=True)
+class ReadOptions:
+    """What is done with the truth while it is read.
+
+    Class names pass `map_class` first, then `ignore`, then `one_class`; then components are cut;
+    then near ones are merged; then small ones are removed.
+
+    Attributes:
+        mask_threshold: pixels of binary masks are inside from this value on; None: half of the
+            range (see `converters.masks.cut_mask`).
+        min_area: regions of fewer pixels are removed; 0 keeps all.
+        merge_distance: regions of one class whose nearest pixels lie at most this many pixels
+            apart (Euclidean, between pixel centres) become one; 0 merges none.
+        one_class: a name for all defects.
+        map_class: new name by old; `good` removes a class.
+        ignore: classes whose regions are neither defect nor background: written with
+            `iscrowd = 1`, in no truth, taught and judged as no defect. An image that holds
+            nothing else is left out: nobody could say whether it is good.
+    """
+
+    mask_threshold: int | None = None
+    min_area: int = 0
+    merge_distance: float = 0.0
+    one_class: str | None = None
+    map_class: Mapping[str, str] = field(default_factory=dict)
+    ignore: tuple[str, ...] = ()
+
+    def check(self) -> None:
+        """Refuse what makes no sense.
+
+        Raises:
+            UsageError: a negative number, or a class name that cannot be one.
+        """
+        if (
+            self.min_area < 0
+            or not 0 <= self.merge_distance <= 10_000
+            or (self.mask_threshold is not None and not 1 <= self.mask_threshold <= 65535)
+        ):
+            raise UsageError(
+                "--min-area cannot be negative, --merge-distance must lie between 0 and 10000, "
+                "and --mask-threshold between 1 and 65535."
+            )
+        for name in (self.one_class, *self.map_class.values()):
+            if name is not None:
+                why = fault_of_name(name)
+                if why or (name == GOOD and name == self.one_class):
+                    raise UsageError(f"A class cannot be called {name!r}{why and ': ' + why}.")
+
+    def final_name(self, name: str) -> tuple[str, bool]:
+        """The class name in the dataset, and whether its regions are to be ignored."""
+        name = self.map_class.get(name, name)
+        ignored = name in self.ignore
+        if self.one_class is not None and name != GOOD and not ignored:
+            name = self.one_class
+        return name, ignored
+
+    def to_json(self) -> dict[str, Any]:
+        """What conversion.json holds of it."""
+        return {
+            "mask_threshold": self.mask_threshold,
+            "min_area": self.min_area,
+            "merge_distance": self.merge_distance,
+            "one_class": self.one_class,
+            "map_class": dict(self.map_class),
+            "ignore": list(self.ignore),
+        }
+
+    def pickled(self) -> "ReadOptions":
+        """The same with a mapping that other processes can be given."""
+        return ReadOptions(
+            self.mask_threshold,
+            self.min_area,
+            self.merge_distance,
+            self.one_class,
+            dict(self.map_class),
+            self.ignore,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Region:
+    """One region with its class by name.
+
+    Attributes:
+        name: class in the dataset.
+        rle: its mask.
+        box_xyxy: its box, where the source gives one of its own; None: the mask's.
+        ignored: neither defect nor background.
+    """
+
+    name: str
+    rle: CocoRle
+    box_xyxy: tuple[float, float, float, float] | None
+    ignored: bool
+
+
+@dataclass(frozen=True, slots=True)
+class ImageFacts:
+    """All that stays of an image and its truth.
+
+    Attributes:
+        image_hw: of the image.
+        sha256: of its file.
+        defect_type: `good` or the class, after the options.
+        regions: from top to bottom as cut.
+        exact: whether the RLE gave the mask back bit for bit; None without a mask.
+        counts: by what was counted; None for nothing.
+        left_out: why the image cannot be part of the dataset, or None.
+    """
+
+    image_hw: tuple[int, int]
+    sha256: str
+    defect_type: str
+    regions: tuple[Region, ...]
+    exact: bool | None
+    counts: Counter[str] | None
+    left_out: str | None = None
+
+
+def fault_of_name(name: str) -> str:
+    """Why a text cannot be a class name; empty where it can.
+
+    Class names become folders, keys and table cells.
+    """
+    if not name.strip() or len(name) > MAX_NAME_CHARACTERS:
+        return f"1 to {MAX_NAME_CHARACTERS} characters are needed"
+    if not name.isprintable():
+        return "it holds a control character"
+    if any(separator in name for separator in "/\\") or name in (".", ".."):
+        return "it would be a path"
+    return ""
+
+
+def read_one(image: SourceImage, options: ReadOptions) -> ImageFacts:
+    """Read one image's header and its truth.
+
+    Raises:
+        InputError: a truth that does not fit the image, or cannot be understood.
+        ImageReadError: a file that cannot be read.
+    """
+    header = check_image_header(image.image_path)
+    digest = sha256_of(image.image_path)
+    counts: Counter[str] = Counter()
+    exact: bool | None = None
+    if image.truth is None:
+        regions: list[Region] = []
+    elif isinstance(image.truth, BinaryMasks | IndexMasks):
+        regions, exact = _from_masks(image, image.truth, header, options, counts)
+    else:
+        shapes = image.truth
+        if isinstance(shapes, YoloLabels):
+            shapes = shapes_of_labels(shapes, header.image_hw)
+        regions = _from_shapes(image, shapes, header, options, counts)
+    defect_type, left_out = _type_of(image, regions, options)
+    regions = _apply(regions, options, counts)
+    return ImageFacts(
+        image_hw=header.image_hw,
+        sha256=digest,
+        defect_type=defect_type,
+        regions=tuple(regions),
+        exact=exact,
+        counts=counts or None,
+        left_out=left_out,
+    )
+
+
+def _type_of(
+    image: SourceImage, regions: list[Region], options: ReadOptions
+) -> tuple[str, str | None]:
+    """The image's type, and why it must be left out, if it must."""
+    filed, filed_ignored = options.final_name(image.defect_type)
+    defects = [region for region in regions if not region.ignored]
+    mapped_away = image.defect_type != GOOD and filed == GOOD
+    if defects and image.defect_type == GOOD and not image.type_from_regions:
+        raise InputError(
+            f"{image.image_path} is filed under good, but {image.mask_path or 'its labels'} marks "
+            f"{sum(rle_area(r.rle) for r in defects)} pixels as a defect. Move the image to its "
+            "defect class, or empty the mask."
+        )
+    if defects and (image.type_from_regions or mapped_away or filed_ignored):
+        areas: Counter[str] = Counter()
+        for region in defects:
+            areas[region.name] += rle_area(region.rle)
+        return max(sorted(areas), key=lambda name: areas[name]), None
+    if filed_ignored or (not defects and any(region.ignored for region in regions)):
+        return GOOD, "it holds nothing but regions to be ignored"
+    return filed, None
+
+
+def _from_masks(
+    image: SourceImage,
+    truth: BinaryMasks | IndexMasks,
+    header: ImageHeader,
+    options: ReadOptions,
+    counts: Counter[str],
+) -> tuple[list[Region], bool]:
+    regions: list[Region] = []
+    exact = True
+    for path in truth.paths:
+        pixels = read_mask_pixels(
+            path,
+            header=header,
+            image_path=image.image_path,
+            indices=isinstance(truth, IndexMasks),
+        )
+        _count_turns(pixels, counts)
+        layers: list[tuple[str, BoolMask]]
+        if isinstance(truth, BinaryMasks):
+            cut = cut_mask(
+                pixels.values,
+                path,
+                threshold=options.mask_threshold,
+                any_value=truth.any_value,
+            )
+            if cut.n_ambiguous:
+                counts[AMBIGUOUS] += cut.n_ambiguous
+            layers = [(truth.class_name, cut.inside)]
+        else:
+            layers = _layers(pixels, path, truth, options)
+        for name, inside in layers:
+            final, ignored = options.final_name(name)
+            cut_out = mask_to_regions(inside)
+            rles = list(cut_out.masks or ())
+            exact = exact and gives_back(rles, inside)
+            regions += [Region(final, rle, None, ignored) for rle in rles]
+    return regions, exact
+
+
+def _layers(
+    pixels: MaskPixels, path: Path, truth: IndexMasks, options: ReadOptions
+) -> list[tuple[str, BoolMask]]:
+    """One mask for every class of the dataset; values of one class are cut together."""
+    by_value = classes_in(pixels.values, path, truth.class_of_value, names_from=truth.names_from)
+    values_of: dict[tuple[str, bool], list[int]] = {}
+    source_name: dict[tuple[str, bool], str] = {}
+    for value, name in by_value.items():
+        key = options.final_name(name)
+        values_of.setdefault(key, []).append(value)
+        source_name.setdefault(key, name)
+    return [
+        (
+            source_name[key],
+            pixels.values == values[0] if len(values) == 1 else np.isin(pixels.values, values),
+        )
+        for key, values in values_of.items()
+    ]
+
+
+def _count_turns(pixels: MaskPixels, counts: Counter[str]) -> None:
+    if pixels.turned:
+        counts[TURNED] += 1
+    if pixels.assumed_upright:
+        counts[ASSUMED] += 1
+
+
+def gives_back(rles: Sequence[CocoRle], mask: BoolMask) -> bool:
+    """Whether pycocotools alone decodes these RLEs to the mask, bit for bit."""
+    if not rles:
+        return not mask.any()
+    encoded = [{**rle, "counts": rle["counts"].encode("ascii")} for rle in rles]
+    union = encoded[0] if len(encoded) == 1 else coco_mask.merge(encoded)
+    # All of the mask lies in its bounding rectangle: equal there, and as many pixels in all.
+    x, y, wide, high = cv2.boundingRect(mask.view(np.uint8))
+    window = np.s_[y : y + high, x : x + wide]
+    same = np.array_equal(coco_mask.decode(union)[window], mask.view(np.uint8)[window])
+    return same and int(coco_mask.area(union)) == cv2.countNonZero(mask.view(np.uint8))
+
+
+def _from_shapes(
+    image: SourceImage,
+    truth: Shapes,
+    header: ImageHeader,
+    options: ReadOptions,
+    counts: Counter[str],
+) -> list[Region]:
+    frame_hw, turn = header.image_hw, None
+    if truth.image_hw is not None and truth.image_hw != header.image_hw:
+        if truth.image_hw != header.stored_hw:
+            height, width = header.image_hw
+            raise InputError(
+                f"{image.image_path} is {width}×{height} pixels, but its labels were made for "
+                f"{truth.image_hw[1]}×{truth.image_hw[0]}. Restore the image, or label it again."
+            )
+        frame_hw = header.stored_hw
+        turn = partial(turn_upright, orientation=header.orientation)
+        counts["images whose labels were turned upright with them"] += 1
+    regions = []
+    for shape in truth.shapes:
+        rle, note = shape_rle(shape, frame_hw)
+        if note is not None:
+            counts[note] += 1
+        if is_clipped(shape, frame_hw):
+            counts["shapes clipped to their image"] += 1
+        if not rle_area(rle):
+            counts["regions without a pixel, dropped"] += 1
+            continue
+        box = None
+        if shape.kind == "box":
+            counts["regions known only as boxes; their masks are filled boxes"] += 1
+            if turn is None:
+                box = _as_box(shape, frame_hw)
+        if turn is not None:
+            rle = turn_rle(rle, turn)
+        name, ignored = options.final_name(shape.class_name)
+        regions.append(Region(name, rle, box, ignored or shape.ignore))
+    return regions
+
+
+def _as_box(shape: Shape, image_hw: tuple[int, int]) -> tuple[float, float, float, float]:
+    x1, y1, x2, y2 = (float(v) for v in box_of(shape, image_hw))
+    return x1, y1, x2, y2
+
+
+def _apply(regions: list[Region], options: ReadOptions, counts: Counter[str]) -> list[Region]:
+    """Drop what is mapped to good, merge what is near, remove what is small."""
+    kept = [region for region in regions if region.ignored or region.name != GOOD]
+    if len(kept) < len(regions):
+        counts[MAPPED_TO_GOOD] += len(regions) - len(kept)
+    if options.merge_distance > 0:
+        before = len(kept)
+        kept = [
+            Region(
+                kept[members[0]].name,
+                union_rle([kept[i].rle for i in members]),
+                kept[members[0]].box_xyxy if len(members) == 1 else None,
+                kept[members[0]].ignored,
+            )
+            for members in merge_near(
+                [region.rle for region in kept],
+                [(region.name, region.ignored) for region in kept],
+                options.merge_distance,
+            )
+        ]
+        if len(kept) < before:
+            counts[MERGED] += before - len(kept)
+    if options.min_area > 1:
+        large = []
+        for region in kept:
+            area = rle_area(region.rle)
+            if area < options.min_area and not region.ignored:
+                counts[REMOVED_REGIONS] += 1
+                counts[REMOVED_PIXELS] += area
+            else:
+                large.append(region)
+        kept = large
+    n_ignored = sum(region.ignored for region in kept)
+    if n_ignored:
+        counts[IGNORED] += n_ignored
+    return kept
+
+
+def regions_of(facts: ImageFacts, class_names: Sequence[str], *, ignored: bool) -> Regions:
+    """An image's regions, or those to be ignored, with labels into `class_names`."""
+    label_of = {name: label for label, name in enumerate(class_names)}
+    chosen = [region for region in facts.regions if region.ignored == ignored]
+    if not chosen:
+        return Regions.empty(facts.image_hw)
+    boxes = boxes_of_masks([region.rle for region in chosen])
+    for index, region in enumerate(chosen):
+        if region.box_xyxy is not None:
+            boxes[index] = region.box_xyxy
+    return Regions(
+        boxes_xyxy=boxes,
+        masks=tuple(region.rle for region in chosen),
+        labels=np.array([label_of[region.name] for region in chosen], np.int64),
+        scores=None,
+        image_hw=facts.image_hw,
+    )
