@@ -147,6 +147,7 @@ def _run_cocoeval(
         coco_ids=dataset.coco_ids,
         file_names={image_id: image_id for image_id in ids},
         split_digest=dataset.split.digest,
+        ignored={i: dataset.ignored[i] for i in ids if i in dataset.ignored},
     )
     pixels = {dataset.coco_ids[i]: float(np.prod(t.image_hw)) for i, t in truths.items()}
     # Sizes are parts of the image, in millionths, so that images of several sizes can meet.
@@ -208,17 +209,24 @@ def _resampled(judge: Any, weights: Weights, n_classes: int, n_areas: int) -> Fl
     for k in range(n_classes):
         start = k * n_areas * n_images
         cells = judge.evalImgs[start : start + n_images]
-        n_truth = np.array([0 if c is None else len(c["gtIds"]) for c in cells])
+        n_truth = np.array([0 if c is None else int((c["gtIgnore"] == 0).sum()) for c in cells])
         total = weights @ n_truth
         if not total.any():
             continue
         scores = [np.zeros(0) if c is None else np.asarray(c["dtScores"]) for c in cells]
         image = np.repeat(np.arange(n_images), [len(s) for s in scores])
         order = np.argsort(-np.concatenate(scores), kind="mergesort")
-        hits = [np.asarray(c["dtMatches"]) > 0 for c in cells if c is not None and len(c["dtIds"])]
+        found = [c for c in cells if c is not None and len(c["dtIds"])]
         for t in range(result.shape[2]):
-            hit = np.concatenate([h[t] for h in hits])[order] if hits else np.zeros(0, np.bool_)
-            result[k, :, t] = weighted_ap(weights, image[order], hit, total, levels)
+            hit, away = (
+                np.concatenate([np.asarray(c[key])[t] > 0 for c in found])[order]
+                if found
+                else np.zeros(0, np.bool_)
+                for key in ("dtMatches", "dtIgnore")
+            )
+            # What was matched to a region to be ignored is neither right nor wrong.
+            kept = order[~away]
+            result[k, :, t] = weighted_ap(weights, image[kept], hit[~away], total, levels)
     return result
 
 

@@ -149,7 +149,7 @@ def gather(
         found = predictions.found_regions(image_id)
         if found is None:
             continue
-        match = match_regions(truth, found)
+        match = match_regions(truth, found, dataset.ignored.get(image_id))
         evidence.n_regions[index] = len(match.found_truth)
         evidence.n_found[index] = match.found_truth.sum()
         evidence.n_false[index] = match.false_alarm.sum()
@@ -179,7 +179,9 @@ def _count(
     found = predictions.found_regions(image_id)
     inside = union_mask(found) if found is not None else np.zeros(truth.image_hw, np.bool_)
     counts = PixelCounts(low, high)
-    counts.add(pixel_scores, region_masks(truth), inside)
+    ignored = dataset.ignored.get(image_id)
+    away = None if ignored is None else union_mask(ignored)
+    counts.add(pixel_scores, region_masks(truth), inside, away)
     return counts
 
 

@@ -52,6 +52,7 @@ class PixelCounts:
         pixel_scores: npt.NDArray[np.floating[Any]],
         true_regions: Iterable[BoolMask],
         found: BoolMask,
+        ignored: BoolMask | None = None,
     ) -> None:
         """Count one image.
 
@@ -59,6 +60,7 @@ class PixelCounts:
             pixel_scores: float (H, W).
             true_regions: bool (H, W) each; read once, so that they may come one at a time.
             found: bool (H, W), what the run calls defect at its own threshold.
+            ignored: bool (H, W), pixels outside of true regions that do not count.
 
         Raises:
             ValueError: sizes that differ.
@@ -75,6 +77,10 @@ class PixelCounts:
         inside = np.bincount(levels[truth], minlength=LEVELS)
         self.defect += inside
         self.background += np.bincount(levels.ravel(), minlength=LEVELS) - inside
+        if ignored is not None:
+            away = ignored & ~truth
+            self.background -= np.bincount(levels[away], minlength=LEVELS)
+            found = found & ~away
         self.found_and_true += int(np.count_nonzero(found & truth))
         self.found += int(np.count_nonzero(found))
 

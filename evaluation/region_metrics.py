@@ -47,7 +47,7 @@ def region_masks(regions: Regions) -> Iterator[BoolMask]:
         yield mask
 
 
-def match_regions(truth: Regions, found: Regions) -> RegionMatch:
+def match_regions(truth: Regions, found: Regions, ignored: Regions | None = None) -> RegionMatch:
     """Match found regions to true ones, of any type.
 
     A true region is found where found regions together cover at least 30 % of its pixels. A
@@ -58,6 +58,8 @@ def match_regions(truth: Regions, found: Regions) -> RegionMatch:
         truth: regions of one image.
         found: regions of the same image, those at or above the run's own threshold. Without
             masks, boxes count as filled.
+        ignored: regions that are neither defect nor background; what lies on them is no false
+            alarm.
 
     Raises:
         ValueError: sizes that differ.
@@ -67,7 +69,7 @@ def match_regions(truth: Regions, found: Regions) -> RegionMatch:
     true_rles, found_rles = _rles(truth), _rles(found)
     return RegionMatch(
         _covers(true_rles, found_rles) >= FOUND_COVER,
-        _covers(found_rles, true_rles) < FALSE_COVER,
+        _covers(found_rles, true_rles + ([] if ignored is None else _rles(ignored))) < FALSE_COVER,
     )
 
 
