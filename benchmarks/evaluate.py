@@ -80,8 +80,8 @@ def main() -> None:
         "# The judge against anomalib\n",
         f"{datetime.date.today()}, {machine()}. Commands: the head of benchmarks/evaluate.py",
         "and of benchmarks/peer_patchcore.py. anomalib's PatchCore (EfficientNet-Lite0, coreset",
-        "1 %, 256 pixels) on bottle's official split, its predictions judged here and by its own metrics.",
-        "Maps are judged as stored on disk, in 65,536 levels.\n",
+        "1 %, 256 pixels) on bottle's official split, its predictions judged here and by its own",
+        "metrics. Maps are judged as stored on disk, in 65,536 levels.\n",
         "| figure | judged here | anomalib | difference | anomalib, seconds |",
         "| --- | --- | --- | --- | --- |",
     ]

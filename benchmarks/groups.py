@@ -102,7 +102,8 @@ Magnetic tile, {len(tiles)} images, {int(truth.sum())} pairs of one tile by the 
   precision is {(hits + seen_true) / got.sum():.3f};
 - {seconds:.1f} s.
 
-MVTec bottle, {len(bottles)} images that all look alike: {len(groups)} groups, {bottle_seconds:.1f} s:
+MVTec bottle, {len(bottles)} images that all look alike: {len(groups)} groups,
+{bottle_seconds:.1f} s:
 
 {chr(10).join(f"- {', '.join(group)}" for group in groups)}
 

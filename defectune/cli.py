@@ -50,9 +50,17 @@ def demo(
 
 @app.command()
 def convert(
-    source: Annotated[Path, typer.Argument(metavar="SRC", help="Folder of one category.")],
+    source: Annotated[
+        Path, typer.Argument(metavar="SRC", help="Folder of one category, or a COCO JSON.")
+    ],
     output: Annotated[Path, typer.Argument(metavar="OUT", help="A new or empty folder.")],
-    layout: Annotated[str, typer.Option(help="auto or mvtec.")] = "auto",
+    layout: Annotated[
+        str,
+        typer.Option(
+            help="auto, mvtec (also AD 2 and LOCO), mpdd, btad, visa, pairs, coco, yolo, voc or "
+            "class-masks."
+        ),
+    ] = "auto",
     protocol: Annotated[
         str, typer.Option(help="kfold, holdout, few-shot, leave-one-type-out or official.")
     ] = "kfold",
@@ -79,15 +87,49 @@ def convert(
     split: Annotated[
         Path | None, typer.Option(help="A split of your own, in JSON, in place of a protocol.")
     ] = None,
+    images: Annotated[
+        str | None, typer.Option(help='For pairs: a pattern such as "{class}/{name}.jpg".')
+    ] = None,
+    masks: Annotated[
+        str | None, typer.Option(help='For pairs: a pattern such as "{class}/{name}_mask.png".')
+    ] = None,
+    good: Annotated[
+        list[str] | None, typer.Option(help="A class name that means good; several times.")
+    ] = None,
+    no_mask_is_good: Annotated[
+        bool, typer.Option("--no-mask-is-good", help="An image without a mask is good.")
+    ] = False,
+    classes: Annotated[
+        list[str] | None, typer.Option(help="Names of class numbers in order; several times.")
+    ] = None,
+    mask_threshold: Annotated[
+        int | None, typer.Option(help="Mask values from this on are inside; half of the range.")
+    ] = None,
+    min_area: Annotated[int, typer.Option(help="Smaller regions are removed, and counted.")] = 0,
+    merge_distance: Annotated[
+        float, typer.Option(help="Regions of a class nearer than this become one.")
+    ] = 0.0,
+    one_class: Annotated[str | None, typer.Option(help="One name for all defects.")] = None,
+    map_class: Annotated[
+        list[str] | None, typer.Option(metavar="OLD=NEW", help="Rename a class; `good` drops it.")
+    ] = None,
+    ignore: Annotated[
+        list[str] | None, typer.Option(help="A class that is neither defect nor background.")
+    ] = None,
+    good_test_share: Annotated[
+        float, typer.Option(help="Share of good images that judge, where the source has no test.")
+    ] = 0.3,
+    workers: Annotated[int | None, typer.Option(help="Reading processes; one a core.")] = None,
+    copy: Annotated[bool, typer.Option("--copy", help="Copy images in place of linking.")] = False,
 ) -> None:
     """Convert images and ground-truth masks to COCO, YOLO, class masks and a frozen split."""
     from typing import cast
 
     from annotations import Shots
     from annotations.split import Protocol
-    from converters import ConvertOptions
+    from converters import ConvertOptions, FindOptions, ReadOptions
     from converters import convert as run_convert
-    from defectune.summaries import show_conversion
+    from defectune.summaries import parse_class_map, show_conversion
 
     options = ConvertOptions(
         layout,
@@ -98,6 +140,18 @@ def convert(
         find_groups,
         Shots(shots, shots_per_type, shots_of) if protocol == "few-shot" else None,
         split,
+        FindOptions(images, masks, tuple(good or ()), no_mask_is_good, tuple(classes or ())),
+        ReadOptions(
+            mask_threshold,
+            min_area,
+            merge_distance,
+            one_class,
+            parse_class_map(map_class or []),
+            tuple(ignore or ()),
+        ),
+        good_test_share,
+        workers,
+        copy,
     )
     with BarReporter() as reporter:
         advance: Callable[[str], None] | None = None
@@ -264,6 +318,22 @@ def predict(
 
     with BarReporter() as reporter:
         predict_images(run, images, output, fold=fold, device=device, reporter=reporter)
+
+
+@app.command()
+def export(
+    dataset: DatasetArgument,
+    output: Annotated[Path, typer.Argument(metavar="FOLDER", help="A new or empty folder.")],
+    format_: Annotated[
+        str,
+        typer.Option("--format", help="coco, coco-polygons, yolo, yolo-seg, voc or masks."),
+    ] = "coco",
+) -> None:
+    """Write a converted dataset in another format, and measure what that cannot hold."""
+    from defectune.summaries import run_export
+
+    with BarReporter() as reporter:
+        run_export(dataset, output, format_, reporter=reporter)
 
 
 @app.command()

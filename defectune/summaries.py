@@ -17,6 +17,21 @@ LEADERBOARD_FILE = "leaderboard.json"
 REPORT_FOLDER = "report"
 
 
+def parse_class_map(texts: Sequence[str]) -> dict[str, str]:
+    """Read --map-class OLD=NEW.
+
+    Raises:
+        UsageError: not of this form, or one class twice.
+    """
+    result: dict[str, str] = {}
+    for text in texts:
+        old, sign, new = text.partition("=")
+        if not sign or not old or not new or old in result:
+            raise UsageError(f"--map-class takes OLD=NEW, each OLD once; got {text!r}.")
+        result[old] = new
+    return result
+
+
 def show_conversion(report: "ConversionReport", output: Path) -> None:
     """Print one screen about a conversion."""
     rows = [["", ""]]
@@ -30,6 +45,10 @@ def show_conversion(report: "ConversionReport", output: Path) -> None:
     rows.append(["empty masks (image label kept)", str(len(report.empty_masks))])
     grey = report.ambiguous_pixels
     rows.append(["grey mask pixels, cut at half", f"{sum(grey.values())} in {len(grey)} masks"])
+    rows += [[what, str(count)] for what, count in sorted(report.counts.items())]
+    if report.left_out:
+        rows.append(["images left out", str(len(report.left_out))])
+    rows += [["note", note] for note in report.notes]
     grouping = report.grouping
     rows.append(["exact duplicates (one group each)", str(len(grouping.duplicates))])
     shared = grouping.shared
@@ -225,6 +244,28 @@ def run_check(root: Path, *, reshots: bool, reporter: BarReporter) -> bool:
         markup=False,
     )
     return bool(result.problems)
+
+
+def run_export(root: Path, output: Path, format_: str, *, reporter: BarReporter) -> None:
+    """Export a converted dataset and print what the format could not hold.
+
+    Raises:
+        DefectuneError: see `converters.exporting.export_dataset`.
+    """
+    from converters.exporting import export_dataset
+
+    dataset = load_dataset(root)
+    advance = reporter.track("writing", len(dataset.samples))
+    report = export_dataset(dataset, output, format_, progress=lambda _done, _total: advance(""))
+    value = report.to_json()
+    rows = [["", ""], ["images", str(report.n_images)], ["regions", str(report.n_regions)]]
+    if report.iou:
+        rows.append(["masks exact", f"{value['masks_exact']} of {value['masks']}"])
+        rows.append(["lowest IoU of an image", f"{value['lowest_iou']:.4f}"])
+    if report.box_error is not None:
+        rows.append(["largest error of a box's edge", f"{report.box_error:.2g} pixels"])
+    rows += [["note", note] for note in report.notes]
+    show_table(rows, title=f"Exported {root} to {output} as {format_}")
 
 
 def make_report(root: Path, names: Sequence[str], *, reporter: BarReporter) -> Path:

@@ -151,7 +151,7 @@ def test_the_report_opens_from_disk_and_shows_hostile_names_as_text(tmp_path):
     n_plots = len(list((page.parent / "plots").iterdir()))
     assert n_plots == 6
     assert parsed.tags.count("img") == 2 * n_test + n_plots
-    first = text.split('<article')[1].split("<h3>")[1]
+    first = text.split("<article")[1].split("<h3>")[1]
     assert first.startswith("broken_small/002")
     assert 'class="wrong"' in first
 
