@@ -9,7 +9,14 @@ from sklearn import metrics as sk
 
 from annotations import Regions, mask_to_regions
 from evaluation import match_regions
-from evaluation.image_metrics import auroc, average_precision, image_metrics, oracle_accuracy
+from evaluation.image_metrics import (
+    auroc,
+    average_precision,
+    image_metrics,
+    oracle_accuracy,
+    oracle_f1,
+    precision_recall_curve,
+)
 from evaluation.metric import rate
 from evaluation.pixel_metrics import PixelCounts, area_up_to, pixel_metrics
 from evaluation.region_metrics import coco_average_precision, found_metrics
@@ -41,6 +48,38 @@ def test_oracle_accuracy_is_the_best_of_all_thresholds(rows):
     scores, truth = arrays(rows)
     best = max(np.mean((scores >= t) == truth) for t in [*np.unique(scores).tolist(), float("inf")])
     assert oracle_accuracy(scores, truth) == pytest.approx(best)
+
+
+@given(SCORED)
+def test_verdicts_and_their_curve_are_scikit_learns(rows):
+    scores, truth = arrays(rows)
+    called = scores >= 0.5
+    groups = np.arange(len(truth)).astype(str)
+    got = image_metrics(scores, truth, groups, threshold=0.5)
+    assert got["accuracy"].value == pytest.approx(sk.accuracy_score(truth, called))
+    for name, function in (("precision", sk.precision_score), ("recall", sk.recall_score)):
+        of = called if name == "precision" else truth
+        expected = function(truth, called, zero_division=0) if of.any() else None
+        assert got[name].value == (None if expected is None else pytest.approx(expected))
+    if truth.any() or called.any():
+        assert got["f1"].value == pytest.approx(sk.f1_score(truth, called))
+    else:
+        assert got["f1"].reason
+    if truth.any():
+        best = max(sk.f1_score(truth, scores >= t) for t in np.unique(scores))
+        assert oracle_f1(scores, truth) == pytest.approx(best)
+        curve = precision_recall_curve(scores, truth)
+        precision, recall, thresholds = sk.precision_recall_curve(truth, scores)
+        assert curve["threshold"] == pytest.approx(thresholds[::-1].tolist())
+        assert curve["precision"] == pytest.approx(precision[-2::-1].tolist())
+        assert curve["recall"] == pytest.approx(recall[-2::-1].tolist())
+        if not truth.all():
+            false, true, _ = sk.roc_curve(truth, scores, drop_intermediate=False)
+            assert curve["false_positive_rate"] == pytest.approx(false[1:].tolist())
+            assert curve["recall"] == pytest.approx(true[1:].tolist())
+    else:
+        assert oracle_f1(scores, truth) is None
+        assert precision_recall_curve(scores, truth)["threshold"] == []
 
 
 @given(st.integers(0, 40), st.integers(1, 40))
@@ -137,6 +176,7 @@ def test_pixel_figures_are_those_of_plain_computation(seed, n, ties):
     best = max(sk.f1_score(truth, scores >= value) for value in np.unique(scores))
     assert got["pixel_f1_oracle"].value == pytest.approx(best)
     assert got["aupro_30"].value == pytest.approx(slow_aupro(maps, truths))
+    assert got["aupro_5"].value == pytest.approx(slow_aupro(maps, truths, 0.05))
 
 
 def test_a_perfect_map_and_an_absent_defect():
