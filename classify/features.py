@@ -13,6 +13,7 @@ import torch
 import torchvision
 
 from annotations import UsageError
+from classify.patch_memory import patches_of
 from training import (
     TORCHVISION_FILES,
     efficientnet_lite0_state_dict,
@@ -29,6 +30,12 @@ STAGES: dict[str, tuple[str, ...]] = {
     "vgg16": ("features.4", "features.9", "features.16", "features.23", "features.30"),
 }
 """Where each network is read: the end of every stage (for VGG-16, its five pooling layers)."""
+PATCH_STAGES: dict[str, tuple[str, ...]] = {
+    "efficientnet_lite0": ("blocks.2", "blocks.4"),
+    "resnet18": ("layer2", "layer3"),
+    "vgg16": ("features.16", "features.23"),
+}
+"""Where patches are read: an eighth and a sixteenth of the image's side."""
 
 
 class FeatureNetwork:
@@ -53,6 +60,7 @@ class FeatureNetwork:
         network, self._normalisation = _build(model, weights)
         self._network = network.eval().to(device).requires_grad_(False)
         self._stages = STAGES[model]
+        self._patch_stages = PATCH_STAGES[model]
         self._maps: dict[str, torch.Tensor] = {}
         # Hooks and not torch.fx: timm's SAME padding branches on the image's size.
         for stage in self._stages:
@@ -82,6 +90,15 @@ class FeatureNetwork:
         """n prepared images to one float64 (n, channels) a stage: means over all places."""
         self._network(torch.stack(images).to(self._device))
         return [self._maps[s].mean(dim=(2, 3)).double().cpu().numpy() for s in self._stages]
+
+    @torch.inference_mode()
+    def patches(
+        self, images: list[torch.Tensor]
+    ) -> tuple[npt.NDArray[np.float32], tuple[int, int]]:
+        """n prepared images to float32 (n, h * w, channels) patches, and h and w."""
+        self._network(torch.stack(images).to(self._device))
+        found, place_hw = patches_of([self._maps[s] for s in self._patch_stages])
+        return np.asarray(found.float().cpu().numpy(), np.float32), place_hw
 
 
 def _build(model: str, weights: str) -> tuple[torch.nn.Module, Normalisation]:

@@ -5,8 +5,9 @@ for Anomaly Detection (ICPR 2020), section III: a Gaussian a stage with shrunk c
 sum of the Mahalanobis distances over the stages.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -15,6 +16,18 @@ from sklearn.covariance import ledoit_wolf
 from annotations import InputError
 
 Array = npt.NDArray[np.float64]
+
+
+class Distances(Protocol):
+    """What was learnt from good images, and scores others."""
+
+    def distances(self, stages: Sequence[Array]) -> Array:
+        """Distances of n images, one (n, channels) a stage: float64 (n,), from 0 up."""
+        ...
+
+    def arrays(self) -> dict[str, npt.NDArray[np.generic]]:
+        """What is stored."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,9 +72,30 @@ class Gaussians:
             total += np.sqrt(np.maximum(squared, 0))
         return total
 
+    def arrays(self) -> dict[str, npt.NDArray[np.generic]]:
+        """What is stored."""
+        arrays: dict[str, npt.NDArray[np.generic]] = {}
+        for number, (mean, precision) in enumerate(zip(self.means, self.precisions, strict=True)):
+            arrays |= {f"mean_{number}": mean, f"precision_{number}": precision}
+        return arrays
+
+    @classmethod
+    def from_arrays(cls, arrays: Mapping[str, npt.NDArray[np.generic]]) -> "Gaussians":
+        """What was stored."""
+        n = sum(name.startswith("mean_") for name in arrays)
+        return cls(
+            tuple(np.asarray(arrays[f"mean_{i}"], np.float64) for i in range(n)),
+            tuple(np.asarray(arrays[f"precision_{i}"], np.float64) for i in range(n)),
+        )
+
 
 def held_out_distances(
-    stages: Sequence[Array], groups: Sequence[str], *, parts: int, seed: int
+    stages: Sequence[Array],
+    groups: Sequence[str],
+    *,
+    parts: int,
+    seed: int,
+    fit: "Callable[[Sequence[Array]], Distances] | None" = None,
 ) -> Array:
     """Distance of every good image to a fit that never saw it nor any image of its group.
 
@@ -70,6 +104,7 @@ def held_out_distances(
         groups: n group names; a group is held out as a whole.
         parts: number of turns, at most the number of groups.
         seed: of the order in which groups are dealt to the turns.
+        fit: learns from some of the images; None fits Gaussians.
 
     Returns:
         float64 (n,).
@@ -89,6 +124,6 @@ def held_out_distances(
     distances = np.zeros(len(groups))
     for turn in np.unique(turns):
         out = turns == turn
-        fit = Gaussians.fit([features[~out] for features in stages])
-        distances[out] = fit.distances([features[out] for features in stages])
+        model = (fit or Gaussians.fit)([features[~out] for features in stages])
+        distances[out] = model.distances([features[out] for features in stages])
     return distances

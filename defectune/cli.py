@@ -184,6 +184,9 @@ def train(
         str | None,
         typer.Option(help="detect: yolo11n.pt …; segment: an encoder; classify: a network."),
     ] = None,
+    method: Annotated[
+        str | None, typer.Option(help="classify: mahalanobis, knn or patch-memory.")
+    ] = None,
     weights: Annotated[str, typer.Option(help="auto, none or a file.")] = "auto",
     epochs: Annotated[int | None, typer.Option(help="Passes over the training images.")] = None,
     image_size: Annotated[int | None, typer.Option(help="Side in pixels.")] = None,
@@ -214,6 +217,7 @@ def train(
             overrides=set_ or [],
             values={
                 "weights": weights,
+                **({} if method is None else {"method": method}),
                 "epochs": epochs,
                 "image_size": image_size,
                 "device": device,

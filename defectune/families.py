@@ -54,6 +54,9 @@ def train_family(
     run_name = name or (
         f"classify-{model or 'efficientnet_lite0'}" if family == "classify" else family
     )
+    method = values.get("method")
+    if name is None and family == "classify" and method not in (None, "mahalanobis"):
+        run_name += f"-{method}"
     if name is None and recipe not in (None, DEFAULT_RECIPE):
         run_name += f"-{Path(str(recipe)).stem}"
     run_name += suffix
