@@ -310,6 +310,27 @@ def report(
 
 
 @app.command()
+def overlay(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="A run's folder.")],
+    images: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[IMAGE]...", help="Ids or beginnings of ids; all test images."),
+    ] = None,
+    output: Annotated[Path, typer.Option("--output", help="A new or empty folder.")] = Path(
+        "overlays"
+    ),
+    only: Annotated[str, typer.Option(help="all, or wrong: what is missed or a false alarm.")] = (
+        "all"
+    ),
+) -> None:
+    """Draw truth and prediction over a run's test images, at native size."""
+    from defectune.overlays import write_overlays
+
+    with BarReporter() as reporter:
+        write_overlays(run, images or [], output, only=only, reporter=reporter)
+
+
+@app.command()
 def predict(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="A run's folder.")],
     images: Annotated[list[Path], typer.Argument(metavar="IMAGES...", help="Files or folders.")],

@@ -18,7 +18,7 @@ from annotations import Dataset, ImageReadError, OutputExistsError, Sample, Stor
 from annotations.files import folder_moved_into_place, write_bytes_atomic, write_json_atomic
 from annotations.images import read_image_rgb
 from annotations.prediction_files import THRESHOLD
-from evaluation import HEADLINE, Metric, format_metric
+from evaluation import HEADLINE, Metric, format_metric, match_regions
 from evaluation.table import RATES
 from report.overlay import draw_overlay
 from report.parts import Part, conversion_facts, write_parts
@@ -141,10 +141,12 @@ def _entry(
         is_wrong = (score >= THRESHOLD) != sample.is_defective
         badness, wrong = max(badness, -margin), wrong or is_wrong
         has_map = sample.image_id in run.map_ranges
+        found = run.found_regions(sample.image_id)
         picture = draw_overlay(
             image_rgb,
             truth=truth,
-            prediction=run.found_regions(sample.image_id),
+            prediction=found,
+            match=None if found is None else match_regions(truth, found),
             pixel_scores=run.pixel_scores(sample.image_id) if has_map else None,
             score_range=_score_range(run),
             image_score=score,

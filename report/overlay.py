@@ -12,6 +12,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from annotations import Regions, decode_rle, write_png
 from annotations.prediction_files import THRESHOLD
+from evaluation import RegionMatch
 from report.palette import Colour, type_colour_rgb
 
 Rgb = npt.NDArray[np.uint8]
@@ -19,6 +20,7 @@ WHITE: Colour = (255, 255, 255)
 BLACK: Colour = (0, 0, 0)
 _DEFECTIVE_RGB: Colour = (170, 40, 20)
 _GOOD_RGB: Colour = (20, 100, 70)
+MISSED = "missed"
 
 
 def line_width(image_hw: tuple[int, int]) -> int:
@@ -35,6 +37,7 @@ def draw_overlay(
     score_range: tuple[float, float] = (0.0, 1.0),
     image_score: float | None = None,
     class_names: Sequence[str] = (),
+    match: RegionMatch | None = None,
 ) -> Rgb:
     """Draw an overlay at the image's own size, with a banner above where there is a score.
 
@@ -49,6 +52,8 @@ def draw_overlay(
         score_range: scores that are the ends of the heat map's colours.
         image_score: calibrated score for the verdict's banner.
         class_names: by label.
+        match: of truth and prediction by the judge's rule; missed defects and false alarms are
+            then named so.
 
     Returns:
         uint8 (H + banner, W, 3).
@@ -72,7 +77,16 @@ def draw_overlay(
             _dashed(canvas, contour, width)
     picture = Image.fromarray(canvas)
     if prediction is not None:
-        _write_labels(picture, prediction, class_names)
+        alarms = [] if match is None else match.false_alarm.tolist()
+        names = [
+            f"{'false alarm: ' if number < len(alarms) and alarms[number] else ''}"
+            f"{_name(label, class_names)}"
+            for number, label in enumerate(prediction.labels.tolist())
+        ]
+        _write_labels(picture, prediction, names)
+    if truth is not None and match is not None:
+        missed = np.flatnonzero(~match.found_truth)
+        _write_labels(picture, pick_regions(truth, missed), [MISSED] * len(missed), plain=True)
     canvas = np.asarray(picture, np.uint8)
     if image_score is not None:
         canvas = np.concatenate((_banner(image_score, canvas.shape[1]), canvas))
@@ -142,22 +156,44 @@ def _font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
     return ImageFont.load_default(size)
 
 
-def _write_labels(picture: Image.Image, prediction: Regions, class_names: Sequence[str]) -> None:
+def _name(label: int, class_names: Sequence[str]) -> str:
+    return class_names[label][:40] if label < len(class_names) else f"type {label}"
+
+
+def pick_regions(regions: Regions, places: npt.NDArray[np.intp]) -> Regions:
+    """Some of the regions, by their places."""
+    masks = regions.masks
+    return Regions(
+        regions.boxes_xyxy[places],
+        None if masks is None else tuple(masks[i] for i in places.tolist()),
+        regions.labels[places],
+        None if regions.scores is None else regions.scores[places],
+        regions.image_hw,
+    )
+
+
+def _write_labels(
+    picture: Image.Image, regions: Regions, names: Sequence[str], *, plain: bool = False
+) -> None:
     draw = ImageDraw.Draw(picture)
     size = max(9, round(min(picture.size) / 38))
     font = _font(size)
-    for index, label in enumerate(prediction.labels.tolist()):
-        name = class_names[label] if label < len(class_names) else f"type {label}"
-        score = "" if prediction.scores is None else f" {float(prediction.scores[index]):.2f}"
-        x1, y1, _, _ = (float(v) for v in prediction.boxes_xyxy[index])
-        text = f"{name[:40]}{score}"
+    for index, label in enumerate(regions.labels.tolist()):
+        score = "" if regions.scores is None else f" {float(regions.scores[index]):.2f}"
+        x1, y1, _, _ = (float(v) for v in regions.boxes_xyxy[index])
+        text = f"{names[index]}{score}"
         left, top, right, bottom = draw.textbbox((0, 0), text, font=font)
         x = min(max(0.0, x1), max(0.0, picture.width - (right - left) - 4))
         y = y1 - (bottom - top) - 5
         if y < 0:
             y = min(y1 + 2, picture.height - (bottom - top) - 5)
         draw.rectangle((x, y, x + right - left + 4, y + bottom - top + 4), fill=BLACK)
-        draw.text((x + 2 - left, y + 2 - top), text, fill=type_colour_rgb(label), font=font)
+        draw.text(
+            (x + 2 - left, y + 2 - top),
+            text,
+            fill=WHITE if plain else type_colour_rgb(label),
+            font=font,
+        )
 
 
 def _banner(image_score: float, width: int) -> Rgb:
@@ -181,6 +217,7 @@ def write_overlay(
     score_range: tuple[float, float] = (0.0, 1.0),
     image_score: float | None = None,
     class_names: Sequence[str] = (),
+    match: RegionMatch | None = None,
 ) -> None:
     """Write what `draw_overlay` draws as a PNG; same arguments, same errors."""
     picture = draw_overlay(
@@ -191,5 +228,6 @@ def write_overlay(
         score_range=score_range,
         image_score=image_score,
         class_names=class_names,
+        match=match,
     )
     write_png(path, picture, compression=1)

@@ -180,3 +180,50 @@ def test_a_missing_image_is_named_and_the_report_is_made(tmp_path):
     board = evaluate_runs(dataset, [run]).to_json()
     page = write_report(dataset, [stored], board, dataset.root / "report")
     assert gone.name in page.read_text(encoding="utf-8")
+
+
+def test_misses_and_false_alarms_are_named():
+    from evaluation import match_regions
+
+    image = np.full((200, 200, 3), 90, np.uint8)
+    true, other = np.zeros((200, 200), bool), np.zeros((200, 200), bool)
+    true[20:40, 60:80] = True
+    other[120:150, 60:90] = True
+    truth, found = mask_to_regions(true), scored(other)
+    match = match_regions(truth, found)
+    plain = draw_overlay(image, truth=truth, prediction=found)
+    named = draw_overlay(image, truth=truth, prediction=found, match=match)
+    changed = (plain != named).any(axis=2)
+    # A word above the missed defect, and a longer one above the false alarm; nothing else.
+    assert changed[:20].any()
+    assert changed[100:120].any()
+    assert not changed[40:100].any()
+    assert not changed[160:].any()
+    hit = match_regions(truth, scored(true))
+    both = (draw_overlay(image, truth=truth, prediction=scored(true), match=m) for m in (hit, None))
+    assert np.array_equal(*both)
+
+
+def test_overlays_of_a_run(tmp_path):
+    from annotations import InputError, UsageError
+    from defectune.console import BarReporter
+    from defectune.overlays import write_overlays
+
+    dataset, run = build(tmp_path, wrong="broken_small/002")
+    with BarReporter() as reporter:
+        write_overlays(run, [], tmp_path / "all", only="all", reporter=reporter)
+        write_overlays(run, ["good/"], tmp_path / "good", only="all", reporter=reporter)
+        write_overlays(run, [], tmp_path / "wrong", only="wrong", reporter=reporter)
+        with pytest.raises(InputError, match="no image called nobody"):
+            write_overlays(run, ["nobody"], tmp_path / "x", only="all", reporter=reporter)
+        with pytest.raises(UsageError, match="all or wrong"):
+            write_overlays(run, [], tmp_path / "x", only="bad", reporter=reporter)
+        with pytest.raises(OutputExistsError):
+            write_overlays(run, [], tmp_path / "all", only="all", reporter=reporter)
+    names = {p.stem for p in (tmp_path / "all").iterdir()}
+    assert names == {dataset.by_id[i].stem for i in dataset.split.test_ids}
+    assert all(p.stem.startswith("good__") for p in (tmp_path / "good").iterdir())
+    assert "broken_small__002" in {p.stem for p in (tmp_path / "wrong").iterdir()}
+    one = dataset.by_id["good/001"]
+    picture = read_image_rgb(tmp_path / "all" / f"{one.stem}.png")
+    assert picture.shape[1] == one.image_hw[1]
