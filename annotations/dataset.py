@@ -16,6 +16,7 @@ import numpy as np
 from annotations.errors import InputError
 from annotations.files import inside, read_json
 from annotations.regions import CocoRle, Regions, rle_area
+from annotations.rle import check_rle
 from annotations.samples import Sample
 from annotations.split import Split, read_split
 
@@ -225,4 +226,6 @@ def _regions(document: Any, n_classes: int, *, iscrowd: int) -> dict[str, Region
 
 def _rle(value: Any) -> CocoRle:
     height, width = (int(n) for n in value["size"])
-    return {"size": [height, width], "counts": str(value["counts"])}
+    rle: CocoRle = {"size": [height, width], "counts": str(value["counts"])}
+    check_rle(rle)
+    return rle

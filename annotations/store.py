@@ -32,6 +32,7 @@ from annotations.prediction_files import (
     read_csv,
 )
 from annotations.regions import Regions, box_slices, decode_rle
+from annotations.rle import check_rle
 
 
 @dataclass(frozen=True)
@@ -255,6 +256,9 @@ def _read_regions(folder: Path, dataset: Dataset, ids: Iterable[str]) -> dict[st
     for image_id in ids:
         rows = by_coco_id[dataset.coco_ids[image_id]]
         with_masks = all("segmentation" in row for row in rows)
+        for row in rows:
+            if with_masks:
+                check_rle(row["segmentation"])
         boxes = [
             (r["bbox"][0], r["bbox"][1], r["bbox"][0] + r["bbox"][2], r["bbox"][1] + r["bbox"][3])
             for r in rows

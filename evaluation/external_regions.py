@@ -7,9 +7,10 @@ from typing import Any, Final
 import numpy as np
 from pycocotools import mask as coco_mask
 
-from annotations import Dataset, InputError, Regions
+from annotations import Dataset, InputError, Regions, rle_area
 from annotations.files import read_json
 from annotations.regions import CocoRle
+from annotations.rle import counts_of_text, rle_of_counts
 
 _BESIDE: Final = 1.0
 """Pixels that a box may stand out of its image; detectors round so."""
@@ -134,52 +135,26 @@ def _mask(value: Any, image_hw: tuple[int, int], where: str) -> CocoRle:
                 )
             counts = value["counts"]
             if isinstance(counts, list):
-                if any(int(n) < 0 for n in counts) or sum(int(n) for n in counts) != high * wide:
-                    raise ValueError("run lengths do not fill the image")
-                rle = coco_mask.frPyObjects({"size": size, "counts": counts}, high, wide)
+                numbers = [int(n) for n in counts]
             else:
-                rle = {"size": size, "counts": str(counts).encode("ascii")}
-                _check_counts(str(counts), high * wide)
-        else:
-            polygons = [[float(v) for v in polygon] for polygon in value]
-            if not polygons or any(len(p) < 6 or len(p) % 2 for p in polygons):
-                raise ValueError("a polygon needs three points or more")
-            if not np.isfinite(np.concatenate([np.asarray(p) for p in polygons])).all():
-                raise ValueError("a polygon's point is not a finite number")
-            rle = coco_mask.merge(coco_mask.frPyObjects(polygons, high, wide))
-        area = int(coco_mask.area(rle))
+                numbers = counts_of_text(str(counts))
+            return _not_empty(rle_of_counts(numbers, image_hw), where)
+        polygons = [[float(v) for v in polygon] for polygon in value]
+        if not polygons or any(len(p) < 6 or len(p) % 2 for p in polygons):
+            raise ValueError("a polygon needs three points or more")
+        points = np.concatenate([np.asarray(p).reshape(-1, 2) for p in polygons])
+        # The compiled code sets memory aside for every pixel of an outline.
+        near = (points >= [-wide, -high]).all() and (points <= [2 * wide, 2 * high]).all()
+        if not near:
+            raise ValueError("a polygon's point lies far outside of the image, or is no number")
+        merged = coco_mask.merge(coco_mask.frPyObjects(polygons, high, wide))
+        counts_text = merged["counts"].decode("ascii")
+        return _not_empty({"size": [high, wide], "counts": counts_text}, where)
     except (KeyError, TypeError, ValueError, UnicodeError, OverflowError) as error:
         raise InputError(f"{where} has a mask that cannot be read ({error}).") from error
-    if not 0 < area <= high * wide:
-        raise InputError(f"{where} has a mask of {area} pixels.")
-    return {"size": [high, wide], "counts": rle["counts"].decode("ascii")}
 
 
-def _check_counts(text: str, n_pixels: int) -> None:
-    """Add up a compressed RLE's run lengths; pycocotools trusts them and writes past its memory.
-
-    The text holds, for each run, groups of five bits, lowest first, a sixth bit for "more
-    follows", from the character `0` on; from the third run on, differences to the run before the
-    last (pycocotools, common/maskApi.c, rleFrString).
-
-    Raises:
-        ValueError: characters that cannot be, or runs that do not fill the image.
-    """
-    runs: list[int] = []
-    value = shift = 0
-    for position, character in enumerate(text):
-        bits = ord(character) - 48
-        if not 0 <= bits < 64 or shift > 35:
-            raise ValueError(f"character {position} of its run lengths cannot be read")
-        value |= (bits & 31) << shift
-        shift += 5
-        if bits & 32:
-            continue
-        if bits & 16:
-            value -= 1 << shift
-        runs.append(value + (runs[-2] if len(runs) > 2 else 0))
-        if not 0 <= runs[-1] <= n_pixels:
-            raise ValueError("a run length does not fit the image")
-        value = shift = 0
-    if shift or sum(runs) != n_pixels:
-        raise ValueError("run lengths do not fill the image")
+def _not_empty(rle: CocoRle, where: str) -> CocoRle:
+    if not rle_area(rle):
+        raise InputError(f"{where} has a mask without a pixel.")
+    return rle
