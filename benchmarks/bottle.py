@@ -14,8 +14,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import torch
-
 from annotations import load_dataset, run_folders
 from evaluation import Leaderboard, evaluate_runs, to_markdown
 
@@ -46,6 +44,9 @@ def machine() -> str:
     if info.is_file():
         lines = [line for line in info.read_text().splitlines() if line.startswith("model name")]
         model = lines[0].split(":", 1)[1].strip() if lines else model
+    # Here, since who measures memory wants no framework loaded.
+    import torch
+
     gpus = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
     return f"{model}, {torch.get_num_threads()} threads, " + (", ".join(gpus) or "no GPU")
 

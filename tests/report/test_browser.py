@@ -64,3 +64,26 @@ def test_filters_slider_keys_and_links_work_from_disk(tmp_path):
     assert complaints == []
     assert requests
     assert all(url.startswith(dataset.root.as_uri()) for url in requests)
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_axe_finds_nothing_against_wcag_aa(tmp_path, scheme):
+    axe = pytest.importorskip("axe_playwright_python.sync_playwright")
+    dataset, run = build(tmp_path, wrong="broken_small/002")
+    board = evaluate_runs(dataset, [run]).to_json()
+    page_path = write_report(
+        dataset, [read_predictions(run, dataset)], board, dataset.root / "report"
+    )
+    args = ["--no-sandbox"] if os.geteuid() == 0 else []
+    with sync_api.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=args)
+        # The page lets no script in but its own, and axe is one that the test brings.
+        context = browser.new_context(bypass_csp=True, color_scheme=scheme)
+        page = context.new_page()
+        page.goto(page_path.as_uri())
+        page.locator("details").evaluate_all("all => all.forEach(d => { d.open = true })")
+        tags = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"]
+        found = axe.Axe().run(page, options={"runOnly": tags}).response
+        browser.close()
+    assert [rule["id"] for rule in found["violations"]] == []
+    assert len(found["passes"]) > 10
