@@ -194,6 +194,7 @@ def main() -> None:
     ):
         rows[name] = measure(work, pairs)
         print(name, f"{1000 * rows[name]:.2f} ms", flush=True)
+    # In a process of its own, which loads no peer.
     command = [sys.executable, __file__, str(options.bottle), "--stream", str(options.many)]
     begin = time.perf_counter()
     memory = float(subprocess.run(command, check=True, capture_output=True, text=True).stdout)

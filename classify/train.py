@@ -39,12 +39,23 @@ METHOD_NAMES = {
 
 
 class DistancePredictor:
-    """Scores one image by its distance to the good ones."""
+    """Scores one image by its distance to the good ones.
 
-    def __init__(self, network: FeatureNetwork, model: Distances) -> None:
+    Attributes:
+        held_out_scores: by image id, of images that the model is fitted to, the distance to a
+            fit without them.
+    """
+
+    def __init__(
+        self,
+        network: FeatureNetwork,
+        model: Distances,
+        held_out_scores: Mapping[str, float] | None = None,
+    ) -> None:
         """Take a network and what good images look like through it."""
         self._network = network
         self._model = model
+        self.held_out_scores = dict(held_out_scores or {})
 
     def predict(self, image_id: str, image_rgb: npt.NDArray[np.uint8]) -> Prediction:
         """Distance of one image, uint8 (H, W, 3); no regions and no map."""
@@ -172,7 +183,9 @@ def train_classifier(
             f"{config.good_quantile:.1%} quantile of {len(good)} good training images, each held "
             "out once",
         )
-        return DistancePredictor(network, model), thresholds
+        ids = [sample.image_id for sample in good]
+        own = dict(zip(ids, distances.tolist(), strict=True))
+        return DistancePredictor(network, model, own), thresholds
 
     return train_run(
         dataset,

@@ -19,6 +19,7 @@ from evaluation.intervals import Floats, ratio_of_sums, with_interval
 from evaluation.metric import Metric, rate, undefined
 
 _FEW: Final = 1e-9
+_HAIR: Final = 1e-6
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,7 +147,8 @@ def choose_threshold(
     if (needs_bad and not n_bad) or (needs_good and not n_good):
         return None
     odds = _log_odds(np.unique(scores))
-    ends = np.array([odds[0] - 1, odds[-1] + 1])
+    # A hair beyond the outermost scores: no image says how far a threshold may go there.
+    ends = np.array([odds[0] - _HAIR, odds[-1] + _HAIR])
     cuts = np.concatenate((ends[:1], (odds[1:] + odds[:-1]) / 2, ends[1:]))
     gaps = np.diff(odds, prepend=odds[0], append=odds[-1])
     logits = _log_odds(scores)

@@ -1,6 +1,6 @@
 """One training job: run folder, folds, predictions of the test images. Shared by all families."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Protocol
@@ -208,11 +208,14 @@ def train_run(
                 image_rgb = read_image_rgb(sample.image_path)
                 writer.write(predictor.predict(sample.image_id, image_rgb))
                 advance("")
-            # Kept for whoever chooses an operating point later, by costs of their own.
+            # Kept for whoever chooses an operating point later, by costs of their own. A model
+            # that was also fitted to validation images brings scores of fits without them.
+            held_out: Mapping[str, float] = getattr(predictor, "held_out_scores", {})
             for sample in dataset.select(dataset.split.folds[fold].val):
-                image_rgb = read_image_rgb(sample.image_path)
-                writer.write_validation(
-                    sample.image_id, predictor.predict(sample.image_id, image_rgb).image_score
-                )
+                score = held_out.get(sample.image_id)
+                if score is None:
+                    image_rgb = read_image_rgb(sample.image_path)
+                    score = predictor.predict(sample.image_id, image_rgb).image_score
+                writer.write_validation(sample.image_id, score)
                 advance("")
     return run

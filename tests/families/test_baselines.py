@@ -59,6 +59,22 @@ class TestEveryMethod:
             kept = stored.pixel_scores(image_id)
             assert np.abs(kept - got.pixel_scores).max() <= (high - low) / 65535 + 1e-5
 
+    def test_validation_scores_are_of_models_that_never_saw_the_image(self, dataset, method):
+        run = train(dataset, method, f"{method}-a")
+        stored = read_predictions(run, dataset)
+        predictor = load_distance_predictor(run, 0, device="cpu")
+        thresholds = stored.folds[0]
+        seen = []
+        for (_, image_id), score in stored.validation_scores.items():
+            image = read_image_rgb(dataset.by_id[image_id].image_path)
+            own = thresholds.calibrate(predictor.predict(image_id, image).image_score)
+            seen.append((score, own))
+        if method == "patch-memory":
+            assert all(score == pytest.approx(own, rel=1e-4) for score, own in seen)
+        else:
+            # The stored model was fitted to these images, and so finds them nearer.
+            assert all(score > own for score, own in seen)
+
     def test_it_enters_the_table_where_it_can(self, dataset, method):
         (row,) = evaluate_runs(dataset, [train(dataset, method, f"{method}-a")]).rows
         assert row.metrics["image_auroc"].value is not None
