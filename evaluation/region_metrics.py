@@ -1,17 +1,15 @@
 """Figures about regions: COCO's average precision, and regions found or false."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 from pycocotools import mask as coco_mask
 
-from annotations import Dataset, Regions, box_slices, decode_rle, encode_rle
+from annotations import Regions, box_slices, decode_rle, encode_rle
 from annotations.regions import BoolMask, CocoRle
-from evaluation.coco_ap import region_precision
-from evaluation.metric import Metric, rate, undefined
 
 FOUND_COVER: Final = 0.3
 FALSE_COVER: Final = 0.1
@@ -97,43 +95,3 @@ def _covers(regions: list[CocoRle], by: list[CocoRle]) -> npt.NDArray[np.float64
     union = coco_mask.merge(by, intersect=False)
     # Against a crowd, COCO's overlap is the intersection over the first one's own area.
     return np.asarray(coco_mask.iou(regions, [union], [1]), np.float64)[:, 0]
-
-
-def found_metrics(matches: Sequence[RegionMatch]) -> dict[str, Metric]:
-    """Region recall and false alarms per image, at the rule of `match_regions`."""
-    found = sum(int(match.found_truth.sum()) for match in matches)
-    total = sum(len(match.found_truth) for match in matches)
-    alarms = sum(int(match.false_alarm.sum()) for match in matches)
-    per_image = (
-        Metric(alarms / len(matches), len(matches)) if matches else undefined("there are no images")
-    )
-    return {
-        "region_recall": rate(found, total, what="true regions"),
-        "false_alarms_per_image": per_image,
-    }
-
-
-def coco_average_precision(
-    dataset: Dataset,
-    image_ids: Sequence[str],
-    regions: Mapping[str, Regions],
-    *,
-    kind: Literal["bbox", "segm"],
-) -> tuple[Metric, Metric]:
-    """COCO's average precision by pycocotools' COCOeval, over all images, good ones too.
-
-    Args:
-        dataset: with the truth.
-        image_ids: the judged images; a defective one without a mask cannot judge regions and is
-            left out.
-        regions: scored regions by image id.
-        kind: boxes or masks.
-
-    Returns:
-        The mean over IoU 0.50 to 0.95, and the one at 0.50; undefined where no judged image has
-        a true region. A class without a true region does not enter, as in COCOeval; what was
-        found of it is counted in the metrics' note. COCO's settings: 101 recalls, at most 100
-        regions an image, all sizes. There are no intervals.
-    """
-    judged = region_precision(dataset, image_ids, regions, kind=kind)
-    return judged.mean, judged.half
