@@ -1,62 +1,11 @@
-"""Who belongs together, and which images of a source without sides judge."""
+"""Which images of a source without sides judge."""
 
 import hashlib
-import re
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import replace
 
 from annotations import Sample
-from converters.layouts.source import SourceImage
-
-
-def make_groups(
-    images: Sequence[SourceImage], digests: Sequence[str], pattern: re.Pattern[str] | None
-) -> tuple[dict[str, str], int, list[list[str]]]:
-    """Groups by pattern, else as the layout says; joined where two images have equal bytes.
-
-    Args:
-        images: of the source.
-        digests: SHA-256 of every image's file.
-        pattern: of --group-by.
-
-    Returns:
-        Group by image id; how many images the pattern did not match; ids of equal images.
-    """
-    groups: dict[str, str] = {}
-    unmatched = 0
-    for image in images:
-        match = pattern.search(image.relative) if pattern is not None else None
-        if match is None:
-            unmatched += pattern is not None
-            groups[image.image_id] = (image.group if pattern is None else None) or image.image_id
-        else:
-            name = next((g for g in match.groups() if g), match.group(0))
-            groups[image.image_id] = name or image.image_id
-    by_digest: dict[str, list[str]] = defaultdict(list)
-    for image, digest in zip(images, digests, strict=True):
-        by_digest[digest].append(image.image_id)
-    duplicates = [ids for ids in by_digest.values() if len(ids) > 1]
-    if duplicates:
-        _join(groups, duplicates)
-    return groups, unmatched, duplicates
-
-
-def _join(groups: dict[str, str], duplicates: list[list[str]]) -> None:
-    """Give all groups that share an equal image one name, the first of them."""
-    root: dict[str, str] = {}
-
-    def find(name: str) -> str:
-        while root.get(name, name) != name:
-            name = root[name]
-        return name
-
-    for ids in duplicates:
-        joined = sorted({find(groups[image_id]) for image_id in ids})
-        for name in joined[1:]:
-            root[name] = joined[0]
-    for image_id, group in groups.items():
-        groups[image_id] = find(group)
 
 
 def choose_sides(

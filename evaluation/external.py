@@ -37,6 +37,7 @@ from annotations import (
 )
 from annotations.files import folder_moved_into_place, read_json
 from annotations.prediction_files import read_csv
+from annotations.thresholds import widest_gap_threshold
 from evaluation.external_regions import read_regions
 
 FAMILY: Final = "external"
@@ -285,18 +286,12 @@ def _thresholds(
 
 def _chosen(scores: list[float], is_defective: list[bool]) -> float:
     """Highest balanced accuracy, in the widest gap; with good images only, their quantile."""
-    values, truth = np.asarray(scores, np.float64), np.asarray(is_defective, bool)
-    if not truth.any():
-        return float(np.quantile(values, GOOD_QUANTILE, method="higher"))
-    levels = np.unique(values)
-    cuts = np.concatenate((levels[:1], (levels[1:] + levels[:-1]) / 2))
-    recall = np.array([(values[truth] >= cut).mean() for cut in cuts])
-    if truth.all():
-        return float(levels[0])
-    balanced = recall + np.array([(values[~truth] < cut).mean() for cut in cuts])
-    best = np.flatnonzero(np.isclose(balanced, balanced.max()))
-    gaps = np.diff(levels, prepend=levels[0])
-    return float(cuts[best[int(np.argmax(gaps[best]))]])
+    value = widest_gap_threshold(scores, is_defective)
+    if value is not None:
+        return value
+    if all(is_defective):
+        return min(scores)
+    return float(np.quantile(scores, GOOD_QUANTILE, method="higher"))
 
 
 def _map_files(folder: Path, dataset: Dataset) -> dict[str, Path]:

@@ -3,7 +3,7 @@
 A resample is a row of whole-number weights, one an image, so that it needs no copy of the data.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any, Final
 
@@ -175,26 +175,3 @@ def _divided(above: npt.NDArray[Any], below: npt.NDArray[Any]) -> Floats:
 
 def _joined(first: str | None, second: str) -> str:
     return f"{first}; {second}" if first else second
-
-
-def bootstrap_interval(
-    figure: Callable[[Weights, Floats, Bools], Floats],
-    scores: Floats,
-    is_defective: Bools,
-    groups: npt.NDArray[np.str_],
-    *,
-    seed: int,
-) -> tuple[float | None, float | None]:
-    """95 % percentile interval (Efron and Tibshirani 1993, chapter 13) over `group_resamples`.
-
-    Returns:
-        Low and high, or None for both where one of the two kinds is absent.
-    """
-    if is_defective.all() or not is_defective.any():
-        return None, None
-    values = [
-        figure(weights, scores, is_defective)
-        for weights in group_resamples(is_defective, groups, seed=seed)
-    ]
-    low, high = np.quantile(np.concatenate(values), [0.025, 0.975])
-    return float(low), float(high)

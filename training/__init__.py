@@ -1,5 +1,6 @@
 """What the trainers share: weights, run folders, seeds, devices, thresholds."""
 
+from annotations.thresholds import widest_gap_threshold
 from training.configs import FamilyConfig, build_config
 from training.device import resolve_device, seed_everything
 from training.job import (
@@ -18,7 +19,6 @@ from training.thresholds import (
     best_f1_threshold,
     probability_thresholds,
     quantile_threshold,
-    widest_gap_threshold,
 )
 from training.weights import (
     TORCHVISION_FILES,

@@ -126,12 +126,7 @@ def shapes_of_labels(labels: YoloLabels, image_hw: tuple[int, int]) -> Shapes:
             outside of 0 to 1 by more than rounding.
     """
     path = labels.path
-    if path.stat().st_size > MAX_LABEL_BYTES:
-        raise InputError(f"The label file {path} is larger than {MAX_LABEL_BYTES:,} bytes.")
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except UnicodeDecodeError as error:
-        raise InputError(f"The label file {path} is not text ({error}).") from error
+    lines = _lines(path)
     height, width = image_hw
     shapes = []
     for number, line in enumerate(lines, start=1):
@@ -164,6 +159,15 @@ def shapes_of_labels(labels: YoloLabels, image_hw: tuple[int, int]) -> Shapes:
             points = [v * (width if k % 2 == 0 else height) for k, v in enumerate(values)]
             shapes.append(Shape(name, "polygons", [points], ignore=False, where=where))
     return Shapes(tuple(shapes))
+
+
+def _lines(path: Path) -> list[str]:
+    if path.stat().st_size > MAX_LABEL_BYTES:
+        raise InputError(f"{path} is larger than {MAX_LABEL_BYTES:,} bytes.")
+    try:
+        return path.read_text(encoding="utf-8").splitlines()
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path} is not text ({error}).") from error
 
 
 def _snapped(box: list[float]) -> list[float]:
@@ -257,13 +261,7 @@ def _images_at(base: Path, place: str, data: Path, found: Found) -> Iterator[Pat
         return
     if not path.is_file():
         raise InputError(f"{data} names {path}, which does not exist.")
-    if path.stat().st_size > MAX_LABEL_BYTES:
-        raise InputError(f"{path} is larger than {MAX_LABEL_BYTES:,} bytes.")
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except UnicodeDecodeError as error:
-        raise InputError(f"The list {path} is not text ({error}).") from error
-    for line in lines:
+    for line in _lines(path):
         if not line.strip():
             continue
         # In a list, `./` stands for the list's own folder.
