@@ -1,21 +1,15 @@
 """The training loop of the segmenter: Lightning's, with what keeps a training trustworthy."""
 
-import importlib.util
-import logging
-import os
-import sys
-import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
 import lightning as L  # noqa: N812 - its own convention
 import torch
-from lightning.pytorch.callbacks import Callback, ModelCheckpoint
-from lightning.pytorch.loggers import CSVLogger, Logger, MLFlowLogger, TensorBoardLogger
+from lightning.pytorch.callbacks import ModelCheckpoint
 from torch.utils.data import DataLoader
 
-from annotations import DefectuneError, Sample, TrainingError
+from annotations import Sample, TrainingError
 from segment.config import SegmentConfig
 from segment.data import (
     BalancedSampler,
@@ -29,53 +23,20 @@ from segment.network import SegmenterModule, build_network, defect_loss
 from training import FoldJob, load_state_dict, seed_everything
 from training.contact_sheet import CONTACT_SHEET, make_injector, write_contact_sheet
 from training.device import device_list, fitting_batch_size, is_out_of_memory
+from training.lightning_loop import (
+    Progress,
+    StopAtNonsense,
+    hardware_options,
+    loggers,
+    quiet_lightning,
+    resolve_precision,
+    unwrapped,
+    write_weights,
+)
 from training.shots import limit_defects
 
 CHECKPOINTS: Final = "checkpoints"
 LAST: Final = "last"
-
-
-class _Progress(Callback):
-    """Advances the bar; in a process of its own, where there is none, prints a line."""
-
-    def __init__(self, advance: Callable[[str], None] | None) -> None:
-        self._advance = advance
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {"_advance": None}
-
-    def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        del pl_module
-        metrics = trainer.callback_metrics
-        loss = float(metrics.get("train_loss", torch.tensor(float("nan"))))
-        dice = float(metrics.get("val_dice", torch.tensor(float("nan"))))
-        note = f"loss {loss:.3f}, validation Dice {dice:.3f}"
-        if self._advance is not None:
-            self._advance(note)
-        elif trainer.is_global_zero:
-            sys.stderr.write(f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}: {note}\n")
-
-
-class _StopAtNonsense(Callback):
-    """Stops at the first loss that is no number, before anything is saved after it."""
-
-    def on_train_batch_end(
-        self,
-        trainer: L.Trainer,
-        pl_module: L.LightningModule,
-        outputs: Any,
-        batch: Any,
-        batch_idx: int,
-    ) -> None:
-        del pl_module, batch
-        loss = outputs["loss"] if isinstance(outputs, dict) else outputs
-        if not bool(torch.isfinite(loss)):
-            raise TrainingError(
-                f"The loss became {float(loss)} in epoch {trainer.current_epoch + 1}, step "
-                f"{batch_idx + 1}. The checkpoint of the last good validation is kept in "
-                f"{trainer.default_root_dir}. Train under another --name with a lower rate "
-                "(--set learning_rate=...) or with --set precision=32-true."
-            )
 
 
 def fit(job: FoldJob, config: SegmentConfig, tiles: int, best: Path) -> None:
@@ -149,11 +110,11 @@ def fit(job: FoldJob, config: SegmentConfig, tiles: int, best: Path) -> None:
     with quiet_lightning():
         trainer = L.Trainer(
             max_epochs=config.epochs,
-            **_hardware(devices),
+            **hardware_options(devices),
             precision=resolve_precision(config.precision, devices[0]),  # type: ignore[arg-type]
             accumulate_grad_batches=config.accumulate,
-            callbacks=[keep_best, _StopAtNonsense(), _Progress(bar)],
-            logger=_loggers(job.folder),
+            callbacks=[keep_best, StopAtNonsense(), Progress(bar, val_dice="validation Dice")],
+            logger=loggers(job.folder),
             default_root_dir=job.folder / CHECKPOINTS,
             enable_progress_bar=False,
             enable_model_summary=False,
@@ -168,8 +129,8 @@ def fit(job: FoldJob, config: SegmentConfig, tiles: int, best: Path) -> None:
             raise _explained(error, job, config, network, devices[0]) from error
         except Exception as error:
             # Lightning wraps what a process of several raised.
-            raise _unwrapped(error) from error
-    _write_weights(Path(keep_best.best_model_path or keep_best.last_model_path), best)
+            raise unwrapped(error) from error
+    write_weights(Path(keep_best.best_model_path or keep_best.last_model_path), best)
     for leftover in (job.folder / CHECKPOINTS).glob("*.ckpt"):
         leftover.unlink()
 
@@ -239,42 +200,6 @@ class _Data(L.LightningDataModule):
         return DataLoader(self._val, batch_size=self._config.batch_size)
 
 
-def _hardware(devices: list[torch.device]) -> dict[str, Any]:
-    kind = devices[0].type
-    if kind == "cuda":
-        options: dict[str, Any] = {
-            "accelerator": "gpu",
-            "devices": [device.index or 0 for device in devices],
-        }
-    else:
-        options = {"accelerator": kind, "devices": len(devices)}
-    if len(devices) > 1:
-        options["strategy"] = "ddp_spawn"
-        options["sync_batchnorm"] = kind == "cuda"
-    return options
-
-
-def _loggers(folder: Path) -> list[Logger]:
-    """CSV always; TensorBoard where it is installed; MLflow where it is and has an address."""
-    loggers: list[Logger] = [CSVLogger(folder, name="log", version=0)]
-    if importlib.util.find_spec("tensorboard") is not None:
-        loggers.append(TensorBoardLogger(folder, name="tensorboard", version=0))
-    address = os.environ.get("MLFLOW_TRACKING_URI")
-    if address and importlib.util.find_spec("mlflow") is not None:
-        run_name = f"{folder.parent.name}/{folder.name}"
-        loggers.append(MLFlowLogger("defectune", run_name=run_name, tracking_uri=address))
-    return loggers
-
-
-def _write_weights(checkpoint: Path, best: Path) -> None:
-    # Our own file, written a moment ago by this training.
-    state = torch.load(checkpoint, map_location="cpu", weights_only=True)["state_dict"]
-    prefix = "network."
-    kept = {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}
-    torch.save(kept, best.with_suffix(".part"))
-    best.with_suffix(".part").replace(best)
-
-
 def _explained(
     error: RuntimeError,
     job: FoldJob,
@@ -283,7 +208,7 @@ def _explained(
     device: torch.device,
 ) -> Exception:
     if not is_out_of_memory(error):
-        return _unwrapped(error)
+        return unwrapped(error)
 
     def step(batch_size: int) -> None:
         if device.type == "cuda":
@@ -305,53 +230,3 @@ def _explained(
         f"Memory ran out while training fold {job.fold} on {device} with batches of "
         f"{config.batch_size} images of {config.image_size} pixels. {advice}."
     )
-
-
-def _unwrapped(error: BaseException) -> Exception:
-    """What the user should read: our own error inside, or the error as it is."""
-    cause: BaseException | None = error
-    while cause is not None:
-        if isinstance(cause, DefectuneError):
-            return cause
-        cause = cause.__cause__
-    return error if isinstance(error, Exception) else RuntimeError(str(error))
-
-
-def resolve_precision(precision: str, device: torch.device) -> str:
-    """Turn `auto` into what is fast on a device without harm: `bf16-mixed` or `32-true`."""
-    if precision != "auto":
-        return precision
-    if device.type == "cuda":
-        return "bf16-mixed"
-    capable = device.type == "cpu" and "avx512_bf16" in _cpu_flags()
-    return "bf16-mixed" if capable else "32-true"
-
-
-def _cpu_flags() -> frozenset[str]:
-    try:
-        text = Path("/proc/cpuinfo").read_text(encoding="utf-8")
-    except OSError:
-        return frozenset()
-    lines = (line for line in text.splitlines() if line.startswith("flags"))
-    return frozenset(next(lines, "").split())
-
-
-class quiet_lightning:  # noqa: N801 - used like a function
-    """Lightning's hints are for its own users; ours see our bar."""
-
-    def __enter__(self) -> None:
-        self._catch = warnings.catch_warnings()
-        self._catch.__enter__()
-        warnings.filterwarnings("ignore", module="lightning")
-        warnings.filterwarnings("ignore", message=".*lightning.*")
-        warnings.filterwarnings("ignore", message=".*num_workers.*")
-        warnings.filterwarnings("ignore", message=".*deterministic.*")
-        self._loggers = [logging.getLogger(n) for n in ("lightning", "lightning.pytorch")]
-        self._levels = [logger.level for logger in self._loggers]
-        for logger in self._loggers:
-            logger.setLevel(logging.ERROR)
-
-    def __exit__(self, *error: object) -> None:
-        for logger, level in zip(self._loggers, self._levels, strict=True):
-            logger.setLevel(level)
-        self._catch.__exit__(None, None, None)
