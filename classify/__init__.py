@@ -1,6 +1,7 @@
-"""The baselines: features of a pretrained network and their distance to the good images."""
+"""The baseline classifiers: what can be learnt from good images, and from few defects."""
 
 from classify.config import ClassifyConfig
-from classify.train import DistancePredictor, load_distance_predictor, train_classifier
+from classify.methods import method_named, methods
+from classify.train import load_classifier, train_classifier
 
-__all__ = ["ClassifyConfig", "DistancePredictor", "load_distance_predictor", "train_classifier"]
+__all__ = ["ClassifyConfig", "load_classifier", "method_named", "methods", "train_classifier"]

@@ -51,18 +51,14 @@ def train_family(
     dataset = load_dataset(dataset_root)
     folds = select_folds(dataset.split, fold)
     settings = {**values, MODEL_KEYS[family]: model}
-    run_name = name or (
-        f"classify-{model or 'efficientnet_lite0'}" if family == "classify" else family
-    )
     method = values.get("method")
-    if name is None and family == "classify" and method not in (None, "mahalanobis"):
-        run_name += f"-{method}"
-    if name is None and recipe not in (None, DEFAULT_RECIPE):
-        run_name += f"-{Path(str(recipe)).stem}"
-    run_name += suffix
     if recipe is None and DEFAULT_RECIPE in recipe_names(family):
         recipe = DEFAULT_RECIPE
+    if recipe is None and method in recipe_names(family):
+        # Of a method's own, since no settings suit all of them.
+        recipe = str(method)
     base = read_recipe(family, recipe) if recipe is not None else {}
+    run_name = (name or _run_name(family, recipe, {**base, **_given(settings)})) + suffix
 
     def configure(kind: "type[Config]") -> "Config":
         return build_config(kind, settings, overrides, recipe=base, notice=reporter.say)
@@ -81,6 +77,28 @@ def train_family(
 
     classify = configure(ClassifyConfig)
     return train_classifier(dataset, classify, name=run_name, folds=folds, reporter=reporter)
+
+
+def _given(settings: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in settings.items() if value is not None}
+
+
+def _run_name(family: str, recipe: str | None, settings: Mapping[str, Any]) -> str:
+    """The family, and what is not the default."""
+    from training import DEFAULT_RECIPE
+
+    parts = [family]
+    method = settings.get("method", "pretrained")
+    if family == "classify":
+        from classify import methods
+
+        kind = methods().get(method)
+        if kind is None or kind.sees_through_network:
+            parts.append(str(settings.get("model", "efficientnet_lite0")))
+        parts += [method] if method not in ("pretrained", "mahalanobis") else []
+    if recipe not in (None, DEFAULT_RECIPE, method):
+        parts.append(Path(str(recipe)).stem)
+    return "-".join(parts)
 
 
 def train_seeds(
@@ -145,7 +163,7 @@ def open_predictor(run: Path, fold: int, *, device: str) -> "Predictor":
 
         return load_mask_predictor(run, fold, device=device)
     if family == "classify":
-        from classify import load_distance_predictor
+        from classify import load_classifier
 
-        return load_distance_predictor(run, fold, device=device)
+        return load_classifier(run, fold, device=device)
     raise InputError(f"{run} is a run of the unknown family {family!r}.")

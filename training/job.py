@@ -24,6 +24,7 @@ from annotations.files import read_json, write_text_atomic
 from annotations.images import read_image_rgb
 from annotations.prediction_files import PREDICTIONS_FOLDER
 from training.configs import FamilyConfig
+from training.device import keep_freed_memory
 
 CONFIG_FILE: Final = "config.yaml"
 
@@ -190,6 +191,7 @@ def train_run(
         DefectuneError: see `open_run`, and what the family raises.
     """
     run = open_run(dataset, name, family=family, config=config)
+    keep_freed_memory()
     for fold in folds:
         if fold in finished_folds(run):
             reporter.say(f"{name}: fold {fold} has finished before; skipped.")

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import torch
+from safetensors.torch import load_file
 
 from annotations import InputError, WeightsNotFoundError
 
@@ -123,11 +124,15 @@ def load_state_dict(path: Path) -> dict[str, torch.Tensor]:
         InputError: not a state dict.
     """
     try:
-        value: Any = torch.load(path, map_location="cpu", weights_only=True)
+        value: Any
+        if path.suffix == ".safetensors":
+            value = load_file(path)
+        else:
+            value = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises many kinds, and none of them is for users
         raise InputError(
             f"{path} is not a file of weights that can be loaded safely ({type(error).__name__}). "
-            "A state dict saved by torch.save is needed."
+            "A state dict is needed, saved by torch.save or as safetensors."
         ) from error
     if isinstance(value, dict) and isinstance(value.get("state_dict"), dict):
         value = value["state_dict"]

@@ -9,7 +9,7 @@ from sklearn.neighbors import NearestNeighbors
 
 from annotations import InputError, load_dataset, read_predictions
 from annotations.images import read_image_rgb
-from classify import ClassifyConfig, load_distance_predictor, train_classifier
+from classify import ClassifyConfig, load_classifier, train_classifier
 from classify.nearest import NearestGood
 from classify.patch_memory import PatchMemory, greedy_centres, patches_of
 from converters import ConvertOptions
@@ -48,7 +48,7 @@ class TestEveryMethod:
     def test_a_stored_model_scores_as_the_trained_one(self, dataset, method):
         run = train(dataset, method, f"{method}-a")
         stored = read_predictions(run, dataset)
-        predictor = load_distance_predictor(run, 0, device="cpu")
+        predictor = load_classifier(run, 0, device="cpu")
         image_id = dataset.split.test_ids[0]
         image = read_image_rgb(dataset.by_id[image_id].image_path)
         got = predictor.predict(image_id, image)
@@ -62,7 +62,7 @@ class TestEveryMethod:
     def test_validation_scores_are_of_models_that_never_saw_the_image(self, dataset, method):
         run = train(dataset, method, f"{method}-a")
         stored = read_predictions(run, dataset)
-        predictor = load_distance_predictor(run, 0, device="cpu")
+        predictor = load_classifier(run, 0, device="cpu")
         thresholds = stored.folds[0]
         seen = []
         for (_, image_id), score in stored.validation_scores.items():
@@ -86,10 +86,10 @@ class TestEveryMethod:
         path = run / "fold-0" / "model.npz"
         path.write_bytes(path.read_bytes()[:100])
         with pytest.raises(InputError, match="is damaged"):
-            load_distance_predictor(run, 0, device="cpu")
+            load_classifier(run, 0, device="cpu")
         path.unlink()
         with pytest.raises(InputError, match="is missing"):
-            load_distance_predictor(run, 0, device="cpu")
+            load_classifier(run, 0, device="cpu")
 
 
 @given(st.integers(2, 12), st.integers(1, 6), st.integers(0, 99))

@@ -15,7 +15,7 @@ from annotations import (
     read_image_rgb,
     read_predictions,
 )
-from classify import ClassifyConfig, load_distance_predictor, train_classifier
+from classify import ClassifyConfig, load_classifier, train_classifier
 from classify.features import STAGES, FeatureNetwork
 from classify.mahalanobis import Gaussians, held_out_distances
 from converters import ConvertOptions
@@ -42,7 +42,7 @@ TRAIN = {
     ),
     "classify": (
         train_classifier,
-        load_distance_predictor,
+        load_classifier,
         ClassifyConfig(weights="none", model="resnet18", image_size=64, device="cpu"),
     ),
 }

@@ -1,0 +1,171 @@
+"""Reconstruction error of an autoencoder that has seen good images only.
+
+Bergmann, Löwe, Fauser, Sattlegger, Steger: Improving Unsupervised Defect Segmentation by Applying
+Structural Similarity to Autoencoders (VISAPP 2019): squared error and SSIM (Wang, Bovik, Sheikh,
+Simoncelli 2004, window 11), both as loss and as map. Unlike there, the two are added, whole images
+and not crops are squeezed, and errors are counted against what is usual on good images (see
+`classify.reconstruction`).
+"""
+
+from typing import Final
+
+import lightning as L  # noqa: N812 - its own convention
+import numpy as np
+import torch
+from torchmetrics.functional.image import structural_similarity_index_measure
+
+from annotations import Prediction
+from classify.config import ClassifyConfig
+from classify.convnets import image_decoder, image_encoder
+from classify.features import resize_square
+from classify.loop import Item, load_small, of_epoch, train_module, unit_tensor, vary
+from classify.methods.base import (
+    Arrays,
+    ImageRgb,
+    Lesson,
+    Method,
+    load_arrays_into,
+    need_good,
+    state_arrays,
+)
+from classify.reconstruction import ErrorMap, UsualErrors, as_prediction, top_mean
+from training import Predictor
+from training.geometry import estimate_geometry
+
+_NETWORK: Final = "network/"
+SQUARED_SCALE: Final = 10.0
+"""Brings the squared error of colours in [0, 1] near to 1 - SSIM, which lies in [0, 2]."""
+
+
+class Autoencoder(Method):
+    """Error of reconstruction."""
+
+    name = "autoencoder"
+    title = "autoencoder"
+    has_map = True
+    sees_through_network = False
+
+    def __init__(self, config: ClassifyConfig, device: torch.device) -> None:
+        """Check the settings."""
+        super().__init__(config, device)
+        _network(config)
+
+    def fit(self, lesson: Lesson) -> Arrays:
+        """Train on good images, then note their usual errors."""
+        need_good(lesson)
+        config = self.config
+        images = load_small(lesson.good, config.image_size, lesson)
+        held_out = load_small(lesson.held_out, config.image_size, lesson)
+        geometry = estimate_geometry(images)
+
+        def make(epoch: int, number: int) -> Item:
+            image = images[number]
+            if config.augment:
+                image = vary(image, geometry, of_epoch(config.seed, epoch, number))
+            return unit_tensor(image), 0
+
+        module = _Reconstruction(_network(config), config)
+        train_module(
+            module,
+            make,
+            lambda _epoch: range(len(images)),
+            lesson,
+            config,
+            what="autoencoder",
+            epochs=config.epochs,
+            validation=[(unit_tensor(image), 0) for image in held_out],
+            monitor="val_loss" if config.keep == "best" else None,
+            shown="held-out loss",
+        )
+        network = module.network.eval().to(self.device)
+        usual = UsualErrors.of([_error(network, image, config, self.device) for image in images])
+        return {**usual.arrays(), **state_arrays(network, _NETWORK)}
+
+    def open(self, learnt: Arrays) -> Predictor:
+        """Score by unusual errors."""
+        network = _network(self.config)
+        load_arrays_into(network, learnt, _NETWORK)
+        usual = UsualErrors.from_arrays(learnt)
+        return _ErrorPredictor(network.eval().to(self.device), usual, self.config, self.device)
+
+
+class _ErrorPredictor:
+    def __init__(
+        self,
+        network: torch.nn.Module,
+        usual: UsualErrors,
+        config: ClassifyConfig,
+        device: torch.device,
+    ) -> None:
+        self._network, self._usual = network, usual
+        self._config, self._device = config, device
+
+    def predict(self, image_id: str, image_rgb: ImageRgb) -> Prediction:
+        small = resize_square(image_rgb, self._config.image_size)
+        unusual = self._usual.unusual(_error(self._network, small, self._config, self._device))
+        height, width = image_rgb.shape[:2]
+        return as_prediction(image_id, unusual, (height, width), image_score=top_mean(unusual))
+
+
+class _Reconstruction(L.LightningModule):
+    def __init__(self, network: torch.nn.Module, config: ClassifyConfig) -> None:
+        super().__init__()
+        self.network = network
+        self._config = config
+
+    def training_step(self, batch: Item, batch_idx: int) -> torch.Tensor:
+        del batch_idx
+        loss = error_maps(batch[0], self.network(batch[0]), self._config.ssim_weight).mean()
+        self.log("train_loss", loss, on_epoch=True, on_step=False, batch_size=len(batch[0]))
+        return loss
+
+    def validation_step(self, batch: Item, batch_idx: int) -> None:
+        del batch_idx
+        loss = error_maps(batch[0], self.network(batch[0]), self._config.ssim_weight).mean()
+        self.log("val_loss", loss, batch_size=len(batch[0]))
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        return torch.optim.Adam(self.network.parameters(), lr=self._config.learning_rate)
+
+
+def error_maps(images: torch.Tensor, made: torch.Tensor, ssim_weight: float) -> torch.Tensor:
+    """Error of reconstruction, place by place.
+
+    Args:
+        images: float32 (n, 3, S, S) in [0, 1].
+        made: the reconstructions, alike.
+        ssim_weight: share of 1 - SSIM.
+
+    Returns:
+        float32 (n, S, S): `ssim_weight` times 1 - SSIM and the rest times ten squared errors, means
+        over the colours.
+    """
+    squared = SQUARED_SCALE * ((images - made) ** 2).mean(dim=1)
+    if not ssim_weight:
+        return squared
+    _, likeness = structural_similarity_index_measure(
+        made, images, data_range=1.0, return_full_image=True
+    )
+    side = images.shape[-1]
+    # torchmetrics gives the windows' middles; the border repeats the outermost of them.
+    missing = side - likeness.shape[-1]
+    if missing:
+        pad = (missing // 2, missing - missing // 2) * 2
+        likeness = torch.nn.functional.pad(likeness, pad, mode="replicate")
+    return ssim_weight * (1 - likeness.mean(dim=1)) + (1 - ssim_weight) * squared
+
+
+@torch.inference_mode()
+def _error(
+    network: torch.nn.Module, small: ImageRgb, config: ClassifyConfig, device: torch.device
+) -> ErrorMap:
+    images = unit_tensor(small)[None].to(device)
+    found = error_maps(images, network(images), config.ssim_weight)[0]
+    return np.asarray(found.float().cpu().numpy(), np.float32)
+
+
+def _network(config: ClassifyConfig) -> torch.nn.Sequential:
+    return torch.nn.Sequential(
+        image_encoder(config.image_size, config.latent),
+        image_decoder(config.image_size, config.latent),
+    )

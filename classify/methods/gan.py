@@ -1,0 +1,202 @@
+"""A generator of good images with an encoder, and a discriminator that knows good images.
+
+Akcay, Atapour-Abarghouei, Breckon: GANomaly (ACCV 2018), section 3: the generator encodes an image
+and decodes it, a second encoder reads the result; losses are those of feature matching,
+reconstruction (L1) and of the two codes, weighted 1 : 50 : 1. The score takes the discriminator's
+word as well, by the distance of its features between an image and its reconstruction (Schlegl et
+al.: f-AnoGAN, Medical Image Analysis 2019, equation 6). Each of the three parts of the score is
+counted in multiples of its mean on good images.
+"""
+
+from collections.abc import Sequence
+from typing import Any, Final, cast
+
+import lightning as L  # noqa: N812 - its own convention
+import numpy as np
+import torch
+from torch import nn
+from torch.nn import functional
+
+from annotations import Prediction
+from classify.config import ClassifyConfig
+from classify.convnets import image_decoder, image_encoder
+from classify.features import resize_square
+from classify.loop import Item, load_small, of_epoch, train_module, unit_tensor, vary
+from classify.methods.base import (
+    Arrays,
+    ImageRgb,
+    Lesson,
+    Method,
+    load_arrays_into,
+    need_good,
+    state_arrays,
+)
+from classify.reconstruction import ErrorMap, UsualErrors, as_prediction, top_mean
+from training import Predictor
+from training.geometry import estimate_geometry
+
+_NETWORK: Final = "network/"
+WEIGHTS: Final = {"matching": 1.0, "reconstruction": 50.0, "codes": 1.0}
+_TINY: Final = 1e-9
+
+
+class Gan(Method):
+    """GANomaly's reconstruction and codes, and the discriminator's features."""
+
+    name = "gan"
+    title = "GAN"
+    has_map = True
+    sees_through_network = False
+
+    def __init__(self, config: ClassifyConfig, device: torch.device) -> None:
+        """Check the settings."""
+        super().__init__(config, device)
+        GanNetworks(config)
+
+    def fit(self, lesson: Lesson) -> Arrays:
+        """Train generator and discriminator on good images, then note what is usual."""
+        need_good(lesson)
+        config = self.config
+        images = load_small(lesson.good, config.image_size, lesson)
+        geometry = estimate_geometry(images)
+
+        def make(epoch: int, number: int) -> Item:
+            image = images[number]
+            if config.augment:
+                image = vary(image, geometry, of_epoch(config.seed, epoch, number))
+            return unit_tensor(image), 0
+
+        module = _Adversaries(GanNetworks(config), config)
+        # No loss of a game says which epoch is best; the last one is kept.
+        train_module(
+            module,
+            make,
+            lambda _epoch: range(len(images)),
+            lesson,
+            config,
+            what="GAN",
+            epochs=config.epochs,
+        )
+        networks = module.network.eval().to(self.device)
+        parts = [networks.parts(image, self.device) for image in images]
+        usual = UsualErrors.of([error for error, _, _ in parts])
+        rows = [[top_mean(usual.unusual(e)), features, codes] for e, features, codes in parts]
+        scale = np.maximum(np.mean(rows, axis=0), _TINY)
+        return {"scale": scale, **usual.arrays(), **state_arrays(networks, _NETWORK)}
+
+    def open(self, learnt: Arrays) -> Predictor:
+        """Score by all three parts; the map is that of the reconstruction."""
+        networks = GanNetworks(self.config)
+        load_arrays_into(networks, learnt, _NETWORK)
+        scale = np.asarray(learnt["scale"], np.float64)
+        if scale.shape != (3,):
+            raise ValueError(f"the scale has the shape {scale.shape}")
+        usual = UsualErrors.from_arrays(learnt)
+        return _GanPredictor(networks.eval().to(self.device), usual, scale, self)
+
+
+class _GanPredictor:
+    def __init__(
+        self,
+        networks: "GanNetworks",
+        usual: UsualErrors,
+        scale: np.ndarray[tuple[int, ...], np.dtype[np.float64]],
+        method: Gan,
+    ) -> None:
+        self._networks, self._usual, self._scale = networks, usual, scale
+        self._side, self._device = method.config.image_size, method.device
+
+    def predict(self, image_id: str, image_rgb: ImageRgb) -> Prediction:
+        small = resize_square(image_rgb, self._side)
+        error, features, codes = self._networks.parts(small, self._device)
+        unusual = self._usual.unusual(error)
+        parts = np.array([top_mean(unusual), features, codes]) / self._scale
+        height, width = image_rgb.shape[:2]
+        return as_prediction(image_id, unusual, (height, width), image_score=float(parts.mean()))
+
+
+class GanNetworks(nn.Module):
+    """Generator (encoder, decoder), second encoder, and discriminator."""
+
+    def __init__(self, config: ClassifyConfig) -> None:
+        """Draw random weights."""
+        super().__init__()
+        self.encoder = image_encoder(config.image_size, config.latent)
+        self.decoder = image_decoder(config.image_size, config.latent)
+        self.second = image_encoder(config.image_size, config.latent)
+        self.discriminator = image_encoder(config.image_size, 1)
+
+    def generate(self, images: torch.Tensor) -> torch.Tensor:
+        """float32 (n, 3, S, S) to their reconstructions."""
+        return cast(torch.Tensor, self.decoder(self.encoder(images)))
+
+    def features(self, images: torch.Tensor) -> torch.Tensor:
+        """What the discriminator sees before it decides: (n, features)."""
+        return cast(torch.Tensor, self.discriminator[:-1](images))
+
+    def judge(self, images: torch.Tensor) -> torch.Tensor:
+        """Logits (n, 1): real?"""
+        return cast(torch.Tensor, self.discriminator(images))
+
+    def generator_parameters(self) -> Sequence[nn.Parameter]:
+        """All but the discriminator's."""
+        nets: list[nn.Module] = [self.encoder, self.decoder, self.second]
+        return [p for net in nets for p in net.parameters()]
+
+    @torch.inference_mode()
+    def parts(self, small: ImageRgb, device: torch.device) -> tuple[ErrorMap, float, float]:
+        """Absolute error by place, float32 (S, S), and distances of features and of codes."""
+        images = unit_tensor(small)[None].to(device)
+        code = self.encoder(images)
+        made = self.decoder(code)
+        error = (images - made).abs().mean(dim=1)[0]
+        features = ((self.features(images) - self.features(made)) ** 2).mean()
+        codes = (code - self.second(made)).abs().mean()
+        return np.asarray(error.float().cpu().numpy(), np.float32), float(features), float(codes)
+
+
+class _Adversaries(L.LightningModule):
+    def __init__(self, network: GanNetworks, config: ClassifyConfig) -> None:
+        super().__init__()
+        self.network = network
+        self._config = config
+        self.automatic_optimization = False
+
+    def training_step(self, batch: Item, batch_idx: int) -> torch.Tensor:
+        del batch_idx
+        images, network = batch[0], self.network
+        of_generator, of_discriminator = cast(Sequence[Any], self.optimizers())
+        code = network.encoder(images)
+        made = network.decoder(code)
+        self.toggle_optimizer(of_generator)
+        matching = functional.mse_loss(network.features(made), network.features(images).detach())
+        loss = (
+            WEIGHTS["matching"] * matching
+            + WEIGHTS["reconstruction"] * functional.l1_loss(made, images)
+            + WEIGHTS["codes"] * functional.mse_loss(network.second(made), code)
+        )
+        of_generator.zero_grad()
+        self.manual_backward(loss)
+        of_generator.step()
+        self.untoggle_optimizer(of_generator)
+        self.toggle_optimizer(of_discriminator)
+        real, false = network.judge(images), network.judge(made.detach())
+        decided = (
+            functional.binary_cross_entropy_with_logits(real, torch.ones_like(real))
+            + functional.binary_cross_entropy_with_logits(false, torch.zeros_like(false))
+        ) / 2
+        of_discriminator.zero_grad()
+        self.manual_backward(decided)
+        of_discriminator.step()
+        self.untoggle_optimizer(of_discriminator)
+        self.log("train_loss", loss, on_epoch=True, on_step=False, batch_size=len(images))
+        self.log("discriminator_loss", decided, on_epoch=True, on_step=False)
+        return loss.detach()
+
+    def configure_optimizers(self) -> list[torch.optim.Optimizer]:
+        rate, network = self._config.learning_rate, self.network
+        # As in DCGAN (Radford, Metz, Chintala 2016).
+        return [
+            torch.optim.Adam(network.generator_parameters(), lr=rate, betas=(0.5, 0.999)),
+            torch.optim.Adam(network.discriminator.parameters(), lr=rate, betas=(0.5, 0.999)),
+        ]

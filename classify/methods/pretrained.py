@@ -1,0 +1,134 @@
+"""Distance to the good images in the features of a frozen, pretrained network.
+
+Rippel, Mertens, Merhof (ICPR 2020) for the Gaussians, Bergman, Cohen, Hoshen (arXiv:2002.10445)
+for the neighbours; see `classify.mahalanobis` and `classify.nearest`.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+
+from annotations import FoldThresholds, InputError, Prediction, Sample
+from annotations.images import read_image_rgb
+from classify.config import ClassifyConfig
+from classify.features import FeatureNetwork
+from classify.mahalanobis import Array, Distances, Gaussians, held_out_distances
+from classify.methods.base import Arrays, Calibration, ImageRgb, Lesson, Method
+from classify.nearest import NearestGood
+from training import Predictor, Reporter, quantile_threshold
+
+
+class DistancePredictor:
+    """Scores one image by its distance to the good ones."""
+
+    def __init__(self, network: FeatureNetwork, model: Distances) -> None:
+        """Take a network and what good images look like through it."""
+        self._network = network
+        self._model = model
+
+    def predict(self, image_id: str, image_rgb: ImageRgb) -> Prediction:
+        """Distance of one image, uint8 (H, W, 3); no regions and no map."""
+        stages = self._network([self._network.prepare(image_rgb)])
+        return Prediction(image_id, float(self._model.distances(stages)[0]))
+
+
+def fit_distances(stages: Sequence[Array], config: ClassifyConfig) -> Distances:
+    """What good images look like, by the distance that the settings name."""
+    if config.distance == "knn":
+        return NearestGood.fit(stages, k=config.neighbours)
+    return Gaussians.fit(stages)
+
+
+def open_distances(arrays: Arrays, config: ClassifyConfig) -> Distances:
+    """What `Distances.arrays` gave."""
+    if config.distance == "knn":
+        return NearestGood.from_arrays(arrays)
+    return Gaussians.from_arrays(arrays)
+
+
+def features_of(
+    network: FeatureNetwork,
+    samples: Sequence[Sample],
+    *,
+    batch_size: int,
+    reporter: Reporter,
+    what: str,
+) -> list[Array]:
+    """Pooled features of samples, one float64 (n, channels) a stage."""
+    advance = reporter.track(what, len(samples))
+    batches: list[list[Array]] = []
+    for start in range(0, len(samples), batch_size):
+        images: list[torch.Tensor] = []
+        for sample in samples[start : start + batch_size]:
+            images.append(network.prepare(read_image_rgb(sample.image_path)))
+            advance("")
+        batches.append(network(images))
+    return [np.concatenate(column) for column in zip(*batches, strict=True)]
+
+
+class Pretrained(Method):
+    """Frozen features, and a distance."""
+
+    name = "pretrained"
+    title = "pretrained features"
+
+    def __init__(self, config: ClassifyConfig, device: torch.device) -> None:
+        """Load the network."""
+        super().__init__(config, device)
+        self.network = FeatureNetwork(
+            config.model,
+            weights=config.weights,
+            device=device,
+            image_size=config.image_size,
+            stages=config.stages,
+            pooling=config.pooling,
+        )
+        self._features: list[Array] = []
+
+    def fit(self, lesson: Lesson) -> Arrays:
+        """Fit to all good images; the threshold comes from fits that leave some out."""
+        good = _all_good(lesson)
+        self._features = features_of(
+            self.network,
+            good,
+            batch_size=self.config.batch_size,
+            reporter=lesson.job.reporter,
+            what=f"{lesson.name}: features of good images",
+        )
+        return fit_distances(self._features, self.config).arrays()
+
+    def calibrate(self, lesson: Lesson, predictor: Predictor) -> Calibration:
+        """Hold every good image out once, in turns, since nothing but a fit depends on it."""
+        del predictor
+        good = _all_good(lesson)
+        distances = held_out_distances(
+            self._features,
+            [sample.group for sample in good],
+            parts=min(self.config.parts, len({sample.group for sample in good})),
+            seed=self.config.seed,
+            fit=lambda rows: fit_distances(rows, self.config),
+        )
+        quantile = self.config.good_quantile
+        thresholds = FoldThresholds(
+            quantile_threshold(distances.tolist(), quantile),
+            "ratio",
+            0.0,
+            f"{quantile:.1%} quantile of {len(good)} good training images, each held out once",
+        )
+        ids = [sample.image_id for sample in good]
+        return Calibration(thresholds, dict(zip(ids, distances.tolist(), strict=True)))
+
+    def open(self, learnt: Arrays) -> Predictor:
+        """Score by distance."""
+        return DistancePredictor(self.network, open_distances(learnt, self.config))
+
+
+def _all_good(lesson: Lesson) -> list[Sample]:
+    good = sorted([*lesson.good, *lesson.held_out], key=lambda s: s.image_id)
+    if len(good) < 2:
+        raise InputError(
+            f"Fold {lesson.job.fold} of {lesson.job.dataset.root} has {len(good)} good training "
+            "images; at least 2 are needed. A few dozen are usual."
+        )
+    return good
