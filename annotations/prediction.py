@@ -18,6 +18,8 @@ class Prediction:
         image_score: higher = more defective; on the run's calibrated scale.
         regions: scored regions, or None where the family has none.
         pixel_scores: float (H, W), higher = more defective, or None.
+        predicted_type: `good` or the likeliest defect type, or None where the family names none
+            for the whole image.
 
     Raises:
         ValueError: a score that is not finite, regions without scores, or a map of another
@@ -28,6 +30,7 @@ class Prediction:
     image_score: float
     regions: Regions | None = None
     pixel_scores: npt.NDArray[np.floating[Any]] | None = None
+    predicted_type: str | None = None
 
     def __post_init__(self) -> None:
         if not np.isfinite(self.image_score):

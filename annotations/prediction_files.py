@@ -16,7 +16,7 @@ THRESHOLD: Final = 0.5
 """On the calibrated scale, for every run."""
 FORMAT: Final = "defectune-predictions-1"
 VALIDATION_FILE: Final = "validation.csv"
-IMAGE_COLUMNS: Final = ("image_id", "image_score", "verdict", "raw_score", "fold")
+IMAGE_COLUMNS: Final = ("image_id", "image_score", "verdict", "raw_score", "fold", "predicted_type")
 VALIDATION_COLUMNS: Final = ("image_id", "image_score", "raw_score", "fold")
 MAP_LEVELS: Final = 65535
 

@@ -75,6 +75,7 @@ class PredictionWriter:
                 "verdict": "defective" if score >= THRESHOLD else "good",
                 "raw_score": repr(float(prediction.image_score)),
                 "fold": self.fold,
+                "predicted_type": prediction.predicted_type or "",
             }
         )
         coco_id = self.dataset.coco_ids[prediction.image_id]

@@ -51,6 +51,8 @@ class StoredPredictions:
         stems: file stem by image id.
         validation_scores: calibrated scores by (fold, image id) of the images that validated;
             empty where the run kept none.
+        predicted_types: `good` or the likeliest defect type by image id; empty for a family that
+            names none.
     """
 
     run: Path
@@ -63,6 +65,7 @@ class StoredPredictions:
     map_ranges: Mapping[str, tuple[float, float]]
     stems: Mapping[str, str]
     validation_scores: Mapping[tuple[int, str], float] = field(default_factory=dict)
+    predicted_types: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def name(self) -> str:
@@ -214,12 +217,25 @@ def read_predictions(run: Path, dataset: Dataset) -> StoredPredictions:
             map_ranges={str(k): (float(v[0]), float(v[1])) for k, v in meta["maps"].items()},
             stems={sample.image_id: sample.stem for sample in dataset.samples},
             validation_scores=_read_validation(folder / VALIDATION_FILE, dataset, folds),
+            predicted_types=_predicted_types(rows, dataset),
         )
     except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
         raise InputError(
             f"The predictions in {folder} are malformed ({type(error).__name__}: {error}). "
             "Train again, or restore the files."
         ) from error
+
+
+def _predicted_types(rows: Iterable[Mapping[str, str]], dataset: Dataset) -> dict[str, str]:
+    known = {"good", *dataset.class_names}
+    rows = list(rows)
+    found = {r["image_id"]: r["predicted_type"] for r in rows if r.get("predicted_type")}
+    strange = sorted(set(found.values()) - known)
+    if strange:
+        raise ValueError(f"the predicted type {strange[0]!r} is not one of the dataset's")
+    if found and len(found) < len(rows):
+        raise ValueError(f"{len(rows) - len(found)} images have no predicted type, others have")
+    return found
 
 
 def _read_validation(

@@ -185,7 +185,14 @@ def train(
         typer.Option(help="detect: yolo11n.pt …; segment: an encoder; classify: a network."),
     ] = None,
     method: Annotated[
-        str | None, typer.Option(help="classify: mahalanobis, knn or patch-memory.")
+        str | None,
+        typer.Option(
+            help="classify: pretrained, finetuned, patch-memory, autoencoder, gan or supervised."
+        ),
+    ] = None,
+    oversample: Annotated[
+        str | None,
+        typer.Option(help="classify, supervised: none, repeat, injection or deepsmote."),
     ] = None,
     weights: Annotated[str, typer.Option(help="auto, none or a file.")] = "auto",
     epochs: Annotated[int | None, typer.Option(help="Passes over the training images.")] = None,
@@ -218,6 +225,7 @@ def train(
             values={
                 "weights": weights,
                 **({} if method is None else {"method": method}),
+                **({} if oversample is None else {"oversample": oversample}),
                 "epochs": epochs,
                 "image_size": image_size,
                 "device": device,

@@ -96,6 +96,8 @@ def _run_name(family: str, recipe: str | None, settings: Mapping[str, Any]) -> s
         if kind is None or kind.sees_through_network:
             parts.append(str(settings.get("model", "efficientnet_lite0")))
         parts += [method] if method not in ("pretrained", "mahalanobis") else []
+    if settings.get("oversample", "none") != "none":
+        parts.append(str(settings["oversample"]))
     if recipe not in (None, DEFAULT_RECIPE, method):
         parts.append(Path(str(recipe)).stem)
     return "-".join(parts)

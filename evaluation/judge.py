@@ -24,6 +24,7 @@ from evaluation.image_metrics import auroc, precision_recall_curve, score_metric
 from evaluation.intervals import Floats, ratio_of_sums
 from evaluation.metric import Metric, undefined
 from evaluation.pixel_metrics import pixel_metrics, pooled
+from evaluation.type_metrics import type_metrics
 
 METRIC_NAMES: Final = (
     "image_auroc",
@@ -36,6 +37,7 @@ METRIC_NAMES: Final = (
     "f1_oracle",
     "escape_rate",
     "overkill_rate",
+    "balanced_accuracy",
     "box_map50",
     "box_map",
     "mask_map50",
@@ -127,6 +129,14 @@ def judge_run(
             image |= {name: undefined(predictions.no_threshold, len(places)) for name in VERDICTS}
             values = {name: drawn for name, drawn in values.items() if name not in VERDICTS}
         found |= image
+        if predictions.predicted_types:
+            said = [predictions.predicted_types.get(images.ids[place], "") for place in places]
+            names = (GOOD, *dataset.class_names)
+            types, drawn_types = type_metrics(
+                images.types[places], np.array(said), names, images.weights[:, places]
+            )
+            found |= types
+            values |= drawn_types
         if evidence is not None:
             metrics, drawn = pixel_figures(evidence, images, keep, size=size)
             found |= metrics

@@ -14,6 +14,7 @@ RATES: Final = frozenset(
     {
         "accuracy",
         "accuracy_oracle",
+        "balanced_accuracy",
         "precision",
         "recall",
         "escape_rate",
@@ -31,6 +32,7 @@ HEADLINE: Final = (
     "f1",
     "escape_rate",
     "overkill_rate",
+    "balanced_accuracy",
     "box_map50",
     "box_map",
     "mask_map",
@@ -47,6 +49,7 @@ COMPARED_IN_WORDS: Final = (
     "image_auroc",
     "accuracy",
     "escape_rate",
+    "balanced_accuracy",
     "box_map",
     "pixel_ap",
     "dice",

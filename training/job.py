@@ -1,5 +1,6 @@
 """One training job: run folder, folds, predictions of the test images. Shared by all families."""
 
+import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,13 +21,16 @@ from annotations import (
     UsageError,
 )
 from annotations.dataset import RUNS_FOLDER
-from annotations.files import read_json, write_text_atomic
+from annotations.files import read_json, write_json_atomic, write_text_atomic
 from annotations.images import read_image_rgb
 from annotations.prediction_files import PREDICTIONS_FOLDER
 from training.configs import FamilyConfig
 from training.device import keep_freed_memory
 
 CONFIG_FILE: Final = "config.yaml"
+TIMING_FILE: Final = "timing.json"
+"""Of a fold: seconds of training (since it was last begun or resumed), and of predicting one image
+with reading and writing."""
 
 
 class Predictor(Protocol):
@@ -198,7 +202,9 @@ def train_run(
             continue
         folder = fold_folder(run, fold)
         folder.mkdir(parents=True, exist_ok=True)
+        began = time.perf_counter()
         predictor, thresholds = train_fold(FoldJob(dataset, fold, folder, reporter))
+        trained = time.perf_counter()
         samples = dataset.select(dataset.split.folds[fold].test)
         n_validation = len(dataset.split.folds[fold].val)
         advance = reporter.track(
@@ -210,6 +216,7 @@ def train_run(
                 image_rgb = read_image_rgb(sample.image_path)
                 writer.write(predictor.predict(sample.image_id, image_rgb))
                 advance("")
+            predicted = time.perf_counter()
             # Kept for whoever chooses an operating point later, by costs of their own. A model
             # that was also fitted to validation images brings scores of fits without them.
             held_out: Mapping[str, float] = getattr(predictor, "held_out_scores", {})
@@ -220,4 +227,9 @@ def train_run(
                     score = predictor.predict(sample.image_id, image_rgb).image_score
                 writer.write_validation(sample.image_id, score)
                 advance("")
+        timing = {
+            "training_s": round(trained - began, 2),
+            "predicting_s_per_image": round((predicted - trained) / max(len(samples), 1), 4),
+        }
+        write_json_atomic(folder / TIMING_FILE, timing)
     return run
