@@ -80,9 +80,8 @@ def interpolate(
     if len(codes) < 2:
         raise ValueError("Between fewer than two codes there is nothing to draw.")
     k = min(k, len(codes) - 1)
-    nearest = (
-        NearestNeighbors(n_neighbors=k + 1).fit(codes).kneighbors(return_distance=False)[:, :k]
-    )
+    # Without being asked about points, it leaves each out of its own neighbours.
+    nearest = NearestNeighbors(n_neighbors=k).fit(codes).kneighbors(return_distance=False)
     first = rng.integers(len(codes), size=count)
     second = nearest[first, rng.integers(k, size=count)]
     nearness = rng.random(count)

@@ -90,9 +90,9 @@ def _run_name(family: str, recipe: str | None, settings: Mapping[str, Any]) -> s
     parts = [family]
     method = settings.get("method", "pretrained")
     if family == "classify":
-        from classify import methods
+        from classify import all_methods
 
-        kind = methods().get(method)
+        kind = all_methods().get(method)
         if kind is None or kind.sees_through_network:
             parts.append(str(settings.get("model", "efficientnet_lite0")))
         parts += [method] if method not in ("pretrained", "mahalanobis") else []

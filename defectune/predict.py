@@ -97,6 +97,7 @@ def predict_images(
                     "image": str(path),
                     "verdict": "defective" if score >= THRESHOLD else "good",
                     "image_score": f"{score:.6f}",
+                    "predicted_type": prediction.predicted_type or "",
                     "regions": "" if found is None else str(len(found)),
                     "overlay": f"overlays/{name}.png",
                 }

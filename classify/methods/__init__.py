@@ -12,7 +12,7 @@ from classify.methods.base import Method
 
 
 @cache
-def methods() -> dict[str, type[Method]]:
+def all_methods() -> dict[str, type[Method]]:
     """Every method by name."""
     found: dict[str, type[Method]] = {}
     for module in pkgutil.iter_modules(__path__):
@@ -32,7 +32,7 @@ def method_named(name: str) -> type[Method]:
     Raises:
         UsageError: there is none of this name; near ones are told.
     """
-    known = methods()
+    known = all_methods()
     if name not in known:
         near = difflib.get_close_matches(name, [*known, *DISTANCES], n=3)
         hint = f" Did you mean {' or '.join(near)}?" if near else ""
@@ -43,4 +43,4 @@ def method_named(name: str) -> type[Method]:
     return known[name]
 
 
-__all__ = ["Method", "method_named", "methods"]
+__all__ = ["Method", "all_methods", "method_named"]
