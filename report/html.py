@@ -24,6 +24,7 @@ from report.overlay import draw_overlay
 from report.parts import Part, conversion_facts, write_parts
 from report.pictures import write_jpeg
 from report.plots import Plot, confusion_by_type, write_plots
+from report.training_records import Sheet, write_sheets, write_training_curves
 
 MARKER: Final = "report.json"
 THUMBNAIL_PIXELS: Final = 300
@@ -103,9 +104,10 @@ def write_report(
         shown = {run.name: run for run in runs}
         rows = [row for row in leaderboard["rows"] if row["run"] in shown]
         plots = write_plots(dataset, [shown[row["run"]] for row in rows], rows, partial)
-        page = _render(
-            dataset, runs, leaderboard, rows, entries, plots, write_parts(dataset, partial)
-        )
+        plots += write_training_curves(runs, partial)
+        sheets = write_sheets(runs, partial)
+        parts = write_parts(dataset, partial)
+        page = _render(dataset, runs, leaderboard, rows, entries, plots, parts, sheets)
         write_bytes_atomic(partial / "index.html", page.encode("utf-8"))
         write_json_atomic(
             partial / MARKER,
@@ -235,6 +237,7 @@ def _render(
     entries: Sequence[Entry],
     plots: Sequence[Plot],
     parts: tuple[list[Part], int],
+    sheets: Sequence[Sheet],
 ) -> str:
     environment = Environment(
         loader=PackageLoader("report"),
@@ -276,6 +279,7 @@ def _render(
         facts=conversion_facts(dataset),
         parts=parts[0],
         n_more_parts=parts[1],
+        sheets=sheets,
         entries=entries,
         # Both files are ours; Markup keeps their quotes as they are.
         style=Markup(style),  # noqa: S704

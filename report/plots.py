@@ -19,7 +19,7 @@ from report.palette import TYPE_COLOURS_RGB
 PLOTS_FOLDER: Final = "plots"
 _DASHES: Final = ("-", "--", "-.", ":")
 _MARKERS: Final = ("o", "s", "^", "D", "v", "P")
-_SETTINGS: Final[Any] = {
+SETTINGS: Final[Any] = {
     # Names of runs and classes are anybody's: a dollar in them is a dollar.
     "text.parse_math": False,
     "svg.hashsalt": "defectune",
@@ -75,7 +75,7 @@ def write_plots(
             write_bytes_atomic(folder / PLOTS_FOLDER / f"{name}.svg", data.getvalue())
             made.append(Plot(f"{PLOTS_FOLDER}/{name}.svg", title, text))
 
-    with rc_context(_SETTINGS):
+    with rc_context(SETTINGS):
         put(
             "image-pr",
             "Images: precision and recall",
@@ -273,22 +273,27 @@ def _unit_axes(axes: Any) -> None:
 def confusion_by_type(
     dataset: Dataset, run: StoredPredictions
 ) -> tuple[list[str], list[tuple[str, list[int]]]] | None:
-    """True type of each image against the type of its highest-scoring found region.
+    """True type of each image against the type that was named.
+
+    A family that names a type for the whole image is taken at its word; otherwise the type is that
+    of the highest-scoring found region.
 
     Returns:
-        Column names (`nothing found` first) and rows of a true type and counts; None for a run
-        without regions.
+        Column names (`nothing found`, or `good`, first) and rows of a true type and counts; None
+        for a run that names no types.
     """
-    if run.regions is None:
+    if run.regions is None and not run.predicted_types:
         return None
-    columns = ["nothing found", *dataset.class_names]
+    columns = ["good" if run.predicted_types else "nothing found", *dataset.class_names]
     counts = {kind: [0] * len(columns) for kind in ("good", *dataset.class_names)}
     for image_id in dataset.split.test_ids:
         if image_id not in run.image_scores:
             continue
         found = run.found_regions(image_id)
         place = 0
-        if found is not None and len(found) and found.scores is not None:
+        if run.predicted_types:
+            place = columns.index(run.predicted_types[image_id])
+        elif found is not None and len(found) and found.scores is not None:
             place = 1 + int(found.labels[int(np.argmax(found.scores))])
         kind = dataset.by_id[image_id].defect_type
         if kind in counts:
