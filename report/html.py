@@ -6,6 +6,7 @@ import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Final
 from urllib.parse import quote
 
@@ -15,11 +16,17 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from annotations import Dataset, ImageReadError, OutputExistsError, Sample, StoredPredictions
-from annotations.files import folder_moved_into_place, write_bytes_atomic, write_json_atomic
+from annotations.files import (
+    folder_moved_into_place,
+    write_bytes_atomic,
+    write_json_atomic,
+    write_text_atomic,
+)
 from annotations.images import read_image_rgb
 from annotations.prediction_files import THRESHOLD
 from evaluation import HEADLINE, Metric, format_metric, match_regions
 from evaluation.table import RATES
+from report.layers import truth_svg, write_layers
 from report.overlay import draw_overlay
 from report.parts import Part, conversion_facts, write_parts
 from report.pictures import write_jpeg
@@ -43,6 +50,7 @@ class Panel:
     full: str
     alt: str
     exact: float | None
+    layers: Mapping[str, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +64,8 @@ class Entry:
     wrong: bool
     note: str
     panels: tuple[Panel, ...]
+    plain: str
+    truth: str
 
 
 def write_report(
@@ -133,6 +143,9 @@ def _entry(
     truth = dataset.truths[sample.image_id]
     names = dataset.class_names
     picture = draw_overlay(image_rgb, truth=truth, class_names=names)
+    plain, outlines = f"full/{sample.stem}--plain.jpg", f"layers/{sample.stem}-truth.svg"
+    write_jpeg(folder / plain, image_rgb, FULL_PIXELS, 88)
+    write_text_atomic(folder / outlines, truth_svg(truth))
     panels = [_panel(folder, sample, 0, picture, title="truth", verdict=sample.defect_type)]
     badness, wrong = -1.0, False
     for number, run in enumerate(runs, start=1):
@@ -144,12 +157,21 @@ def _entry(
         badness, wrong = max(badness, -margin), wrong or is_wrong
         has_map = sample.image_id in run.map_ranges
         found = run.found_regions(sample.image_id)
+        scores = run.pixel_scores(sample.image_id) if has_map else None
+        layers = write_layers(
+            folder,
+            f"{sample.stem}--{number}",
+            found=found,
+            class_names=names,
+            pixel_scores=scores,
+            score_range=_score_range(run),
+        )
         picture = draw_overlay(
             image_rgb,
             truth=truth,
             prediction=found,
             match=None if found is None else match_regions(truth, found),
-            pixel_scores=run.pixel_scores(sample.image_id) if has_map else None,
+            pixel_scores=scores,
             score_range=_score_range(run),
             image_score=score,
             class_names=names,
@@ -165,6 +187,7 @@ def _entry(
                 score=f"{score:.3f}",
                 wrong=is_wrong,
                 exact=float(score),
+                layers=layers,
             )
         )
     return Entry(
@@ -175,6 +198,8 @@ def _entry(
         wrong=wrong,
         note=note,
         panels=tuple(panels),
+        plain=quote(plain),
+        truth=quote(outlines),
     )
 
 
@@ -198,6 +223,7 @@ def _panel(
     score: str = "",
     wrong: bool = False,
     exact: float | None = None,
+    layers: Mapping[str, str] = MappingProxyType({}),
 ) -> Panel:
     name = f"{sample.stem}--{number}.jpg"
     for place, limit, quality in (("full", FULL_PIXELS, 88), ("thumbs", THUMBNAIL_PIXELS, 82)):
@@ -212,6 +238,7 @@ def _panel(
         alt=f"{sample.image_id}, {title}: {verdict} {score}".strip(),
         # In full: the slider must give the judge's verdict, also for 0.4999.
         exact=exact,
+        layers={kind: quote(file) for kind, file in layers.items()},
     )
 
 

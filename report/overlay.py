@@ -97,12 +97,25 @@ def blend_heat_map(
     image_rgb: Rgb, pixel_scores: npt.NDArray[np.floating[Any]], score_range: tuple[float, float]
 ) -> Rgb:
     """Lay a heat map over an image; the higher the score, the less of the image is left."""
-    low, high = score_range
-    scaled = np.clip((pixel_scores - low) / max(high - low, 1e-9), 0, 1).astype(np.float32)
-    levels = np.rint(scaled * 255).astype(np.uint8)
-    colours = cv2.cvtColor(cv2.applyColorMap(levels, cv2.COLORMAP_INFERNO), cv2.COLOR_BGR2RGB)
+    scaled = _scaled(pixel_scores, score_range)
+    colours = heat_rgb(pixel_scores, score_range)
     weight = (0.75 * np.sqrt(scaled))[..., None]
     return np.asarray(np.rint(image_rgb * (1 - weight) + colours * weight), np.uint8)
+
+
+def heat_rgb(pixel_scores: npt.NDArray[np.floating[Any]], score_range: tuple[float, float]) -> Rgb:
+    """The colours of a score map, float (H, W), alone: uint8 (H, W, 3)."""
+    levels = np.rint(_scaled(pixel_scores, score_range) * 255).astype(np.uint8)
+    colours = cv2.cvtColor(cv2.applyColorMap(levels, cv2.COLORMAP_INFERNO), cv2.COLOR_BGR2RGB)
+    return np.asarray(colours, np.uint8)
+
+
+def _scaled(
+    pixel_scores: npt.NDArray[np.floating[Any]], score_range: tuple[float, float]
+) -> npt.NDArray[np.float32]:
+    low, high = score_range
+    scaled = np.clip((pixel_scores - low) / max(high - low, 1e-9), 0, 1)
+    return np.asarray(scaled, np.float32)
 
 
 def _contours_of(regions: Regions) -> list[npt.NDArray[np.int32]]:

@@ -48,6 +48,10 @@ def test_filters_slider_keys_and_links_work_from_disk(tmp_path):
         page.get_by_role("button", name="all").first.click()
         assert shown.count() == 1
         page.locator("#search").fill("")
+        page.locator("#order").select_option("name")
+        names = page.locator(".entry h3").all_text_contents()
+        assert names == sorted(names)
+        page.locator("#order").select_option("worst")
         page.locator("h1").click()
         page.keyboard.press("?")
         assert page.locator("#help").is_visible()
@@ -57,6 +61,7 @@ def test_filters_slider_keys_and_links_work_from_disk(tmp_path):
         page.keyboard.press("ArrowRight")
         first = page.url.partition("#")[2]
         assert first == dataset.by_id["broken_small/002"].stem
+        look_closely(page, dataset)
         page.goto(page_path.as_uri() + "#" + dataset.by_id["good/001"].stem)
         assert page.evaluate("document.activeElement.id") == dataset.by_id["good/001"].stem
         assert page.locator("img[src=x]").count() == 0
@@ -66,8 +71,43 @@ def test_filters_slider_keys_and_links_work_from_disk(tmp_path):
     assert all(url.startswith(dataset.root.as_uri()) for url in requests)
 
 
+def look_closely(page, dataset):
+    """The viewer: layers, blinking, zoom, the next image, and back."""
+    page.keyboard.press(" ")
+    viewer = page.locator("#viewer")
+    assert viewer.is_visible()
+    assert page.locator("#viewer-title").inner_text() == "broken_small/002"
+    base = page.locator("#layers img:not([data-layer])")
+    page.wait_for_function("document.querySelector('#layers').clientWidth > 1")
+    assert base.evaluate("image => image.naturalWidth") == 64
+    layer = {kind: page.locator(f'#layers img[data-layer="{kind}"]') for kind in ("truth", "boxes")}
+    for image in layer.values():
+        assert image.evaluate("image => image.decode().then(() => image.naturalWidth)") == 64
+        assert image.is_visible()
+    page.locator("#stage").focus()
+    page.keyboard.press(" ")
+    assert layer["truth"].is_visible()
+    assert not layer["boxes"].is_visible()
+    page.keyboard.press(" ")
+    page.get_by_label("truth", exact=True).uncheck()
+    assert not layer["truth"].is_visible()
+    assert layer["boxes"].is_visible()
+    page.get_by_label("truth", exact=True).check()
+    wide = page.locator("#layers").evaluate("node => node.clientWidth")
+    page.locator("#stage").focus()
+    page.keyboard.press("+")
+    assert page.locator("#layers").evaluate("node => node.clientWidth") > 1.3 * wide
+    page.keyboard.press("0")
+    assert abs(page.locator("#layers").evaluate("node => node.clientWidth") - wide) <= 2
+    page.keyboard.press("ArrowRight")
+    assert page.locator("#viewer-title").inner_text() != "broken_small/002"
+    page.keyboard.press("Escape")
+    assert not viewer.is_visible()
+
+
+@pytest.mark.parametrize("viewing", [False, True])
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_axe_finds_nothing_against_wcag_aa(tmp_path, scheme):
+def test_axe_finds_nothing_against_wcag_aa(tmp_path, scheme, viewing):
     axe = pytest.importorskip("axe_playwright_python.sync_playwright")
     dataset, run = build(tmp_path, wrong="broken_small/002")
     board = evaluate_runs(dataset, [run]).to_json()
@@ -82,6 +122,11 @@ def test_axe_finds_nothing_against_wcag_aa(tmp_path, scheme):
         page = context.new_page()
         page.goto(page_path.as_uri())
         page.locator("details").evaluate_all("all => all.forEach(d => { d.open = true })")
+        if viewing:
+            page.locator("h1").click()
+            page.keyboard.press("ArrowRight")
+            page.keyboard.press(" ")
+            assert page.locator("#viewer").is_visible()
         tags = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"]
         found = axe.Axe().run(page, options={"runOnly": tags}).response
         browser.close()

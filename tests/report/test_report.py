@@ -133,7 +133,7 @@ def test_the_report_opens_from_disk_and_shows_hostile_names_as_text(tmp_path):
     ours = (
         "html head meta title style body header h1 h2 h3 p b i code main section div table thead "
         "tbody tr th td small button span article figure a img figcaption script label input "
-        "output nav details summary ul li"
+        "output nav details summary ul li dialog select option"
     )
     assert set(parsed.tags) <= set(ours.split())
     assert "onerror" not in parsed.attributes
