@@ -1,6 +1,7 @@
 """Overlays and the report."""
 
+from report.figures import figure
 from report.html import write_report
 from report.overlay import draw_overlay, write_overlay
 
-__all__ = ["draw_overlay", "write_overlay", "write_report"]
+__all__ = ["draw_overlay", "figure", "write_overlay", "write_report"]
