@@ -1,7 +1,7 @@
 """Images to pooled features of a pretrained network, one vector for each of its stages."""
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import Literal, Self
 
 import cv2
 import numpy as np
@@ -9,6 +9,7 @@ import numpy.typing as npt
 import torch
 
 from classify.backbones import Backbone, patch_stages
+from classify.config import ClassifyConfig
 from classify.patch_memory import patches_of
 
 Pooling = Literal["mean", "max"]
@@ -50,6 +51,22 @@ class FeatureNetwork:
         self.image_size = image_size
         self._device = device
         self._pooling = pooling
+
+    @classmethod
+    def of(cls, config: ClassifyConfig, device: torch.device, *, random: bool = False) -> Self:
+        """The network that the settings name; `random` spares loading weights that are replaced.
+
+        Raises:
+            UsageError, WeightsNotFoundError: see `Backbone`.
+        """
+        return cls(
+            config.model,
+            weights="none" if random else config.weights,
+            device=device,
+            image_size=config.image_size,
+            stages=config.stages,
+            pooling=config.pooling,
+        )
 
     def prepare(self, image_rgb: npt.NDArray[np.uint8]) -> torch.Tensor:
         """uint8 (H, W, 3) to float32 (3, S, S), resized by area and normalised as in training."""

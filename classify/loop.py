@@ -25,7 +25,7 @@ from classify.features import resize_square
 from classify.methods.base import Lesson
 from training import seed_everything
 from training.device import device_list
-from training.geometry import PartGeometry
+from training.geometry import PartGeometry, estimate_geometry
 from training.lightning_loop import (
     Progress,
     StopAtNonsense,
@@ -216,6 +216,19 @@ def vary(image_rgb: ImageRgb, geometry: PartGeometry, rng: np.random.Generator) 
         moved = moved[::-1]
     light = rng.uniform(0.9, 1.1)
     return np.ascontiguousarray(np.clip(moved * light, 0, 255).astype(np.uint8))
+
+
+def varied_items(images: Sequence[ImageRgb], config: ClassifyConfig) -> MakeItem:
+    """Good images, uint8 (S, S, 3), as items in [0, 1], varied where the settings say so."""
+    geometry = estimate_geometry(images)
+
+    def make(epoch: int, number: int) -> Item:
+        image = images[number]
+        if config.augment:
+            image = vary(image, geometry, of_epoch(config.seed, epoch, number))
+        return unit_tensor(image), 0
+
+    return make
 
 
 def unit_tensor(image_rgb: ImageRgb) -> torch.Tensor:

@@ -18,7 +18,7 @@ from annotations import Prediction
 from classify.config import ClassifyConfig
 from classify.convnets import image_decoder, image_encoder
 from classify.features import resize_square
-from classify.loop import Item, load_small, of_epoch, train_module, unit_tensor, vary
+from classify.loop import Item, load_small, train_module, unit_tensor, varied_items
 from classify.methods.base import (
     Arrays,
     ImageRgb,
@@ -30,7 +30,6 @@ from classify.methods.base import (
 )
 from classify.reconstruction import ErrorMap, UsualErrors, as_prediction, top_mean
 from training import Predictor
-from training.geometry import estimate_geometry
 
 _NETWORK: Final = "network/"
 SQUARED_SCALE: Final = 10.0
@@ -56,18 +55,10 @@ class Autoencoder(Method):
         config = self.config
         images = load_small(lesson.good, config.image_size, lesson)
         held_out = load_small(lesson.held_out, config.image_size, lesson)
-        geometry = estimate_geometry(images)
-
-        def make(epoch: int, number: int) -> Item:
-            image = images[number]
-            if config.augment:
-                image = vary(image, geometry, of_epoch(config.seed, epoch, number))
-            return unit_tensor(image), 0
-
         module = _Reconstruction(_network(config), config)
         train_module(
             module,
-            make,
+            varied_items(images, config),
             lambda _epoch: range(len(images)),
             lesson,
             config,

@@ -47,13 +47,13 @@ class FineTuned(Method):
     def __init__(self, config: ClassifyConfig, device: torch.device) -> None:
         """Load the network."""
         super().__init__(config, device)
-        self.network = _network(config, device)
+        self.network = FeatureNetwork.of(config, device)
 
     def fit(self, lesson: Lesson) -> Arrays:
         """Adapt the network, then fit the distance to the good images that taught."""
         need_good(lesson)
         config = self.config
-        network = _network(config, self.device)
+        network = FeatureNetwork.of(config, self.device)
         teaching = [
             network.normalise(i) for i in load_small(lesson.good, config.image_size, lesson)
         ]
@@ -92,21 +92,10 @@ class FineTuned(Method):
 
     def open(self, learnt: Arrays) -> Predictor:
         """Score by distance, through the adapted network."""
-        network = _network(self.config.model_copy(update={"weights": "none"}), self.device)
+        network = FeatureNetwork.of(self.config, self.device, random=True)
         load_arrays_into(network.backbone, learnt, _NETWORK)
         network.backbone.eval().to(self.device)
         return DistancePredictor(network, open_distances(learnt, self.config))
-
-
-def _network(config: ClassifyConfig, device: torch.device) -> FeatureNetwork:
-    return FeatureNetwork(
-        config.model,
-        weights=config.weights,
-        device=device,
-        image_size=config.image_size,
-        stages=config.stages,
-        pooling=config.pooling,
-    )
 
 
 def _features(

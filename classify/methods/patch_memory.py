@@ -48,13 +48,7 @@ class PatchMemoryMethod(Method):
     def __init__(self, config: ClassifyConfig, device: torch.device) -> None:
         """Load the network."""
         super().__init__(config, device)
-        self.network = FeatureNetwork(
-            config.model,
-            weights=config.weights,
-            device=device,
-            image_size=config.image_size,
-            stages=config.stages,
-        )
+        self.network = FeatureNetwork.of(config, device)
 
     def fit(self, lesson: Lesson) -> Arrays:
         """Choose the coreset among all patches of the good images that teach."""

@@ -76,14 +76,7 @@ class Pretrained(Method):
     def __init__(self, config: ClassifyConfig, device: torch.device) -> None:
         """Load the network."""
         super().__init__(config, device)
-        self.network = FeatureNetwork(
-            config.model,
-            weights=config.weights,
-            device=device,
-            image_size=config.image_size,
-            stages=config.stages,
-            pooling=config.pooling,
-        )
+        self.network = FeatureNetwork.of(config, device)
         self._features: list[Array] = []
 
     def fit(self, lesson: Lesson) -> Arrays:

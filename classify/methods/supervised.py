@@ -49,7 +49,7 @@ class Supervised(Method):
     def __init__(self, config: ClassifyConfig, device: torch.device) -> None:
         """Load the network."""
         super().__init__(config, device)
-        self.features = _features(config, device)
+        self.features = FeatureNetwork.of(config, device)
 
     def fit(self, lesson: Lesson) -> Arrays:
         """Fine-tune on the training side; the best epoch on the validation part is kept."""
@@ -61,7 +61,7 @@ class Supervised(Method):
                 f"Fold {lesson.job.fold} of {lesson.job.dataset.root} has images of "
                 f"{len(set(labels))} kind to learn from; good ones and defective ones are needed."
             )
-        features = _features(config, self.device)
+        features = FeatureNetwork.of(config, self.device)
         taught = _teaching(lesson, labels, names, features, config, self.device)
         network = _Classifier(features, len(names))
         validation = [
@@ -92,7 +92,7 @@ class Supervised(Method):
     def open(self, learnt: Arrays) -> Predictor:
         """Score by the probability of any defect, and name the likeliest class."""
         names = tuple(bytes(name).decode() for name in learnt["class_names"].tolist())
-        features = _features(self.config.model_copy(update={"weights": "none"}), self.device)
+        features = FeatureNetwork.of(self.config, self.device, random=True)
         network = _Classifier(features, len(names))
         load_arrays_into(network, learnt, _NETWORK)
         return _TypePredictor(network.eval().to(self.device), features, names, self.device)
@@ -199,17 +199,6 @@ def _injector(
         [image for image, sample in pairs if not sample.is_defective],
         n_classes=n_types,
         max_defects=1,
-    )
-
-
-def _features(config: ClassifyConfig, device: torch.device) -> FeatureNetwork:
-    return FeatureNetwork(
-        config.model,
-        weights=config.weights,
-        device=device,
-        image_size=config.image_size,
-        stages=config.stages,
-        pooling=config.pooling,
     )
 
 

@@ -16,6 +16,7 @@ from annotations import (
     Regions,
     mask_to_regions,
 )
+from annotations.prediction_files import IMAGE_COLUMNS, read_csv, write_csv
 from evaluation import evaluate_runs, match_regions
 from evaluation.coco_ap import region_precision
 from evaluation.pixel_metrics import PixelCounts, pixel_metrics, pooled
@@ -94,9 +95,8 @@ def test_what_another_folds_model_predicted_is_refused(tmp_path):
     dataset = memory_dataset(tmp_path, square)
     run = write_run(dataset, "leak", lambda i: Prediction(i, 0.1), "classify")
     table = run / "predictions" / "images.csv"
-    header, *rows = table.read_text().splitlines()
-    swapped = [row[:-1] + str(1 - int(row[-1])) for row in rows]
-    table.write_text("\n".join([header, *swapped]) + "\n")
+    rows = read_csv(table)
+    write_csv(table, IMAGE_COLUMNS, [row | {"fold": 1 - int(row["fold"])} for row in rows])
     with pytest.raises(InputError, match="22 predictions that the split does not ask for"):
         evaluate_runs(dataset, [run])
 
