@@ -108,7 +108,11 @@ function open(entry, link) {
   add(entry.node.dataset.truth, "truth", "truth");
   byId("viewer-title").textContent = entry.node.querySelector("h3").textContent;
   byId("viewer-verdict").textContent = panel ? `${panel.run}: ${panel.word.textContent} ${panel.score.toFixed(3)}` : "truth";
-  if (!viewer.open) viewer.showModal();
+  if (!viewer.open) {
+    viewer.showModal();
+    // On the first box, where the browser puts it, the space bar would tick it.
+    byId("stage").focus();
+  }
   base.decode().then(() => { look.hw = [base.naturalHeight, base.naturalWidth]; fit(); }, () => {});
   history.replaceState(null, "", `#${encodeURIComponent(entry.node.id)}`);
 }

@@ -84,7 +84,6 @@ def look_closely(page, dataset):
     for image in layer.values():
         assert image.evaluate("image => image.decode().then(() => image.naturalWidth)") == 64
         assert image.is_visible()
-    page.locator("#stage").focus()
     page.keyboard.press(" ")
     assert layer["truth"].is_visible()
     assert not layer["boxes"].is_visible()
