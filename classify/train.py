@@ -19,7 +19,7 @@ from annotations import (
 from annotations.files import write_bytes_atomic
 from classify.config import ClassifyConfig
 from classify.loop import remove_checkpoints
-from classify.methods import Method, method_named
+from classify.methods import method_named
 from classify.methods.base import Arrays, Calibration, Lesson
 from training import (
     FoldJob,
@@ -94,22 +94,12 @@ def train_classifier(
         dataset,
         name,
         family="classify",
-        model=_title(kind, config),
+        model=method.described(),
         config=config,
         folds=folds,
         train_fold=train_fold,
         reporter=reporter,
     )
-
-
-def _title(kind: type[Method], config: ClassifyConfig) -> str:
-    words = {"mahalanobis": "Mahalanobis", "knn": "k nearest neighbours"}[config.distance]
-    title = words if kind.name == "pretrained" else kind.title
-    if kind.name == "supervised" and config.oversample != "none":
-        title += f" with {config.oversample}"
-    if not kind.sees_through_network:
-        return title
-    return f"{config.model} {title}" + (" (random weights)" if config.weights == "none" else "")
 
 
 def _say_if_enlarged(samples: Sequence[Sample], side: int, reporter: Reporter) -> None:

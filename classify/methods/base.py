@@ -83,6 +83,17 @@ class Method(ABC):
         self.config = config
         self.device = device
 
+    def words(self) -> str:
+        """The title, and what settings add to it."""
+        return self.title
+
+    def described(self) -> str:
+        """The network, where one is seen through, and the method in words: for tables."""
+        if not self.sees_through_network:
+            return self.words()
+        drawn = " (random weights)" if self.config.weights == "none" else ""
+        return f"{self.config.model} {self.words()}{drawn}"
+
     @abstractmethod
     def fit(self, lesson: Lesson) -> Arrays:
         """Learn, and return what was learnt as plain arrays.

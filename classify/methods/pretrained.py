@@ -79,6 +79,10 @@ class Pretrained(Method):
         self.network = FeatureNetwork.of(config, device)
         self._features: list[Array] = []
 
+    def words(self) -> str:
+        """By the distance."""
+        return {"mahalanobis": "Mahalanobis", "knn": "k nearest neighbours"}[self.config.distance]
+
     def fit(self, lesson: Lesson) -> Arrays:
         """Fit to all good images; the threshold comes from fits that leave some out."""
         good = _all_good(lesson)

@@ -51,6 +51,11 @@ class Supervised(Method):
         super().__init__(config, device)
         self.features = FeatureNetwork.of(config, device)
 
+    def words(self) -> str:
+        """With the way of oversampling."""
+        way = self.config.oversample
+        return self.title if way == "none" else f"{self.title} with {way}"
+
     def fit(self, lesson: Lesson) -> Arrays:
         """Fine-tune on the training side; the best epoch on the validation part is kept."""
         config = self.config
