@@ -62,6 +62,9 @@ class ClassifyConfig(FamilyConfig):
     """For deepsmote: k."""
     smote_epochs: int = Field(default=100, ge=1, le=100_000)
     """For deepsmote: passes of its encoder and decoder over the training images."""
+    smote_penalty: float = Field(default=1.0, ge=0, le=100)
+    """For deepsmote: weight of the penalty beside the reconstruction; 1 is the paper's. The lower,
+    the sharper what is decoded, and the less the decoder learns of codes between images."""
     good_quantile: float = Field(default=0.98, gt=0, lt=1)
     """The threshold lets this part of held-out good training images pass."""
     parts: int = Field(default=5, ge=2)

@@ -10,6 +10,11 @@ The authors' published code (github.com/dd1github/DeepSMOTE) differs from their 
 things: it puts the images into the same new order as the codes, so that the penalty is one more
 reconstruction; and it cuts the penalty's gradient off before the encoder. Here the algorithm is
 followed, and encoder and decoder both get the gradient.
+
+What follows from the algorithm as it is written: for a code z_i the squared errors ask the decoder
+for its own image x_i and, with weight w, for every other image of the class, so that their least
+sum lies at (x_i + w m) / (1 + w), with m the mean of the class. At w = 1, the paper's, half of
+every decoded image is the class's mean, however long one trains. `smote_penalty` is w.
 """
 
 import json
@@ -98,6 +103,7 @@ class CodeNetwork(torch.nn.Module):
         super().__init__()
         self.encoder = image_encoder(config.smote_size, config.smote_latent, width=32)
         self.decoder = image_decoder(config.smote_size, config.smote_latent, width=32)
+        self.penalty_weight = config.smote_penalty
 
     def penalty(self, images: torch.Tensor) -> torch.Tensor:
         """Squared error between images of one class and what the others' codes decode to.
@@ -128,7 +134,7 @@ class _Training(L.LightningModule):
         chosen = rng.permutation(places)[: len(images)]
         penalty = network.penalty(self._images[torch.from_numpy(chosen)].to(images))
         self.log("penalty", penalty, on_epoch=True, on_step=False)
-        loss = loss + penalty
+        loss = loss + self.network.penalty_weight * penalty
         self.log("train_loss", loss, on_epoch=True, on_step=False)
         return loss
 
