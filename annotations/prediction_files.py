@@ -3,10 +3,13 @@
 import csv
 import io
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
 
 from annotations.errors import InputError
 from annotations.files import write_text_atomic
@@ -50,6 +53,27 @@ class FoldThresholds:
         if not 0 <= self.min_area_fraction < 1:
             raise ValueError(f"min_area_fraction must be in [0, 1), got {self.min_area_fraction}.")
 
+    def to_json(self) -> dict[str, Any]:
+        """As meta.json holds it: every field, so that none is lost between two readers."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> "FoldThresholds":
+        """Read what `to_json` wrote; fields with a default may lack, as in older runs.
+
+        Raises:
+            KeyError: a field is missing.
+            TypeError: a field of another kind.
+            ValueError: a number out of its range.
+        """
+        return cls(
+            raw_threshold=float(value["raw_threshold"]),
+            scale=str(value["scale"]),
+            region_threshold=float(value["region_threshold"]),
+            chosen_on=str(value["chosen_on"]),
+            min_area_fraction=float(value.get("min_area_fraction", 0.0)),
+        )
+
     def calibrate(self, raw_score: float) -> float:
         """Bring a score to the common scale from 0 to 1 where 0.5 is the threshold.
 
@@ -68,6 +92,27 @@ class FoldThresholds:
         odds = max(odds, 0.0)
         # Exactly at the threshold must come out as exactly 0.5.
         return 0.5 if odds == limit else odds / (odds + limit)
+
+
+def map_levels(
+    pixel_scores: npt.NDArray[np.floating[Any]],
+) -> tuple[npt.NDArray[np.uint16], tuple[float, float]]:
+    """A score map, float (H, W), as the 16-bit levels that are stored, and the range they span."""
+    scores = pixel_scores.astype(np.float64)
+    low, high = float(scores.min()), float(scores.max())
+    # Probabilities share one range, so that equal scores stay equal over images.
+    if low >= 0 and high <= 1:
+        low, high = 0.0, 1.0
+    span = (high - low) or 1.0
+    return np.rint((scores - low) / span * MAP_LEVELS).astype(np.uint16), (low, high)
+
+
+def common_range(ranges: Iterable[tuple[float, float]]) -> tuple[float, float]:
+    """The scores at the ends of a heat map's colours: of all a run's maps; 0 to 1 without any."""
+    ends = list(ranges)
+    if not ends:
+        return 0.0, 1.0
+    return min(low for low, _ in ends), max(high for _, high in ends)
 
 
 def write_csv(path: Path, columns: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> None:

@@ -6,8 +6,6 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-import numpy as np
-
 from annotations.dataset import Dataset
 from annotations.errors import InputError
 from annotations.files import read_json, write_json_atomic
@@ -16,12 +14,12 @@ from annotations.prediction import Prediction
 from annotations.prediction_files import (
     FORMAT,
     IMAGE_COLUMNS,
-    MAP_LEVELS,
     PREDICTIONS_FOLDER,
     THRESHOLD,
     VALIDATION_COLUMNS,
     VALIDATION_FILE,
     FoldThresholds,
+    map_levels,
     read_csv,
     write_csv,
 )
@@ -88,13 +86,7 @@ class PredictionWriter:
                     f"The map of {prediction.image_id} is {prediction.pixel_scores.shape}, "
                     f"the image {sample.image_hw}."
                 )
-            scores = prediction.pixel_scores.astype(np.float64)
-            low, high = float(scores.min()), float(scores.max())
-            # Probabilities share one range, so that equal scores stay equal over images.
-            if low >= 0 and high <= 1:
-                low, high = 0.0, 1.0
-            span = (high - low) or 1.0
-            levels = np.rint((scores - low) / span * MAP_LEVELS).astype(np.uint16)
+            levels, (low, high) = map_levels(prediction.pixel_scores)
             write_png(self._folder / "maps" / f"{sample.stem}.png", levels, compression=1)
             self._maps[prediction.image_id] = [low, high]
 
@@ -163,12 +155,7 @@ class PredictionWriter:
                 ]
         meta |= dict(self.about)
         meta["maps"] |= self._maps
-        meta["folds"][str(self.fold)] = {
-            "raw_threshold": self.thresholds.raw_threshold,
-            "scale": self.thresholds.scale,
-            "region_threshold": self.thresholds.region_threshold,
-            "chosen_on": self.thresholds.chosen_on,
-        }
+        meta["folds"][str(self.fold)] = self.thresholds.to_json()
         rows = sorted([*rows, *self._rows], key=lambda row: str(row["image_id"]))
         write_csv(self._folder / "images.csv", IMAGE_COLUMNS, rows)
         if self._validation:

@@ -29,6 +29,7 @@ from annotations.prediction_files import (
     THRESHOLD,
     VALIDATION_FILE,
     FoldThresholds,
+    common_range,
     read_csv,
 )
 from annotations.regions import Regions, box_slices, decode_rle
@@ -93,6 +94,11 @@ class StoredPredictions:
             return None
         threshold = self.folds[self.fold_of[image_id]].region_threshold
         return filter_regions(self.regions[image_id], threshold)
+
+    @property
+    def score_range(self) -> tuple[float, float]:
+        """Scores at the ends of a heat map's colours, one range for all maps of the run."""
+        return common_range(self.map_ranges.values())
 
     def pixel_scores(self, image_id: str) -> npt.NDArray[np.float32] | None:
         """Score map float32 (H, W): as stored, else regions drawn with their scores, else None.
@@ -179,15 +185,7 @@ def read_predictions(run: Path, dataset: Dataset) -> StoredPredictions:
                 f"{dataset.split.digest[:12]}…: the two were not judged on the same images. "
                 "Train again on this dataset."
             )
-        folds = {
-            int(number): FoldThresholds(
-                float(f["raw_threshold"]),
-                str(f["scale"]),
-                float(f["region_threshold"]),
-                str(f["chosen_on"]),
-            )
-            for number, f in meta["folds"].items()
-        }
+        folds = {int(number): FoldThresholds.from_json(f) for number, f in meta["folds"].items()}
         rows = read_csv(folder / "images.csv")
         known = dataset.by_id
         for row in rows:

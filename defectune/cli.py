@@ -30,6 +30,9 @@ class Family(StrEnum):
 
 
 DatasetArgument = Annotated[Path, typer.Argument(metavar="OUT", help="A converted dataset.")]
+RunArgument = Annotated[
+    str, typer.Argument(metavar="RUN", help="A run's folder, OUT/NAME, or NAME within OUT.")
+]
 DeviceOption = Annotated[str, typer.Option(help="auto, cpu, or cuda:0.")]
 
 
@@ -319,7 +322,7 @@ def report(
 
 @app.command()
 def overlay(
-    run: Annotated[Path, typer.Argument(metavar="RUN", help="A run's folder.")],
+    run: RunArgument,
     images: Annotated[
         list[str] | None,
         typer.Argument(metavar="[IMAGE]...", help="Ids or beginnings of ids; all test images."),
@@ -340,17 +343,33 @@ def overlay(
 
 @app.command()
 def predict(
-    run: Annotated[Path, typer.Argument(metavar="RUN", help="A run's folder.")],
-    images: Annotated[list[Path], typer.Argument(metavar="IMAGES...", help="Files or folders.")],
+    run: RunArgument,
+    images: Annotated[
+        list[Path],
+        typer.Argument(metavar="IMAGES...", help="Files, or folders with all that is in them."),
+    ],
     output: Annotated[Path, typer.Option("--output", help="A new or empty folder.")],
     fold: Annotated[int | None, typer.Option(help="Which fold's model; the first.")] = None,
     device: DeviceOption = "auto",
+    threshold: Annotated[
+        float | None,
+        typer.Option(help="Calibrated scores from this on are defective; 0.5 if not given."),
+    ] = None,
+    operating_point: Annotated[
+        bool,
+        typer.Option("--operating-point", help="Take the threshold that evaluate chose by costs."),
+    ] = False,
+    maps: Annotated[
+        bool, typer.Option("--maps", help="Also write score maps, as 16-bit PNGs.")
+    ] = False,
 ) -> None:
-    """Give verdicts, regions and overlays for new images."""
-    from defectune.predict import predict_images
+    """Give verdicts, regions and overlays for new images; a killed call goes on when repeated."""
+    from defectune.predict import PredictOptions, predict_images
 
+    options = PredictOptions(fold, device, threshold, operating_point, maps)
     with BarReporter() as reporter:
-        predict_images(run, images, output, fold=fold, device=device, reporter=reporter)
+        failed = predict_images(run, images, output, options, reporter=reporter)
+    raise typer.Exit(1 if failed else 0)
 
 
 @app.command()

@@ -79,8 +79,6 @@ def run_demo(output: Path, *, seed: int, reporter: BarReporter) -> Path:
         dataset / "runs" / "segment",
         [source / "test" / "broken_large"],
         output / "predictions",
-        fold=None,
-        device="auto",
         reporter=reporter,
     )
     show_leaderboard(board, dataset)

@@ -4,19 +4,19 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from annotations import InputError, UsageError, load_dataset, read_predictions
-from annotations.dataset import RUNS_FOLDER
 from annotations.files import folder_moved_into_place
 from annotations.images import read_image_rgb
 from defectune.console import BarReporter, out
+from defectune.runs import dataset_of, find_run
 
 
 def write_overlays(
-    run: Path, names: Sequence[str], output: Path, *, only: str, reporter: BarReporter
+    run: str | Path, names: Sequence[str], output: Path, *, only: str, reporter: BarReporter
 ) -> None:
     """Draw truth, prediction, heat map and verdict of test images.
 
     Args:
-        run: a run's folder, OUT/runs/NAME.
+        run: a run's folder, or its name; see `runs.find_run`.
         names: image ids, or beginnings of them; none for all.
         output: a new or empty folder.
         only: `all`, or `wrong` for images with a wrong verdict, a missed defect or a false alarm.
@@ -30,9 +30,8 @@ def write_overlays(
 
     if only not in ("all", "wrong"):
         raise UsageError(f"--only takes all or wrong, got {only!r}.")
-    if run.resolve().parent.name != RUNS_FOLDER.name:
-        raise InputError(f"{run} is not a run: runs stand under OUT/{RUNS_FOLDER.name}/.")
-    dataset = load_dataset(run.resolve().parent.parent)
+    run = find_run(run)
+    dataset = load_dataset(dataset_of(run))
     stored = read_predictions(run, dataset)
     known = [i for i in dataset.split.test_ids if i in stored.image_scores]
     ids = [i for i in known if not names or any(i.startswith(name) for name in names)]
@@ -41,15 +40,14 @@ def write_overlays(
             f"{run} predicts no image called {', '.join(names)}; its ids look like "
             f"{', '.join(known[:3])}."
         )
-    ends = list(stored.map_ranges.values()) or [(0.0, 1.0)]
-    score_range = min(low for low, _ in ends), max(high for _, high in ends)
     advance = reporter.track("drawing", len(ids))
     written = 0
     with folder_moved_into_place(output, hint="Choose another folder.") as folder:
         for image_id in ids:
             sample, truth = dataset.by_id[image_id], dataset.truths[image_id]
             found = stored.found_regions(image_id)
-            match = None if found is None else match_regions(truth, found)
+            ignored = dataset.ignored.get(image_id)
+            match = None if found is None else match_regions(truth, found, ignored)
             wrong = (stored.verdict(image_id) == "defective") != sample.is_defective
             if match is not None:
                 wrong = wrong or bool((~match.found_truth).any() or match.false_alarm.any())
@@ -63,7 +61,7 @@ def write_overlays(
                 truth=truth,
                 prediction=found,
                 pixel_scores=stored.pixel_scores(image_id) if has_map else None,
-                score_range=score_range,
+                score_range=stored.score_range,
                 image_score=stored.image_scores[image_id],
                 class_names=dataset.class_names,
                 match=match,

@@ -1,116 +1,326 @@
 """`defectune predict`: verdicts, regions and overlays for new images."""
 
-import csv
-import io
+import hashlib
+import json
+import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
 
-from annotations import InputError, UsageError, read_image_rgb
-from annotations.files import folder_moved_into_place, write_json_atomic, write_text_atomic
-from annotations.images import is_image_path
-from annotations.prediction_files import THRESHOLD
+from annotations import (
+    ImageReadError,
+    InputError,
+    OutputExistsError,
+    UsageError,
+    read_image_rgb,
+    write_png,
+)
+from annotations.files import read_json, require_new_folder, write_json_atomic
+from annotations.prediction_files import THRESHOLD, FoldThresholds, map_levels, write_csv
 from annotations.prediction_writer import coco_results
 from annotations.samples import safe_name
 from annotations.store import filter_regions
 from defectune.console import BarReporter, out, show_table
+from defectune.inputs import OUTPUT_MARKER, Inputs, gather_images
+from defectune.runs import find_run, operating_threshold
+
+if TYPE_CHECKING:
+    from training import Predictor
+
+FORMAT: Final = "defectune-verdicts-1"
+COLUMNS: Final = (
+    "image", "verdict", "image_score", "predicted_type", "regions", "overlay", "error",
+)  # fmt: skip
+RESULTS_FILE: Final = "results.jsonl"
+_BEGUN_FILE: Final = "begun.json"
+_SHOWN: Final = 40
 
 
-def gather_images(places: Sequence[Path]) -> list[Path]:
-    """Files, and the images in folders, in order and once each.
+@dataclass(frozen=True, slots=True)
+class PredictOptions:
+    """How to predict.
+
+    Attributes:
+        fold: whose model; None takes the first finished one.
+        device: auto, cpu, cuda:0 …
+        threshold: calibrated scores at or above it are defective; None takes 0.5, the threshold
+            that training chose.
+        operating_point: take the threshold that `evaluate` chose by costs or a bound.
+        maps: also write score maps, as 16-bit PNGs.
 
     Raises:
-        InputError: a place that does not exist, or no image at all.
+        UsageError: both thresholds, or one that is not above 0 and at most 1.
     """
-    images: list[Path] = []
-    for place in places:
-        if place.is_dir():
-            images += sorted(p for p in place.iterdir() if p.is_file() and is_image_path(p))
-        elif place.is_file():
-            images.append(place)
-        else:
-            raise InputError(f"There is no image or folder {place}. Check the path.")
-    unique = list(dict.fromkeys(images))
-    if not unique:
-        raise InputError(
-            f"{', '.join(map(str, places))} holds no image (PNG, JPEG, BMP or TIFF are read)."
-        )
-    return unique
+
+    fold: int | None = None
+    device: str = "auto"
+    threshold: float | None = None
+    operating_point: bool = False
+    maps: bool = False
+
+    def __post_init__(self) -> None:
+        if self.threshold is not None and self.operating_point:
+            raise UsageError("Give --threshold or --operating-point, not both.")
+        if self.threshold is not None and not (
+            math.isfinite(self.threshold) and 0 < self.threshold <= 1
+        ):
+            raise UsageError(
+                "--threshold is on the calibrated score, above 0 and at most 1 (0.5 is what "
+                f"training chose), got {self.threshold}."
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class _Recipe:
+    """What decides a verdict, as predictions.json holds it."""
+
+    run: Path
+    fold: int
+    class_names: list[str]
+    thresholds: FoldThresholds
+    cut: float
+    chosen_by: str
+    score_range: tuple[float, float]
+    maps: bool
+
+    def to_json(self, inputs: Inputs) -> dict[str, Any]:
+        # By size and time, since hashing a camera's images takes longer than predicting them.
+        facts = [(str(p), (s := p.stat()).st_size, s.st_mtime_ns) for p in inputs.images]
+        return {
+            "format": FORMAT,
+            "run": str(self.run.resolve()),
+            "fold": self.fold,
+            "class_names": self.class_names,
+            "threshold": self.cut,
+            "threshold_chosen_by": self.chosen_by,
+            "fold_thresholds": self.thresholds.to_json(),
+            "heat_map_range": list(self.score_range),
+            "maps": self.maps,
+            "n_images": len(inputs.images),
+            "images_digest": hashlib.sha256(json.dumps(facts).encode()).hexdigest(),
+            "passed_over": {
+                reason: [str(path) for path in paths]
+                for reason, paths in sorted(inputs.passed_over.items())
+            },
+        }
 
 
 def predict_images(
-    run: Path,
+    run: str | Path,
     places: Sequence[Path],
     output: Path,
+    options: PredictOptions = PredictOptions(),
     *,
-    fold: int | None,
-    device: str,
     reporter: BarReporter,
-) -> None:
+) -> int:
     """Predict new images with one fold's model of a run.
 
     Writes images.csv, regions.json (COCO results; `image_id` counts the rows of images.csv from
-    1) and an overlay PNG for every image.
+    1), predictions.json (the thresholds and all else that decided) and an overlay PNG for every
+    image. Results are kept beside `output` as they come, so that a call that was killed goes on
+    when made again.
+
+    Returns:
+        The number of images that could not be read; they have a row with the error.
 
     Raises:
         DefectuneError: no such run, fold or image; an existing output.
     """
+    recipe = _recipe(find_run(run), options)
+    require_new_folder(output, hint="Choose another --output, or remove that folder yourself.")
+    inputs = gather_images(places, output=output)
     from defectune.families import open_predictor
-    from report import write_overlay
-    from training import finished_folds, read_run_config, run_thresholds
+
+    predictor = open_predictor(recipe.run, recipe.fold, device=options.device)
+    partial = partial_folder(output)
+    document = recipe.to_json(inputs)
+    lines = _begin(partial, document)
+    if lines:
+        reporter.say(f"{len(lines)} images were predicted by an earlier call; it goes on.")
+    advance = reporter.track(f"{recipe.run.name}, fold {recipe.fold}", len(inputs.images))
+    names = _overlay_names(inputs.images)
+    with (partial / RESULTS_FILE).open("a", encoding="utf-8", newline="\n") as file:
+        for index, path in enumerate(inputs.images, start=1):
+            if index > len(lines):
+                line = _predict_one(predictor, recipe, partial, path, names[index - 1], index)
+                lines.append(line)
+                file.write(json.dumps(line, ensure_ascii=False) + "\n")
+                file.flush()
+            advance("")
+    rows = [line["row"] for line in lines]
+    notes = _notes(rows, recipe)
+    write_csv(partial / "images.csv", COLUMNS, rows)
+    regions = [region for line in lines for region in line["regions"]]
+    write_json_atomic(partial / "regions.json", regions, indent=None)
+    maps = {line["row"]["image"]: line["map"] for line in lines if line["map"] is not None}
+    failed = sum(bool(row["error"]) for row in rows)
+    write_json_atomic(
+        partial / OUTPUT_MARKER, document | {"n_failed": failed, "notes": notes, "map_files": maps}
+    )
+    for name in (RESULTS_FILE, _BEGUN_FILE):
+        (partial / name).unlink()
+    require_new_folder(output, hint=f"The results are kept in {partial}.")
+    if output.is_dir():
+        output.rmdir()
+    partial.replace(output)
+    _show(rows, recipe, [*inputs.lines(), *notes], output)
+    return failed
+
+
+def partial_folder(output: Path) -> Path:
+    """Where results are kept until the last image is done."""
+    whole = output.absolute()
+    return whole.with_name(f".{whole.name}.part")
+
+
+def _recipe(run: Path, options: PredictOptions) -> _Recipe:
+    from training import finished_folds, map_range, read_run_config, run_thresholds
 
     document = read_run_config(run)
     done = sorted(finished_folds(run))
     if not done:
         raise InputError(f"The run {run} has no finished fold. Train it first.")
-    number = done[0] if fold is None else fold
-    if number not in done:
-        raise UsageError(f"Fold {number} of {run} has not finished; finished: {done}.")
-    images = gather_images(places)
-    thresholds = run_thresholds(run, number)
-    rows, results = [], []
-    hint = "Choose another --output, or remove that folder yourself."
-    with folder_moved_into_place(output, hint=hint) as folder:
-        predictor = open_predictor(run, number, device=device)
-        advance = reporter.track(f"{run.name}, fold {number}", len(images))
-        names: dict[str, int] = {}
-        for index, path in enumerate(images, start=1):
-            image_rgb = read_image_rgb(path)
-            prediction = predictor.predict(path.name, image_rgb)
-            score = thresholds.calibrate(prediction.image_score)
-            found = None
-            if prediction.regions is not None:
-                found = filter_regions(prediction.regions, thresholds.region_threshold)
-                results += coco_results(found, index)
-            stem = safe_name(path.stem)
-            names[stem] = names.get(stem, 0) + 1
-            name = stem if names[stem] == 1 else f"{stem}-{names[stem]}"
-            write_overlay(
-                folder / "overlays" / f"{name}.png",
-                image_rgb,
-                prediction=found,
-                pixel_scores=prediction.pixel_scores,
-                image_score=score,
-                class_names=document["class_names"],
-            )
-            rows.append(
-                {
-                    "image": str(path),
-                    "verdict": "defective" if score >= THRESHOLD else "good",
-                    "image_score": f"{score:.6f}",
-                    "predicted_type": prediction.predicted_type or "",
-                    "regions": "" if found is None else str(len(found)),
-                    "overlay": f"overlays/{name}.png",
-                }
-            )
-            advance("")
-        text = io.StringIO(newline="")
-        writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
-        write_text_atomic(folder / "images.csv", text.getvalue())
-        write_json_atomic(folder / "regions.json", results)
+    fold = done[0] if options.fold is None else options.fold
+    if fold not in done:
+        raise UsageError(f"Fold {fold} of {run} has not finished; finished: {done}.")
+    cut, chosen_by = THRESHOLD, "training, on validation or held-out good images"
+    if options.threshold is not None:
+        cut, chosen_by = options.threshold, "--threshold"
+    if options.operating_point:
+        cut = operating_threshold(run, fold, document["split_digest"])
+        chosen_by = "evaluate's operating point, in leaderboard.json"
+    return _Recipe(
+        run,
+        fold,
+        list(document["class_names"]),
+        run_thresholds(run, fold),
+        cut,
+        chosen_by,
+        map_range(run),
+        options.maps,
+    )
+
+
+def _begin(partial: Path, document: dict[str, Any]) -> list[dict[str, Any]]:
+    """Begin the folder of results, or read what an earlier call with the same settings left."""
+    marker, results = partial / _BEGUN_FILE, partial / RESULTS_FILE
+    if not marker.is_file():
+        partial.mkdir(parents=True, exist_ok=True)
+        write_json_atomic(marker, document)
+        return []
+    if read_json(marker, what="the settings of an interrupted call") != document:
+        raise OutputExistsError(
+            f"{partial} holds results of an interrupted call with other images or other settings. "
+            "Make that call again to go on with it, or remove that folder yourself."
+        )
+    if not results.is_file():
+        return []
+    whole = results.read_bytes()
+    # A line without its end was being written when the call was killed.
+    whole = whole[: whole.rfind(b"\n") + 1]
+    with results.open("r+b") as file:
+        file.truncate(len(whole))
+    try:
+        return [json.loads(line) for line in whole.decode("utf-8").splitlines() if line]
+    except ValueError as error:
+        raise InputError(
+            f"{results} is damaged ({error}). Remove the folder {partial} and call again."
+        ) from error
+
+
+def _predict_one(
+    predictor: "Predictor", recipe: _Recipe, folder: Path, path: Path, name: str, index: int
+) -> dict[str, Any]:
+    from report import write_overlay
+
+    row = dict.fromkeys(COLUMNS, "") | {"image": str(path)}
+    line: dict[str, Any] = {"row": row, "regions": [], "map": None}
+    try:
+        image_rgb = read_image_rgb(path)
+    except (ImageReadError, OSError) as error:
+        row["error"] = str(error)
+        return line
+    prediction = predictor.predict(path.name, image_rgb)
+    score = recipe.thresholds.calibrate(prediction.image_score)
+    found = None
+    if prediction.regions is not None:
+        found = filter_regions(prediction.regions, recipe.thresholds.region_threshold)
+        line["regions"] = coco_results(found, index)
+    if recipe.maps and prediction.pixel_scores is not None:
+        levels, ends = map_levels(prediction.pixel_scores)
+        write_png(folder / "maps" / f"{name}.png", levels, compression=1)
+        line["map"] = {"file": f"maps/{name}.png", "range": list(ends)}
+    write_overlay(
+        folder / "overlays" / f"{name}.png",
+        image_rgb,
+        prediction=found,
+        pixel_scores=prediction.pixel_scores,
+        score_range=recipe.score_range,
+        image_score=score,
+        threshold=recipe.cut,
+        class_names=recipe.class_names,
+    )
+    row |= {
+        "verdict": "defective" if score >= recipe.cut else "good",
+        "image_score": repr(score),
+        "predicted_type": prediction.predicted_type or "",
+        "regions": "" if found is None else str(len(found)),
+        "overlay": f"overlays/{name}.png",
+    }
+    return line
+
+
+def _overlay_names(images: Sequence[Path]) -> list[str]:
+    """A file name for each image: its stem, with a number where several have it."""
+    used: set[str] = set()
+    names = []
+    for path in images:
+        stem = safe_name(path.stem)
+        name, number = stem, 1
+        # Without regard to case, as the file systems of two of the three usual systems compare.
+        while name.casefold() in used:
+            number += 1
+            name = f"{stem}-{number}"
+        used.add(name.casefold())
+        names.append(name)
+    return names
+
+
+def _notes(rows: Sequence[dict[str, str]], recipe: _Recipe) -> list[str]:
+    """Why a verdict and the number of regions may seem to contradict each other, and failures."""
+    notes = []
+    good = sum(row["verdict"] == "good" and row["regions"] not in ("", "0") for row in rows)
+    bare = sum(row["verdict"] == "defective" and row["regions"] == "0" for row in rows)
+    why = (
+        f"the verdict compares the image's score with {recipe.cut:g}; regions have a threshold of "
+        f"their own ({recipe.thresholds.region_threshold:.3g} on the model's scale) and a least "
+        "area, both chosen on validation images"
+    )
+    if good:
+        notes.append(f"{good} images are good and yet have regions: {why}.")
+    if bare:
+        notes.append(f"{bare} images are defective without a region: {why}.")
+    failed = [row["image"] for row in rows if row["error"]]
+    if failed:
+        some = ", ".join(failed[:4]) + (" …" if len(failed) > 4 else "")
+        notes.append(
+            f"{len(failed)} of {len(rows)} images could not be read and have no verdict ({some}); "
+            "the column `error` says why."
+        )
+    return notes
+
+
+def _show(
+    rows: Sequence[dict[str, str]], recipe: _Recipe, lines: Sequence[str], output: Path
+) -> None:
     shown = [
-        [row["image"], row["verdict"], row["image_score"], row["regions"]] for row in rows[:40]
-    ]
-    show_table([["image", "verdict", "score", "regions"], *shown], title=f"Threshold {THRESHOLD}")
+        [row["image"], row["verdict"] or "not read",
+         f"{float(row['image_score']):.6f}" if row["image_score"] else "", row["regions"]]
+        for row in rows[:_SHOWN]
+    ]  # fmt: skip
+    title = f"Threshold {recipe.cut:g} on the calibrated score, chosen by {recipe.chosen_by}"
+    show_table([["image", "verdict", "score", "regions"], *shown], title=title)
+    for line in lines:
+        out.print(line, markup=False)
     out.print(f"{len(rows)} images; all verdicts: {output / 'images.csv'}", markup=False)

@@ -2,18 +2,18 @@
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from annotations import InputError, UsageError, load_dataset, read_predictions, run_folders
+from annotations import InputError, UsageError, load_dataset, read_predictions
 from annotations.dataset import RUNS_FOLDER
-from annotations.files import write_json_atomic
+from annotations.files import read_json, write_json_atomic
 from defectune.console import BarReporter, out, show_table
+from defectune.runs import LEADERBOARD_FILE, find_runs
 
 if TYPE_CHECKING:
     from converters import ConversionReport
     from evaluation import Costs, Leaderboard, OperatingPoint
 
-LEADERBOARD_FILE = "leaderboard.json"
 REPORT_FOLDER = "report"
 
 
@@ -70,25 +70,6 @@ def show_conversion(report: "ConversionReport", output: Path) -> None:
     show_table(rows, title=f"Converted {report.source} to {output}")
 
 
-def find_runs(root: Path, names: Sequence[str]) -> list[Path]:
-    """Turn names or folders into run folders; all finished runs where none is named.
-
-    Raises:
-        InputError: a name that is no run.
-    """
-    if not names:
-        return run_folders(root)
-    runs = []
-    for name in names:
-        places = (root / RUNS_FOLDER / name, Path(name))
-        found = next((place for place in places if place.is_dir()), None)
-        if found is None:
-            known = ", ".join(run.name for run in run_folders(root)) or "none"
-            raise InputError(f"There is no run {name!r} in {root}; finished runs: {known}.")
-        runs.append(found)
-    return runs
-
-
 def judge(
     root: Path,
     names: Sequence[str],
@@ -108,6 +89,13 @@ def judge(
     runs = find_runs(root, names)
     board = evaluate_runs(dataset, runs, fold=fold, costs=costs, say=reporter.say)
     if fold is None:
+        before = read_leaderboard(root, dataset.split.digest)
+        point = (before or {}).get("operating_point")
+        if point and costs is None:
+            reporter.say(
+                f"The operating point in {LEADERBOARD_FILE} (chosen by: {point.get('rule')}) is "
+                "dropped, since this call gave no costs or bound."
+            )
         write_json_atomic(root / LEADERBOARD_FILE, board.to_json())
     return board
 
@@ -171,6 +159,8 @@ def show_leaderboard(board: "Leaderboard", root: Path, *, everything: bool = Fal
     )
     names = METRIC_NAMES if everything else HEADLINE
     show_table(table_rows(board, names), title=title)
+    if board.missing_kind is not None:
+        out.print(board.missing_kind, markup=False)
     for line in difference_lines(board):
         out.print(line, markup=False)
     for line in board.spread_lines:
@@ -269,7 +259,10 @@ def run_export(root: Path, output: Path, format_: str, *, reporter: BarReporter)
 
 
 def make_report(root: Path, names: Sequence[str], *, reporter: BarReporter) -> Path:
-    """Write the report; runs that were not judged yet are judged first.
+    """Write the report from leaderboard.json, which is read and never written here.
+
+    Runs that leaderboard.json does not have, or has for other predictions than the run holds now,
+    are judged for the report alone.
 
     Returns:
         Its page.
@@ -277,13 +270,63 @@ def make_report(root: Path, names: Sequence[str], *, reporter: BarReporter) -> P
     Raises:
         DefectuneError: see `evaluation.evaluate_runs` and `report.write_report`.
     """
+    from evaluation import evaluate_runs, predictions_digest
     from report import write_report
 
     dataset = load_dataset(root)
     runs = find_runs(root, names)
-    board = judge(root, names, fold=None, reporter=reporter).to_json()
+    board = read_leaderboard(root, dataset.split.digest)
+    rows = {} if board is None else {row["run"]: row for row in board["rows"]}
+    missing = [
+        run
+        for run in runs
+        if run.name not in rows
+        or rows[run.name].get("predictions", "") not in ("", predictions_digest(run))
+    ]
+    if missing or not runs:
+        judged = evaluate_runs(dataset, missing, say=reporter.say).to_json()
+        board = judged if board is None else _joined(board, judged, root)
     predictions = [read_predictions(run, dataset) for run in runs]
     advance = reporter.track("report", len(dataset.split.test_ids))
     return write_report(
-        dataset, predictions, board, root / REPORT_FOLDER, progress=lambda: advance("")
+        dataset, predictions, board or {}, root / REPORT_FOLDER, progress=lambda: advance("")
     )
+
+
+def read_leaderboard(root: Path, split_digest: str) -> dict[str, Any] | None:
+    """leaderboard.json of a converted dataset; None where there is none of this split.
+
+    Raises:
+        InputError: a damaged file.
+    """
+    path = root / LEADERBOARD_FILE
+    if not path.is_file():
+        return None
+    board = read_json(path, what="the leaderboard")
+    try:
+        if board["split_digest"] != split_digest:
+            return None
+        if not all(isinstance(row["run"], str) and row["metrics"] for row in board["rows"]):
+            raise TypeError("a row has no run or no metrics")
+    except (KeyError, TypeError, AttributeError) as error:
+        raise InputError(
+            f"{path} is damaged ({type(error).__name__}: {error}). Judge again with `defectune "
+            f"evaluate {root}`."
+        ) from error
+    return dict(board)
+
+
+def _joined(board: dict[str, Any], judged: dict[str, Any], root: Path) -> dict[str, Any]:
+    """The leaderboard, with rows that were judged for the report alone."""
+    fresh = {row["run"] for row in judged["rows"]}
+    rows = [row for row in board["rows"] if row["run"] not in fresh] + judged["rows"]
+    rows.sort(
+        key=lambda row: (row["metrics"].get("image_auroc") or {}).get("value") or -1.0,
+        reverse=True,
+    )
+    names = ", ".join(sorted(fresh))
+    said = (
+        f"{names}: judged for this report alone, and not compared with the others; `defectune "
+        f"evaluate {root}` writes and compares all runs."
+    )
+    return board | {"rows": rows, "differences": [*board.get("differences", []), said]}

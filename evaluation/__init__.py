@@ -3,7 +3,7 @@
 from evaluation.compare import Comparison
 from evaluation.external import ExternalOptions, import_predictions
 from evaluation.judge import METRIC_NAMES, Row
-from evaluation.leaderboard import Leaderboard, evaluate_runs
+from evaluation.leaderboard import Leaderboard, evaluate_runs, predictions_digest
 from evaluation.metric import Metric
 from evaluation.operating_point import Costs, OperatingPoint
 from evaluation.region_metrics import RegionMatch, match_regions
@@ -25,6 +25,7 @@ __all__ = [
     "format_metric",
     "import_predictions",
     "match_regions",
+    "predictions_digest",
     "table_rows",
     "to_markdown",
 ]

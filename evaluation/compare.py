@@ -14,6 +14,7 @@ from evaluation.metric import Metric
 
 LEVEL: Final = 0.05
 VERDICT_METRICS: Final = ("accuracy", "escape_rate", "overkill_rate")
+ONE_SIDED_METRICS: Final = (*VERDICT_METRICS, "precision", "recall", "f1")
 LOWER_IS_BETTER: Final = frozenset(
     {
         "escape_rate",
@@ -154,8 +155,11 @@ def compare_runs(
 
     Verdicts are compared by McNemar's exact test: accuracy on all images, escape_rate on the
     defective ones, overkill_rate on the good ones. The rest by a paired bootstrap. Each figure
-    is corrected for its number of pairs; the figures among themselves are not.
+    is corrected for its number of pairs; the figures among themselves are not. Without a good or
+    without a defective image verdicts are not compared: one run would be called better for
+    calling everything the one kind there is.
     """
+    one_kind = bool(is_defective.all() or not is_defective.any())
     result: list[Comparison] = []
     of = {
         "accuracy": np.ones(len(is_defective), np.bool_),
@@ -163,6 +167,8 @@ def compare_runs(
         "overkill_rate": ~is_defective,
     }
     for name in names:
+        if one_kind and name in ONE_SIDED_METRICS:
+            continue
         rows: list[Comparison] = []
         for a, b in combinations(runs, 2):
             first, second = a.metrics.get(name), b.metrics.get(name)

@@ -21,6 +21,8 @@ from evaluation.metric import Metric, rate, undefined
 Floats = npt.NDArray[np.float64]
 Bools = npt.NDArray[np.bool_]
 _ONE_KIND: Final = "the images are all good or all defective"
+NEED_BOTH_KINDS: Final = ("accuracy", "precision", "f1", "accuracy_oracle", "f1_oracle")
+"""Figures that whoever calls every image the one kind there is would win."""
 
 
 def auroc(scores: Floats, is_defective: Bools) -> float | None:
@@ -206,8 +208,10 @@ def score_metrics(
         ("f1_oracle", oracle_f1(scores, truth)),
     ):
         result[name] = undefined(_ONE_KIND, n) if value is None else Metric(value, n)
-    if not n:
-        result["accuracy_oracle"] = undefined("there are no images")
+    if n_bad in (0, n):
+        for name in NEED_BOTH_KINDS:
+            result[name] = undefined(_ONE_KIND if n else "there are no images", n)
+            values.pop(name, None)
     return result, values
 
 

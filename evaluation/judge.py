@@ -87,6 +87,7 @@ class Row:
         curves: `image` (threshold, precision, recall, false_positive_rate) and, where they can
             be had, `box` and `mask` (recall, precision at IoU 0.50).
         notes: what was done to predictions from elsewhere, a sentence each.
+        predictions: SHA-256 over the files that were judged; empty where they are not at hand.
     """
 
     run: str
@@ -98,6 +99,7 @@ class Row:
     by_size: Mapping[str, Figures] = field(default_factory=dict)
     curves: Mapping[str, Mapping[str, list[float]]] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    predictions: str = ""
 
 
 def judge_run(

@@ -4,11 +4,13 @@ leaderboard.json:
 
     split_digest, protocol, fold, n_images, n_defective
     n_groups          physical parts among the judged images
+    missing_kind      null, or a sentence where no good or no defective image is judged
     matching_rule     when a defect counts as found, in words
     interval          how intervals are made, in words
     sizes             [{name, low, high}], bounds as parts of the image: low <= area < high
     rows              a run each, highest image AUROC first:
         run, family, model
+        predictions   SHA-256 over the predictions that were judged
         metrics       {NAME: METRIC | null}; null where the family cannot enter
         fold_means    {NAME: number}
         by_type       {TYPE: {NAME: METRIC | null}}, the type's images and all good ones
@@ -25,14 +27,17 @@ leaderboard.json:
 METRIC is {value, low, high, n} and, where there is one, reason (why value is null) and note.
 """
 
+import hashlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from annotations import Dataset, InputError, StoredPredictions, UsageError, read_predictions
+from annotations.images import sha256_of
+from annotations.prediction_files import PREDICTIONS_FOLDER
 from evaluation.compare import Comparable, Comparison, compare_runs
 from evaluation.evidence import judged_images
 from evaluation.intervals import RESAMPLES, resample_weights
@@ -93,6 +98,17 @@ class Leaderboard:
         """The spreads of a few figures in words."""
         return [spread.text for spread in self.spreads if spread.metric in COMPARED_IN_WORDS]
 
+    @property
+    def missing_kind(self) -> str | None:
+        """A sentence where no good or no defective image is judged, else None."""
+        if 0 < self.n_defective < self.n_images:
+            return None
+        what, rate = ("defective", "escape") if not self.n_defective else ("good", "overkill")
+        return (
+            f"No {what} image is judged: the {rate} rate, AUROC, accuracy, precision and F1 cannot "
+            "be had, and runs are not compared by their verdicts."
+        )
+
     def to_json(self) -> dict[str, Any]:
         """What leaderboard.json holds."""
         return {
@@ -102,6 +118,7 @@ class Leaderboard:
             "n_images": self.n_images,
             "n_defective": self.n_defective,
             "n_groups": self.n_groups,
+            "missing_kind": self.missing_kind,
             "matching_rule": MATCHING_RULE,
             "interval": INTERVAL_RULE.format(resamples=RESAMPLES),
             "sizes": [size.to_json() for size in self.sizes],
@@ -110,6 +127,7 @@ class Leaderboard:
                     "run": row.run,
                     "family": row.family,
                     "model": row.model,
+                    "predictions": row.predictions,
                     "metrics": _figures(row.metrics),
                     "fold_means": row.fold_means,
                     "by_type": {kind: _figures(part) for kind, part in row.by_type.items()},
@@ -188,7 +206,7 @@ def evaluate_runs(
         predictions = read_predictions(run, dataset)
         _require_coverage(dataset, predictions, ids, fold)
         row, values = judge_run(dataset, predictions, images)
-        rows.append(row)
+        rows.append(replace(row, predictions=predictions_digest(run)))
         comparable.append(values)
         stored.append(predictions)
     compared = [name for name in METRIC_NAMES if "oracle" not in name]
@@ -209,6 +227,15 @@ def evaluate_runs(
         operating_rule=None if costs is None else costs.rule,
         defect_rate=None if costs is None else line_rate(images, costs),
     )
+
+
+def predictions_digest(run: Path) -> str:
+    """SHA-256 over a run's tables and thresholds: tells whether a row still speaks of them."""
+    whole = hashlib.sha256()
+    for name in ("images.csv", "regions.json", "meta.json"):
+        path = run / PREDICTIONS_FOLDER / name
+        whole.update(sha256_of(path).encode() if path.is_file() else b"-")
+    return whole.hexdigest()
 
 
 def _auroc_of(row: Row) -> float:

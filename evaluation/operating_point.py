@@ -230,6 +230,7 @@ def _operating_point(
             f"fold {fold}: {escapes} of {n_bad} defective and "
             f"{int((~truth & (scores >= chosen)).sum())} of {int((~truth).sum())} good validation "
             f"scores on the wrong side{_what_so_few_can_say(costs, escapes, n_bad)}"
+            f"{_what_is_missing(escapes=n_bad, overkills=len(truth) - n_bad)}"
         )
     scores = np.array([run.image_scores[i] for i in images.ids], np.float64)
     limits = np.array([thresholds[run.fold_of[i]] for i in images.ids], np.float64)
@@ -257,6 +258,14 @@ def _operating_point(
         },
         curve=_curve(scores, bad, costs, defect_rate),
     )
+
+
+def _what_is_missing(*, escapes: int, overkills: int) -> str:
+    if not overkills:
+        return "; no good image validates, so nothing is known of overkill at this threshold"
+    if not escapes:
+        return "; no defective image validates, so nothing is known of escapes at this threshold"
+    return ""
 
 
 def _what_so_few_can_say(costs: Costs, escapes: int, n_bad: int) -> str:

@@ -53,16 +53,15 @@ def figure(
                 continue
             found = run.found_regions(image_id)
             has_map = image_id in run.map_ranges
-            ranges = run.map_ranges.values()
             picture = draw_overlay(
                 image_rgb,
                 truth=truth,
                 prediction=found,
-                match=None if found is None else match_regions(truth, found),
+                match=None
+                if found is None
+                else match_regions(truth, found, dataset.ignored.get(image_id)),
                 pixel_scores=run.pixel_scores(image_id) if has_map else None,
-                score_range=(min(v[0] for v in ranges), max(v[1] for v in ranges))
-                if has_map
-                else (0.0, 1.0),
+                score_range=run.score_range,
                 class_names=names,
             )
             axis.imshow(picture)

@@ -141,6 +141,7 @@ def _entry(
         image_rgb = np.full((*sample.image_hw, 3), 128, np.uint8)
         note = str(error)
     truth = dataset.truths[sample.image_id]
+    ignored = dataset.ignored.get(sample.image_id)
     names = dataset.class_names
     picture = draw_overlay(image_rgb, truth=truth, class_names=names)
     plain, outlines = f"full/{sample.stem}--plain.jpg", f"layers/{sample.stem}-truth.svg"
@@ -164,15 +165,15 @@ def _entry(
             found=found,
             class_names=names,
             pixel_scores=scores,
-            score_range=_score_range(run),
+            score_range=run.score_range,
         )
         picture = draw_overlay(
             image_rgb,
             truth=truth,
             prediction=found,
-            match=None if found is None else match_regions(truth, found),
+            match=None if found is None else match_regions(truth, found, ignored),
             pixel_scores=scores,
-            score_range=_score_range(run),
+            score_range=run.score_range,
             image_score=score,
             class_names=names,
         )
@@ -200,15 +201,6 @@ def _entry(
         panels=tuple(panels),
         plain=quote(plain),
         truth=quote(outlines),
-    )
-
-
-def _score_range(run: StoredPredictions) -> tuple[float, float]:
-    if not run.map_ranges:
-        return 0.0, 1.0
-    return (
-        min(low for low, _ in run.map_ranges.values()),
-        max(high for _, high in run.map_ranges.values()),
     )
 
 
@@ -295,7 +287,11 @@ def _render(
         runs=rows,
         table=table([name for name in HEADLINE if name in names]),
         more_table=table([name for name in names if name not in HEADLINE]),
-        claims=[*leaderboard.get("differences", []), *_spread_texts(leaderboard)],
+        claims=[
+            *([leaderboard["missing_kind"]] if leaderboard.get("missing_kind") else []),
+            *leaderboard.get("differences", []),
+            *_spread_texts(leaderboard),
+        ],
         matching_rule=leaderboard.get("matching_rule", ""),
         interval_rule=leaderboard.get("interval", ""),
         n_groups=leaderboard.get("n_groups") or len({s.group for s in dataset.samples}),

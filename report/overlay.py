@@ -36,6 +36,7 @@ def draw_overlay(
     pixel_scores: npt.NDArray[np.floating[Any]] | None = None,
     score_range: tuple[float, float] = (0.0, 1.0),
     image_score: float | None = None,
+    threshold: float = THRESHOLD,
     class_names: Sequence[str] = (),
     match: RegionMatch | None = None,
 ) -> Rgb:
@@ -51,6 +52,7 @@ def draw_overlay(
         pixel_scores: float (H, W), drawn as a heat map under the outlines.
         score_range: scores that are the ends of the heat map's colours.
         image_score: calibrated score for the verdict's banner.
+        threshold: calibrated scores at or above it are defective.
         class_names: by label.
         match: of truth and prediction by the judge's rule; missed defects and false alarms are
             then named so.
@@ -89,7 +91,7 @@ def draw_overlay(
         _write_labels(picture, pick_regions(truth, missed), [MISSED] * len(missed), plain=True)
     canvas = np.asarray(picture, np.uint8)
     if image_score is not None:
-        canvas = np.concatenate((_banner(image_score, canvas.shape[1]), canvas))
+        canvas = np.concatenate((_banner(image_score, threshold, canvas.shape[1]), canvas))
     return canvas
 
 
@@ -209,13 +211,18 @@ def _write_labels(
         )
 
 
-def _banner(image_score: float, width: int) -> Rgb:
-    defective = image_score >= THRESHOLD
+def _short(threshold: float) -> str:
+    # Two digits for 0.50; as many as it takes to tell 0.0012 from nothing.
+    return f"{threshold:.2f}" if threshold == round(threshold, 2) else f"{threshold:.3g}"
+
+
+def _banner(image_score: float, threshold: float, width: int) -> Rgb:
+    defective = image_score >= threshold
     sign = ">=" if defective else "<"
     word = "DEFECTIVE" if defective else "GOOD"
     size = max(9, min(28, round(width / 26)))
     picture = Image.new("RGB", (width, size + 10), _DEFECTIVE_RGB if defective else _GOOD_RGB)
-    text = f"{word}  {image_score:.3f} {sign} {THRESHOLD:.2f}"
+    text = f"{word}  {image_score:.3f} {sign} {_short(threshold)}"
     ImageDraw.Draw(picture).text((6, 4), text, fill=WHITE, font=_font(size))
     return np.asarray(picture, np.uint8)
 
@@ -229,6 +236,7 @@ def write_overlay(
     pixel_scores: npt.NDArray[np.floating[Any]] | None = None,
     score_range: tuple[float, float] = (0.0, 1.0),
     image_score: float | None = None,
+    threshold: float = THRESHOLD,
     class_names: Sequence[str] = (),
     match: RegionMatch | None = None,
 ) -> None:
@@ -240,6 +248,7 @@ def write_overlay(
         pixel_scores=pixel_scores,
         score_range=score_range,
         image_score=image_score,
+        threshold=threshold,
         class_names=class_names,
         match=match,
     )

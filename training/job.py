@@ -23,7 +23,7 @@ from annotations import (
 from annotations.dataset import RUNS_FOLDER
 from annotations.files import read_json, write_json_atomic, write_text_atomic
 from annotations.images import read_image_rgb
-from annotations.prediction_files import PREDICTIONS_FOLDER
+from annotations.prediction_files import PREDICTIONS_FOLDER, common_range
 from training.configs import FamilyConfig
 from training.device import keep_freed_memory
 
@@ -170,7 +170,18 @@ def run_thresholds(run: Path, fold: int) -> FoldThresholds:
     path = run / PREDICTIONS_FOLDER / "meta.json"
     if fold not in finished_folds(run):
         raise InputError(f"Fold {fold} of the run {run} has not finished training.")
-    return FoldThresholds(**read_json(path, what="a run's predictions")["folds"][str(fold)])
+    stored = read_json(path, what="a run's predictions")["folds"][str(fold)]
+    try:
+        return FoldThresholds.from_json(stored)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise InputError(f"{path} is damaged ({error}). Train fold {fold} again.") from error
+
+
+def map_range(run: Path) -> tuple[float, float]:
+    """Scores at the ends of a heat map's colours, as the run's stored maps span them."""
+    path = run / PREDICTIONS_FOLDER / "meta.json"
+    maps = read_json(path, what="a run's predictions").get("maps", {})
+    return common_range((float(low), float(high)) for low, high in maps.values())
 
 
 def train_run(

@@ -1,0 +1,105 @@
+"""The images that a call names, in files and folders, and what is passed over."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+from annotations import InputError
+from annotations.images import IMAGE_SUFFIXES, is_image_path
+
+VIDEO_SUFFIXES: Final = frozenset(
+    {".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg", ".wmv", ".flv", ".mts"}
+)
+OUTPUT_MARKER: Final = "predictions.json"
+"""Stands in a folder that `predict` wrote; its overlays are no new images."""
+_SHOWN: Final = 4
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """What a call names.
+
+    Attributes:
+        images: files to read, in order and once each.
+        passed_over: files that are not read, by reason.
+    """
+
+    images: tuple[Path, ...]
+    passed_over: dict[str, list[Path]] = field(default_factory=dict)
+
+    def lines(self) -> list[str]:
+        """What was passed over, counted and named, a line a reason."""
+        return [
+            f"Passed over, {reason}: {len(paths)} ({_some(paths)})"
+            for reason, paths in sorted(self.passed_over.items())
+        ]
+
+
+def gather_images(places: Sequence[Path], *, output: Path | None = None) -> Inputs:
+    """Files, and the images in folders and their subfolders, by path.
+
+    A file that is named is read whatever its name says; in folders, names tell the images.
+
+    Args:
+        places: files and folders.
+        output: a folder to leave out, where the call writes to.
+
+    Raises:
+        InputError: a place that does not exist, a video, or no image at all.
+    """
+    found: dict[Path, Path] = {}
+    passed: dict[str, list[Path]] = {}
+    left_out = None if output is None else output.absolute()
+    for place in places:
+        if place.is_dir():
+            for path in _walk(place, left_out, passed):
+                found.setdefault(path.absolute(), path)
+        elif place.is_file():
+            if place.suffix.lower() in VIDEO_SUFFIXES:
+                raise InputError(
+                    f"{place} is a video; images are read. Cut it into images first, for instance "
+                    f"`ffmpeg -i {place.name} frame-%06d.png`, and give their folder."
+                )
+            found.setdefault(place.absolute(), place)
+        else:
+            raise InputError(f"There is no image or folder {place}. Check the path.")
+    inputs = Inputs(tuple(found.values()), passed)
+    if not inputs.images:
+        said = "; ".join(inputs.lines())
+        raise InputError(
+            f"{', '.join(map(str, places))} holds no image, nor do folders in it "
+            f"({', '.join(s.removeprefix('.') for s in IMAGE_SUFFIXES)} are read)."
+            f"{' ' + said + '.' if said else ''}"
+        )
+    return inputs
+
+
+def _walk(folder: Path, left_out: Path | None, passed: dict[str, list[Path]]) -> list[Path]:
+    images: list[Path] = []
+    for path in sorted(folder.rglob("*")):
+        inner = path.relative_to(folder).parts
+        if any(part.startswith(".") for part in inner[:-1]):
+            continue
+        if left_out is not None and path.absolute().is_relative_to(left_out):
+            continue
+        if not path.is_file():
+            continue
+        if any((p / OUTPUT_MARKER).is_file() for p in path.parents if p.is_relative_to(folder)):
+            reason = "written by an earlier call of predict"
+        elif is_image_path(path):
+            images.append(path)
+            continue
+        elif path.name.startswith("."):
+            reason = "hidden"
+        elif path.suffix.lower() in VIDEO_SUFFIXES:
+            reason = "videos (cut them into images to have them read)"
+        else:
+            reason = "not named as an image"
+        passed.setdefault(reason, []).append(path)
+    return images
+
+
+def _some(paths: Sequence[Path]) -> str:
+    names = ", ".join(str(path) for path in paths[:_SHOWN])
+    return f"{names} …" if len(paths) > _SHOWN else names
