@@ -3,16 +3,18 @@
 import sys
 import warnings
 from collections.abc import Callable
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from defectune.console import BarReporter, fail, out, quiet_environment
+from defectune.keyboard import INTERRUPTED, Commands, Family, parse_family, show_version
 
 app = typer.Typer(
     name="defectune",
+    cls=Commands,
+    context_settings={"help_option_names": ["-h", "--help"]},
     help="From defect masks to labels, to a fine-tuned detector and segmenter, to a verdict that "
     "can be defended - on one test split.",
     no_args_is_help=True,
@@ -21,19 +23,24 @@ app = typer.Typer(
 )
 
 
-class Family(StrEnum):
-    """The model families."""
-
-    detect = "detect"
-    segment = "segment"
-    classify = "classify"
-
-
 DatasetArgument = Annotated[Path, typer.Argument(metavar="OUT", help="A converted dataset.")]
 RunArgument = Annotated[
     str, typer.Argument(metavar="RUN", help="A run's folder, OUT/NAME, or NAME within OUT.")
 ]
 DeviceOption = Annotated[str, typer.Option(help="auto, cpu, or cuda:0.")]
+
+
+@app.callback()
+def before_commands(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=show_version, is_eager=True, help="Show the version and leave."
+        ),
+    ] = False,
+) -> None:
+    """Take the options that stand before a command."""
+    del version
 
 
 @app.command()
@@ -176,7 +183,12 @@ def convert(
 
 @app.command()
 def train(
-    family: Annotated[Family, typer.Argument(help="What to train.")],
+    family: Annotated[
+        Family,
+        typer.Argument(
+            help="What to train.", parser=parse_family, metavar="detect|segment|classify"
+        ),
+    ],
     dataset: DatasetArgument,
     recipe: Annotated[
         str | None,
@@ -275,15 +287,24 @@ def evaluate(
     ] = False,
 ) -> None:
     """Judge runs on the same test images; writes leaderboard.json and prints it."""
-    from defectune.summaries import costs_of, import_external, judge, show_leaderboard
+    from defectune.summaries import (
+        check_request,
+        costs_of,
+        import_external,
+        judge,
+        show_leaderboard,
+    )
+    from evaluation import ExternalOptions
 
+    # All that can be refused is refused before the first image is read.
     costs = costs_of(cost_escape, cost_overkill, max_escape, max_overkill, defect_rate)
+    options = ExternalOptions(threshold=threshold, region_threshold=region_threshold)
+    check_request(dataset, runs or [], fold=fold, external=external or [])
     with BarReporter() as reporter:
         import_external(
             dataset,
             external or [],
-            threshold=threshold,
-            region_threshold=region_threshold,
+            options,
             reporter=reporter,
         )
         board = judge(dataset, runs or [], fold=fold, costs=costs, reporter=reporter)
@@ -404,7 +425,7 @@ def main() -> None:
     try:
         app()
     except KeyboardInterrupt:
-        fail("Interrupted. What was finished is kept; call again to go on.", status=1)
+        fail(INTERRUPTED, status=130)
     except Exception as error:
         # Imported here, since `--help` has no use for it.
         from annotations.errors import DefectuneError

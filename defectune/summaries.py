@@ -12,7 +12,7 @@ from defectune.runs import LEADERBOARD_FILE, find_runs
 
 if TYPE_CHECKING:
     from converters import ConversionReport
-    from evaluation import Costs, Leaderboard, OperatingPoint
+    from evaluation import Costs, ExternalOptions, Leaderboard, OperatingPoint
 
 REPORT_FOLDER = "report"
 
@@ -119,12 +119,37 @@ def costs_of(
     return Costs(escape, overkill, max_escape, max_overkill, defect_rate)
 
 
+def check_request(
+    root: Path, names: Sequence[str], *, fold: int | None, external: Sequence[str]
+) -> None:
+    """Refuse a fold, a run or an --external that does not exist, before anything is judged.
+
+    Raises:
+        UsageError: no such fold, or --external that is not NAME=PATH.
+        InputError: no such run, or no such place.
+    """
+    dataset = load_dataset(root)
+    if fold is not None and not 0 <= fold < len(dataset.split.folds):
+        raise UsageError(f"There is no fold {fold}; there are {len(dataset.split.folds)}, from 0.")
+    new = dict(map(_named, external))
+    for name, place in new.items():
+        if not place.exists():
+            raise InputError(f"--external {name}={place}: there is no such file or folder.")
+    find_runs(root, [name for name in names if name not in new])
+
+
+def _named(text: str) -> tuple[str, Path]:
+    name, sign, place = text.partition("=")
+    if not sign or not place or name != Path(name).name or name.startswith(".") or not name:
+        raise UsageError(f"--external takes NAME=PATH with a plain name, got {text!r}.")
+    return name, Path(place)
+
+
 def import_external(
     root: Path,
     named: Sequence[str],
+    options: "ExternalOptions",
     *,
-    threshold: float | None,
-    region_threshold: float,
     reporter: BarReporter,
 ) -> None:
     """Make runs of predictions made elsewhere, each given as NAME=PATH.
@@ -133,18 +158,14 @@ def import_external(
         UsageError: not NAME=PATH, or a name that is not a plain one.
         DefectuneError: see `evaluation.import_predictions`.
     """
-    from evaluation import ExternalOptions, import_predictions
+    from evaluation import import_predictions
 
     if not named:
         return
     dataset = load_dataset(root)
-    for text in named:
-        name, sign, place = text.partition("=")
-        if not sign or not place or name != Path(name).name or name.startswith(".") or not name:
-            raise UsageError(f"--external takes NAME=PATH with a plain name, got {text!r}.")
-        options = ExternalOptions(threshold=threshold, region_threshold=region_threshold)
+    for name, place in map(_named, named):
         run = root / RUNS_FOLDER / name
-        for note in import_predictions(dataset, Path(place), run, options):
+        for note in import_predictions(dataset, place, run, options):
             reporter.say(f"{name}: {note}")
 
 

@@ -56,11 +56,22 @@ class ExternalOptions:
         threshold: image scores at or above it are called defective, on the model's own scale;
             None takes it from validation scores, and without those there are no verdicts.
         region_threshold: regions scoring at or above it count as found.
+
+    Raises:
+        UsageError: a threshold that is not a finite number.
     """
 
     model: str = "made elsewhere"
     threshold: float | None = None
     region_threshold: float = 0.5
+
+    def __post_init__(self) -> None:
+        for name, value in (
+            ("--threshold", self.threshold),
+            ("--region-threshold", self.region_threshold),
+        ):
+            if value is not None and not np.isfinite(value):
+                raise UsageError(f"{name} must be a finite number, got {value}.")
 
 
 def import_predictions(
@@ -83,11 +94,8 @@ def import_predictions(
             or an unknown class.
         SplitMismatchError: meta.json names another split.
         OutputExistsError: the run exists.
-        UsageError: a threshold that is not a number.
     """
     notes: list[str] = []
-    if options.threshold is not None and not np.isfinite(options.threshold):
-        raise UsageError(f"The threshold must be a number, got {options.threshold}.")
     parts = _parts(source)
     _check_digest(parts.get("meta"), dataset)
     ids = dataset.split.test_ids

@@ -1,0 +1,187 @@
+"""Prediction of new images: folders, what is passed over, broken files, and killed calls."""
+
+import csv
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from typer.testing import CliRunner
+
+from annotations import InputError, OutputExistsError
+from converters.synthetic import draw_category
+from defectune import families
+from defectune.cli import app
+from defectune.inputs import gather_images
+from defectune.predict import partial_folder
+from defectune.runs import find_run
+from tests.drawn import SMALL
+
+
+def invoke(*arguments):
+    return CliRunner().invoke(app, [str(a) for a in arguments])
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory):
+    return draw_category(tmp_path_factory.mktemp("source"), SMALL)
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory, source):
+    root = tmp_path_factory.mktemp("out") / "dataset"
+    for arguments in (
+        ("convert", source, root, "--folds", 2, "--no-find-groups"),
+        ("train", "classify", root, "--name", "run", "--model", "resnet18", "--image-size", 64,
+         "--weights", "none", "--device", "cpu"),
+    ):  # fmt: skip
+        assert invoke(*arguments).exit_code == 0
+    return root
+
+
+@pytest.fixture
+def images(tmp_path):
+    """Two images at the top, one of the same name below, and what is no image."""
+    folder = tmp_path / "new"
+    (folder / "sub" / "deep").mkdir(parents=True)
+    picture = np.random.default_rng(0).integers(0, 255, (64, 64, 3), np.uint8)
+    for name in ("a.png", "b.JPG", "sub/deep/a.bmp"):
+        Image.fromarray(picture).save(folder / name)
+    (folder / "notes.txt").write_text("x")
+    (folder / "line.mp4").write_bytes(b"x")
+    return folder
+
+
+def rows_of(folder):
+    with (folder / "images.csv").open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_folders_are_read_to_the_bottom_and_what_is_passed_over_is_named(root, images, tmp_path):
+    output = images / "verdicts"
+    done = invoke("predict", root / "runs" / "run", images, "--output", output)
+    assert done.exit_code == 0, done.output
+    rows = rows_of(output)
+    assert [Path(row["image"]).relative_to(images).as_posix() for row in rows] == [
+        "a.png", "b.JPG", "sub/deep/a.bmp",
+    ]  # fmt: skip
+    assert [row["overlay"] for row in rows] == [
+        "overlays/a.png", "overlays/b.png", "overlays/a-2.png",
+    ]  # fmt: skip
+    assert all((output / row["overlay"]).is_file() for row in rows)
+    assert "not named as an image: 1" in done.output
+    assert "notes.txt" in done.output
+    assert "videos (cut them into images to have them read): 1" in done.output
+    meta = json.loads((output / "predictions.json").read_text())
+    assert sum(map(len, meta["passed_over"].values())) == 2
+    # Its own overlays are no new images.
+    again = gather_images([images])
+    assert len(again.images) == 3
+    assert len(again.passed_over["written by an earlier call of predict"]) == 6
+    assert sorted(path.name for path in output.iterdir()) == [
+        "images.csv", "overlays", "predictions.json", "regions.json",
+    ]  # fmt: skip
+
+
+def test_a_broken_image_is_a_row_and_the_rest_goes_on(root, images, tmp_path):
+    whole = (images / "a.png").read_bytes()
+    (images / "a.png").write_bytes(whole[: len(whole) // 2])
+    done = invoke("predict", root / "runs" / "run", images, "--output", tmp_path / "out")
+    assert done.exit_code == 1
+    first, *others = rows_of(tmp_path / "out")
+    assert "a.png" in first["error"]
+    assert (first["verdict"], first["image_score"], first["overlay"]) == ("", "", "")
+    assert all(row["verdict"] and not row["error"] for row in others)
+    assert "1 of 3 images could not be read" in done.output
+
+
+def test_a_killed_call_goes_on(root, images, tmp_path, monkeypatch):
+    output = tmp_path / "out"
+    call = ("predict", root / "runs" / "run", images, "--output", output)
+    seen = []
+    real = families.open_predictor
+
+    class Watched:
+        def __init__(self, *arguments, **options):
+            self.inner = real(*arguments, **options)
+
+        def predict(self, name, image_rgb):
+            if len(seen) == 2:
+                seen.append("stopped")
+                raise KeyboardInterrupt
+            seen.append(name)
+            return self.inner.predict(name, image_rgb)
+
+    monkeypatch.setattr(families, "open_predictor", Watched)
+    done = invoke(*call)
+    assert done.exit_code == 130
+    assert not output.exists()
+    results = partial_folder(output) / "results.jsonl"
+    # As a kill in the middle of a line leaves it.
+    with results.open("a") as file:
+        file.write('{"row": {"ima')
+    other = invoke(*call, "--threshold", "0.7")
+    assert isinstance(other.exception, OutputExistsError)
+    assert invoke(*call).exit_code == 0
+    assert seen == ["a.png", "b.JPG", "stopped", "a.bmp"]
+    assert len(rows_of(output)) == 3
+    assert not partial_folder(output).exists()
+    monkeypatch.undo()
+    whole = tmp_path / "whole"
+    assert invoke(*call[:-1], whole).exit_code == 0
+    assert rows_of(output) == rows_of(whole)
+
+
+def test_a_video_is_named_as_such(images, tmp_path):
+    with pytest.raises(InputError, match=r"line\.mp4 is a video.*ffmpeg"):
+        gather_images([images / "line.mp4"])
+    (tmp_path / "only").mkdir()
+    (tmp_path / "only" / "notes.txt").write_text("x")
+    with pytest.raises(InputError, match=r"holds no image.*not named as an image: 1 .*notes\.txt"):
+        gather_images([tmp_path / "only"])
+
+
+def test_a_verdict_that_seems_to_contradict_its_regions_is_explained():
+    from annotations import FoldThresholds
+    from defectune.predict import _notes, _Recipe
+
+    recipe = _Recipe(
+        Path("run"), 0, ["chip"], FoldThresholds(0.5, "odds", 0.25, "x"), 0.9, "x", (0, 1), False
+    )
+    rows = [
+        {"image": str(n), "verdict": verdict, "regions": regions, "error": ""}
+        for n, (verdict, regions) in enumerate(
+            (("good", "2"), ("good", "0"), ("defective", "0"), ("defective", "1"), ("good", ""))
+        )
+    ]
+    good, bare = _notes(rows, recipe)
+    assert good.startswith("1 images are good and yet have regions: the verdict compares")
+    assert "with 0.9" in good
+    assert bare.startswith("1 images are defective without a region")
+
+
+def test_every_command_finds_a_run_in_the_same_way(root, tmp_path, monkeypatch):
+    run = root / "runs" / "run"
+    for text, base in ((run, None), (root / "run", None), ("run", root), (run, root)):
+        assert find_run(text, base).resolve() == run.resolve()
+    monkeypatch.chdir(root)
+    assert find_run("run").resolve() == run.resolve()
+    for text, base in (("rum", root), (root / "rum", None), (root, None)):
+        with pytest.raises(InputError, match=r"finished runs in .*: run"):
+            find_run(text, base)
+    for command in (("evaluate", root), ("report", root)):
+        for name in ("run", run):
+            assert invoke(*command, name).exit_code == 0
+    for number, name in enumerate((run, "run")):
+        done = invoke("overlay", name, "good/000", "--output", tmp_path / f"o{number}")
+        assert done.exit_code == 0, done.exception
+
+
+def test_an_operating_point_that_was_never_chosen(root, images, tmp_path):
+    call = ("predict", root / "run", images, "--output", tmp_path / "x", "--operating-point")
+    (root / "leaderboard.json").unlink(missing_ok=True)
+    assert "no operating point was chosen" in str(invoke(*call).exception)
+    assert invoke("evaluate", root).exit_code == 0
+    assert "holds no operating point of run" in str(invoke(*call).exception)
+    assert not (tmp_path / "x").exists()
