@@ -125,12 +125,20 @@ def write_csv(path: Path, columns: Sequence[str], rows: Sequence[Mapping[str, An
 
 
 def read_csv(path: Path) -> list[dict[str, str]]:
-    """Read a table with a header.
+    """Read a table with a header, in UTF-8, with or without a byte order mark.
 
     Raises:
-        InputError: there is no such file.
+        InputError: there is no such file, it is in another encoding, or no CSV.
     """
     if not path.is_file():
-        raise InputError(f"Expected a run's image scores at {path}, but there is no such file.")
-    with path.open(encoding="utf-8", newline="") as file:
-        return list(csv.DictReader(file))
+        raise InputError(f"Expected a table at {path}, but there is no such file.")
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            return list(csv.DictReader(file))
+    except UnicodeDecodeError as error:
+        raise InputError(
+            f"{path} is not in UTF-8 ({error.reason} at byte {error.start}). Save it as CSV in "
+            "UTF-8; Excel calls that 'CSV UTF-8'."
+        ) from error
+    except csv.Error as error:
+        raise InputError(f"{path} cannot be read as CSV ({error}). Write it again.") from error

@@ -9,6 +9,8 @@ from pycocotools import mask as coco_mask
 
 from annotations.regions import CocoRle
 
+MAX_PERIMETER: Final = 10_000_000
+"""Pixels that the outline of one polygon may run along: pycocotools sets memory aside for each."""
 _MAX_COUNT_CHARACTERS: Final = 7  # five bits each: more than any image that is read has pixels
 
 

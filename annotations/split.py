@@ -189,9 +189,10 @@ def select_folds(split: Split, fold: str) -> list[int]:
     """
     if fold == "all":
         return list(range(len(split.folds)))
-    if not fold.isdecimal() or int(fold) >= len(split.folds):
+    # Of thousands of digits int() makes no number.
+    if not fold.isdecimal() or len(fold) > 9 or int(fold) >= len(split.folds):
         raise UsageError(
-            f"--fold takes 'all' or a number from 0 to {len(split.folds) - 1}, got {fold!r}."
+            f"--fold takes 'all' or a number from 0 to {len(split.folds) - 1}, got {fold[:20]!r}."
         )
     return [int(fold)]
 

@@ -4,7 +4,7 @@ Label files are written by others: what they hold is checked before pycocotools'
 sees it, which would read and write outside its memory.
 """
 
-from typing import Any, Final
+from typing import Any
 
 import cv2
 import numpy as np
@@ -13,11 +13,8 @@ from pycocotools import mask as coco_mask
 
 from annotations import InputError, encode_rle
 from annotations.regions import BoolMask, CocoRle, box_slices
-from annotations.rle import counts_of_text, rle_of_counts
+from annotations.rle import MAX_PERIMETER, counts_of_text, rle_of_counts
 from converters.layouts.source import Shape
-
-MAX_PERIMETER: Final = 10_000_000
-"""Pixels that the outline of one polygon may run along."""
 
 
 def shape_rle(shape: Shape, image_hw: tuple[int, int]) -> tuple[CocoRle, str | None]:

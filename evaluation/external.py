@@ -3,7 +3,10 @@
 A folder with any of
 
     images.csv       image_id,image_score (more columns are passed over)
-    regions.json     COCO results; image and category ids as in the dataset's annotations/all.json
+    regions.json     COCO results; image and category ids as in the dataset's annotations/all.json,
+                     or as ultralytics writes them (`predictions.json`): images by the names of
+                     their files, classes from 1, or from 0 as its older versions do
+    predictions.csv  the boxes of ultralytics' `to_csv`, with a column that names the image
     maps/            score maps of the images' size: PNG or TIFF of 8, 16 or 32 bits, or .npy,
                      named by the image id (`broken_large/000.png`) or its stem
                      (`broken_large__000.png`)
@@ -21,29 +24,27 @@ from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
-import numpy.typing as npt
 
 from annotations import (
     Dataset,
     FoldThresholds,
-    ImageReadError,
     InputError,
     Prediction,
     PredictionWriter,
     Regions,
     SplitMismatchError,
     UsageError,
-    read_mask_raw,
 )
 from annotations.files import folder_moved_into_place, read_json
 from annotations.prediction_files import read_csv
 from annotations.thresholds import widest_gap_threshold
-from evaluation.external_regions import read_regions
+from evaluation.external_boxes import boxes_of_csv, names_boxes
+from evaluation.external_maps import map_files, map_shift, read_map
+from evaluation.external_regions import MAX_SCORE, regions_of_rows
 
 FAMILY: Final = "external"
 GOOD_QUANTILE: Final = 0.98
 """Of validation scores, where none is of a defective image."""
-_MAP_SUFFIXES: Final = (".png", ".tif", ".tiff", ".npy")
 _TINY: Final = 1e-6
 
 
@@ -99,12 +100,17 @@ def import_predictions(
     parts = _parts(source)
     _check_digest(parts.get("meta"), dataset)
     ids = dataset.split.test_ids
-    maps = _map_files(parts["maps"], dataset) if "maps" in parts else {}
+    maps = map_files(parts["maps"], dataset, notes) if "maps" in parts else {}
     if maps:
         _require_all(maps, ids, parts["maps"])
     regions: dict[str, Regions] | None = None
     if "regions" in parts:
-        regions = read_regions(parts["regions"], dataset, notes)
+        path = parts["regions"]
+        if path.suffix.lower() == ".csv":
+            rows: Any = boxes_of_csv(path, dataset, notes)
+        else:
+            rows = read_json(path, what="COCO results")
+        regions = regions_of_rows(rows, path, dataset, notes)
     scores = _image_scores(parts, dataset, regions, maps, notes)
     validation = _validation_scores(parts.get("validation"), dataset)
     everything = [*scores.values(), *validation.values()]
@@ -114,7 +120,7 @@ def import_predictions(
         shift = _TINY - min(everything)
         notes.append(f"image scores below 0 occur; all were raised by {shift:g}, threshold too")
     thresholds, missing = _thresholds(dataset, validation, options, shift, bounded=bounded)
-    map_shift = _map_shift(maps, dataset, notes)
+    raised = map_shift(maps, dataset, notes)
     about: dict[str, Any] = {"family": FAMILY, "model": options.model, "notes": notes}
     about["class_names"] = list(dataset.class_names)
     if missing:
@@ -129,7 +135,7 @@ def import_predictions(
                             image_id,
                             scores[image_id] + shift,
                             None if regions is None else regions[image_id],
-                            _map(maps[image_id], dataset, image_id) + map_shift if maps else None,
+                            read_map(maps[image_id], dataset, image_id) + raised if maps else None,
                         )
                     )
                 for (of_fold, image_id), score in sorted(validation.items()):
@@ -141,6 +147,8 @@ def import_predictions(
 def _parts(source: Path) -> dict[str, Path]:
     if source.is_file():
         kind = {".csv": "images", ".json": "regions"}.get(source.suffix.lower())
+        if kind == "images" and names_boxes(source):
+            kind = "regions"
         if kind is None:
             raise InputError(f"{source} is neither a CSV of image scores nor a JSON of regions.")
         return {kind: source}
@@ -152,10 +160,15 @@ def _parts(source: Path) -> dict[str, Path]:
         "meta": "meta.json",
     }
     found = {kind: source / name for kind, name in names.items() if (source / name).exists()}
+    for name in ("predictions.json", "predictions.csv"):
+        # As ultralytics calls them.
+        if "regions" not in found and (source / name).is_file():
+            found["regions"] = source / name
     if not {"images", "regions", "maps"} & set(found):
         raise InputError(
             f"{source} holds no predictions: expected images.csv, regions.json or a folder maps "
-            "in it (or give one such file)."
+            "in it, or predictions.json or predictions.csv as ultralytics writes them (or give one "
+            "such file)."
         )
     return found
 
@@ -177,12 +190,19 @@ def _score(row: Mapping[str, str], path: Path) -> float:
         value = float(row["image_score"])
     except (KeyError, TypeError, ValueError):
         value = float("nan")
-    if not np.isfinite(value):
+    # Beyond it sums of two scores, and scores as float32, are no numbers any more.
+    if not abs(value) <= MAX_SCORE:
         raise InputError(
-            f"{path}: the score of {row.get('image_id')!r} is {row.get('image_score')!r}; a finite "
-            "number is needed, higher for more defective. The columns are image_id,image_score."
+            f"{path}: the score of {row.get('image_id')!r} is {_short(row.get('image_score'))}; a "
+            f"finite number between -{MAX_SCORE:g} and {MAX_SCORE:g} is needed, higher for more "
+            "defective. The columns are image_id,image_score."
         )
     return value
+
+
+def _short(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 40 else f"{text[:40]}…"
 
 
 def _image_scores(
@@ -196,7 +216,7 @@ def _image_scores(
     if "images" not in parts:
         if maps:
             notes.append("image scores are the highest of each score map")
-            return {i: float(_map(maps[i], dataset, i).max()) for i in ids}
+            return {i: float(read_map(maps[i], dataset, i).max()) for i in ids}
         notes.append("image scores are those of the highest region, 0 without one")
         found = regions or {}
         return {
@@ -212,8 +232,8 @@ def _image_scores(
         image_id = row.get("image_id") or ""
         if image_id not in dataset.by_id:
             raise InputError(
-                f"{path} scores the image {image_id!r}, which the dataset does not have. Ids look "
-                f"like {ids[0]!r}; all stand in annotations/all.json."
+                f"{path} scores the image {_short(image_id)}, which the dataset does not have. Ids "
+                f"look like {ids[0]!r}; all stand in annotations/all.json."
             )
         if image_id in result:
             raise InputError(f"{path} scores {image_id} twice. Remove one of the rows.")
@@ -245,10 +265,11 @@ def _validation_scores(path: Path | None, dataset: Dataset) -> dict[tuple[int, s
     for row in read_csv(path):
         image_id = row.get("image_id") or ""
         text = row.get("fold") or ("0" if len(folds) == 1 else "")
-        if not text.isdecimal() or int(text) >= len(folds):
+        # Of thousands of digits int() makes no number.
+        if not text.isdecimal() or len(text) > 9 or int(text) >= len(folds):
             raise InputError(
-                f"{path}: {image_id!r} has the fold {text!r}; with {len(folds)} folds, a column "
-                f"`fold` from 0 to {len(folds) - 1} must say whose model gave the score."
+                f"{path}: {image_id!r} has the fold {_short(text)}; with {len(folds)} folds, a "
+                f"column `fold` from 0 to {len(folds) - 1} must say whose model gave the score."
             )
         if image_id not in folds[int(text)].val:
             raise InputError(
@@ -300,58 +321,3 @@ def _chosen(scores: list[float], is_defective: list[bool]) -> float:
     if all(is_defective):
         return min(scores)
     return float(np.quantile(scores, GOOD_QUANTILE, method="higher"))
-
-
-def _map_files(folder: Path, dataset: Dataset) -> dict[str, Path]:
-    found: dict[str, Path] = {}
-    root = folder.resolve()
-    for image_id in dataset.split.test_ids:
-        stem = dataset.by_id[image_id].stem
-        for name in (image_id, stem):
-            for suffix in _MAP_SUFFIXES:
-                path = folder / f"{name}{suffix}"
-                if not path.is_file() or not path.resolve().is_relative_to(root):
-                    continue
-                if found.setdefault(image_id, path) != path:
-                    raise InputError(
-                        f"{found[image_id]} and {path} are maps of one image. Remove one."
-                    )
-    if not found:
-        raise InputError(
-            f"{folder} holds no map of a judging image: expected, for instance, "
-            f"{dataset.split.test_ids[0]}.png or {dataset.by_id[dataset.split.test_ids[0]].stem}"
-            ".tiff."
-        )
-    return found
-
-
-def _map(path: Path, dataset: Dataset, image_id: str) -> npt.NDArray[np.float64]:
-    expected = dataset.by_id[image_id].image_hw
-    if path.suffix == ".npy":
-        try:
-            # Only the header is read here, and never a pickle.
-            array = np.load(path, mmap_mode="r", allow_pickle=False)
-        except (ValueError, OSError, EOFError) as error:
-            raise ImageReadError(f"The score map {path} cannot be read ({error}).") from error
-    else:
-        array = read_mask_raw(path)
-    if array.ndim == 3 and 1 in (array.shape[0], array.shape[2]):
-        array = array[0] if array.shape[0] == 1 else array[:, :, 0]
-    if array.shape != expected or array.dtype.kind not in "fiu":
-        raise InputError(
-            f"The score map {path} is {array.dtype} {'×'.join(map(str, array.shape))}, the image "
-            f"{image_id} {expected[0]}×{expected[1]} (height×width). Maps are judged at the size "
-            "of their image: resize the scores, not the truth."
-        )
-    values = np.asarray(array, np.float64)
-    if not np.isfinite(values).all():
-        raise InputError(f"The score map {path} holds NaN or infinity. Predict it again.")
-    return values
-
-
-def _map_shift(maps: Mapping[str, Path], dataset: Dataset, notes: list[str]) -> float:
-    lowest = min((float(_map(p, dataset, i).min()) for i, p in maps.items()), default=0.0)
-    if lowest >= 0:
-        return 0.0
-    notes.append(f"pixel scores below 0 occur; all were raised by {-lowest:g}")
-    return -lowest

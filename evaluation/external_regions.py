@@ -1,6 +1,6 @@
 """COCO results that another program wrote, checked row by row."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -8,20 +8,24 @@ import numpy as np
 from pycocotools import mask as coco_mask
 
 from annotations import Dataset, InputError, Regions, rle_area
-from annotations.files import read_json
 from annotations.regions import CocoRle
-from annotations.rle import counts_of_text, rle_of_counts
+from annotations.rle import MAX_PERIMETER, counts_of_text, rle_of_counts
 
+MAX_SCORE: Final = 1e30
+"""Of scores made elsewhere, either way."""
 _BESIDE: Final = 1.0
 """Pixels that a box may stand out of its image; detectors round so."""
 
 
-def read_regions(path: Path, dataset: Dataset, notes: list[str]) -> dict[str, Regions]:
-    """Read COCO results of the judging images.
+def regions_of_rows(
+    rows: Any, path: Path, dataset: Dataset, notes: list[str]
+) -> dict[str, Regions]:
+    """COCO results of the judging images.
 
     Args:
-        path: a JSON list of `image_id`, `category_id`, `bbox` (x, y, width, height), `score`
-            and, for masks, `segmentation` (RLE or polygons).
+        rows: a list of `image_id`, `category_id`, `bbox` (x, y, width, height), `score` and, for
+            masks, `segmentation` (RLE or polygons).
+        path: the file that they come from.
         dataset: whose COCO ids these are.
         notes: gets a sentence for what was cut or left out.
 
@@ -33,11 +37,10 @@ def read_regions(path: Path, dataset: Dataset, notes: list[str]) -> dict[str, Re
         InputError: a malformed row, an unknown image or class, a score that is not finite, or a
             box or mask that does not fit its image.
     """
-    rows: Any = read_json(path, what="COCO results")
     if not isinstance(rows, list):
         raise InputError(f"{path} should hold a list of COCO results, as `loadRes` takes them.")
     judging = set(dataset.split.test_ids)
-    by_coco_id = {number: image_id for image_id, number in dataset.coco_ids.items()}
+    image_of, first_class = _mapping(rows, dataset, notes)
     kept: dict[str, list[tuple[list[float], CocoRle | None, int, float]]] = {
         image_id: [] for image_id in dataset.split.test_ids
     }
@@ -45,8 +48,8 @@ def read_regions(path: Path, dataset: Dataset, notes: list[str]) -> dict[str, Re
     for number, row in enumerate(rows):
         where = f"{path}, row {number}"
         try:
-            image_id = by_coco_id.get(int(row["image_id"]))
-            label = int(row["category_id"]) - 1
+            image_id = image_of(row)
+            label = _whole(row["category_id"]) - first_class
             score = float(row["score"])
             x, y, width, height = (float(v) for v in row["bbox"])
         except (KeyError, TypeError, ValueError, OverflowError) as error:
@@ -56,14 +59,21 @@ def read_regions(path: Path, dataset: Dataset, notes: list[str]) -> dict[str, Re
             ) from error
         if image_id is None:
             raise InputError(
-                f"{where} names the image {row['image_id']!r}, which the dataset does not have; "
-                "image ids are those of annotations/all.json."
+                f"{where} names the image {_short(row['image_id'])}, which the dataset does "
+                "not have; image ids are those of annotations/all.json, or the names of its files."
             )
         if not 0 <= label < len(dataset.class_names):
-            known = ", ".join(f"{n} {name}" for n, name in enumerate(dataset.class_names, start=1))
-            raise InputError(f"{where} names the class {row['category_id']!r}; known are {known}.")
-        if not np.isfinite([score, x, y, width, height]).all():
-            raise InputError(f"{where}: score and box must be finite numbers.")
+            known = ", ".join(
+                f"{n} {name}" for n, name in enumerate(dataset.class_names, first_class)
+            )
+            raise InputError(
+                f"{where} names the class {_short(row['category_id'])}; known are {known}."
+            )
+        if not np.isfinite([score, x, y, width, height]).all() or abs(score) > MAX_SCORE:
+            raise InputError(
+                f"{where}: score and box must be finite numbers, the score between -{MAX_SCORE:g} "
+                f"and {MAX_SCORE:g}."
+            )
         if image_id not in judging:
             others += 1
             continue
@@ -84,6 +94,54 @@ def read_regions(path: Path, dataset: Dataset, notes: list[str]) -> dict[str, Re
         image_id: _regions(part, dataset.by_id[image_id].image_hw, with_masks=with_masks)
         for image_id, part in kept.items()
     }
+
+
+def _mapping(
+    rows: list[Any], dataset: Dataset, notes: list[str]
+) -> tuple[Callable[[Mapping[str, Any]], str | None], int]:
+    """How rows name images and classes: by COCO's numbers, or as ultralytics does.
+
+    Returns:
+        A function from a row to an image id, or None for an unknown image, and the number of the
+        first class.
+    """
+    plain = [row for row in rows if isinstance(row, Mapping)]
+    by_coco_id = {number: image_id for image_id, number in dataset.coco_ids.items()}
+    by_name = {sample.stem: sample.image_id for sample in dataset.samples}
+    by_name |= {sample.image_id: sample.image_id for sample in dataset.samples}
+    first_class = 1
+    if any(str(row.get("category_id")) == "0" for row in plain):
+        first_class = 0
+        names = ", ".join(f"{n} {name}" for n, name in enumerate(dataset.class_names))
+        notes.append(f"class numbers begin with 0: they were read as {names}")
+    # A file's name is written by ultralytics alone; a number beside it is no id of ours.
+    if not any("file_name" in row or isinstance(row.get("image_id"), str) for row in plain):
+        return (lambda row: by_coco_id.get(_whole(row["image_id"]))), first_class
+    notes.append(
+        "images were found by the names of their files (as ultralytics writes them), not by the "
+        "numbers of annotations/all.json"
+    )
+
+    def image_of(row: Mapping[str, Any]) -> str | None:
+        text = str(row.get("file_name", row["image_id"]))
+        found = by_name.get(text)
+        # Without the suffix, and without the folders of whoever predicted.
+        name = text.replace("\\", "/").rsplit("/", 1)[-1]
+        return found or by_name.get(name) or by_name.get(name.rpartition(".")[0])
+
+    return image_of, first_class
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:60]}…"
+
+
+def _whole(value: Any) -> int:
+    number = int(value)
+    if isinstance(value, bool) or number != float(value):
+        raise ValueError(f"{value!r} is no whole number")
+    return number
 
 
 def _regions(
@@ -147,6 +205,14 @@ def _mask(value: Any, image_hw: tuple[int, int], where: str) -> CocoRle:
         near = (points >= [-wide, -high]).all() and (points <= [2 * wide, 2 * high]).all()
         if not near:
             raise ValueError("a polygon's point lies far outside of the image, or is no number")
+        for polygon in polygons:
+            corners = np.asarray(polygon).reshape(-1, 2)
+            outline = np.abs(np.diff(corners, axis=0, append=corners[:1])).sum()
+            if outline > MAX_PERIMETER:
+                raise ValueError(
+                    f"a polygon's outline is {outline:.0f} pixels long; at most {MAX_PERIMETER:,} "
+                    "are read"
+                )
         merged = coco_mask.merge(coco_mask.frPyObjects(polygons, high, wide))
         counts_text = merged["counts"].decode("ascii")
         return _not_empty({"size": [high, wide], "counts": counts_text}, where)

@@ -140,7 +140,7 @@ def test_scores_alone_with_a_threshold(tmp_path, dataset):
     assert row.metrics["pixel_ap"] is None
     with pytest.raises(OutputExistsError):
         import_predictions(dataset, path, run)
-    with pytest.raises(UsageError, match="must be a number"):
+    with pytest.raises(UsageError, match="must be a finite number"):
         import_predictions(dataset, path, run, ExternalOptions(threshold=float("nan")))
 
 
@@ -189,7 +189,7 @@ WRONG = {
         lambda f: change_csv(f, ",fold", ",part", "validation.csv"),
         "a column `fold` from 0 to 1",
     ),
-    "unknown COCO image": (lambda f: change_row(f, image_id=999), "999, which the dataset"),
+    "unknown COCO image": (lambda f: change_row(f, image_id=999), "999, which the dataset does"),
     "unknown class": (lambda f: change_row(f, category_id=3), "known are 1 chip, 2 scratch"),
     "no score": (lambda f: change_row(f, score=None), "needs image_id"),
     "infinite score": (lambda f: change_row(f, score=1e999), "finite"),
