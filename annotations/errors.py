@@ -5,6 +5,21 @@ one readable paragraph: what was expected, what was found, in which file, what t
 line prints that paragraph and leaves with `exit_status`; only a fault of ours shows a traceback.
 """
 
+from typing import Final
+
+MAX_SHOWN: Final = 300
+"""Characters of somebody's input that a message repeats."""
+
+
+def shortened(value: object, limit: int = MAX_SHOWN) -> str:
+    """A value in words, for a message: its beginning alone where it is long."""
+    try:
+        text = value if isinstance(value, str) else str(value)
+    except (ValueError, RecursionError):  # a number of thousands of digits, lists in lists
+        return f"a {type(value).__name__} too long to show"
+    text = " ".join(text.split())
+    return text if len(text) <= limit else f"{text[: limit - 1]}…"
+
 
 class DefectuneError(Exception):
     """Base of all errors that the command line turns into one paragraph."""

@@ -11,13 +11,14 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from annotations.errors import InputError
-from annotations.files import write_text_atomic
+from annotations.errors import InputError, shortened
+from annotations.files import read_json, write_text_atomic
 
 PREDICTIONS_FOLDER: Final = "predictions"
 THRESHOLD: Final = 0.5
 """On the calibrated scale, for every run."""
 FORMAT: Final = "defectune-predictions-1"
+META_FILE: Final = "meta.json"
 VALIDATION_FILE: Final = "validation.csv"
 IMAGE_COLUMNS: Final = ("image_id", "image_score", "verdict", "raw_score", "fold", "predicted_type")
 VALIDATION_COLUMNS: Final = ("image_id", "image_score", "raw_score", "fold")
@@ -142,3 +143,35 @@ def read_csv(path: Path) -> list[dict[str, str]]:
         ) from error
     except csv.Error as error:
         raise InputError(f"{path} cannot be read as CSV ({error}). Write it again.") from error
+
+
+def parse_thresholds(meta: Any, path: Path) -> dict[int, FoldThresholds]:
+    """Thresholds by fold of a meta.json, `path` being its place.
+
+    Raises:
+        InputError: it is damaged.
+    """
+    try:
+        return {int(number): FoldThresholds.from_json(f) for number, f in meta["folds"].items()}
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
+        raise damaged(path, error) from error
+
+
+def damaged(path: Path, error: Exception) -> InputError:
+    """What is said of a prediction file that is not what a training wrote."""
+    return InputError(
+        f"{path} is damaged ({type(error).__name__}: {shortened(error)}). Train this fold again, "
+        "or restore the file."
+    )
+
+
+def read_thresholds(run: Path) -> dict[int, FoldThresholds]:
+    """Thresholds by finished fold of a run; empty where none has finished.
+
+    Raises:
+        InputError: its meta.json is damaged.
+    """
+    path = run / PREDICTIONS_FOLDER / META_FILE
+    if not path.is_file():
+        return {}
+    return parse_thresholds(read_json(path, what="a run's predictions"), path)

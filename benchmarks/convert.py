@@ -84,9 +84,9 @@ def decoding(pairs: list[tuple[Path, Path]], folder: Path) -> int:
 
 def with_ultralytics(pairs: list[tuple[Path, Path]], folder: Path) -> int:
     """Its mask converter: polygons of outer outlines, as YOLO-seg labels."""
-    from detect.ultralytics_setup import import_yolo
+    from detect.ultralytics_setup import import_ultralytics
 
-    import_yolo()
+    import_ultralytics()
     from ultralytics.data.converter import convert_segment_masks_to_yolo_seg
 
     masks = folder / "masks"

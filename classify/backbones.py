@@ -10,6 +10,7 @@ import torch
 import torchvision
 
 from annotations import UsageError
+from annotations.errors import shortened
 from training import (
     WeightsFile,
     efficientnet_lite0_state_dict,
@@ -196,7 +197,7 @@ def _load(network: torch.nn.Module, path: Path) -> None:
     try:
         network.load_state_dict(load_state_dict(path))
     except RuntimeError as error:
-        raise UsageError(f"The weights {path} do not fit the model: {error}") from error
+        raise UsageError(f"The weights {path} do not fit the model: {shortened(error)}") from error
 
 
 def _stage_ends(network: torch.nn.Module) -> tuple[str, ...]:

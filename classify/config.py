@@ -38,7 +38,7 @@ class ClassifyConfig(FamilyConfig):
     """Step size of Adam."""
     keep: Literal["best", "last"] = "best"
     """Weights of the epoch that does best on held-out training images, or of the last one."""
-    anchor: float = Field(default=1e-3, ge=0)
+    anchor: float = Field(default=1e-3, ge=0, le=1e6)
     """For finetuned: weight of the squared distance of the parameters to the pretrained ones."""
     latent: int = Field(default=128, ge=2, le=4096)
     """For autoencoder and gan: numbers that an image is squeezed into."""
@@ -67,7 +67,7 @@ class ClassifyConfig(FamilyConfig):
     the sharper what is decoded, and the less the decoder learns of codes between images."""
     good_quantile: float = Field(default=0.98, gt=0, lt=1)
     """The threshold lets this part of held-out good training images pass."""
-    parts: int = Field(default=5, ge=2)
+    parts: int = Field(default=5, ge=2, le=1000)
     """For pretrained: good training images are held out in this many turns for the threshold."""
 
     @model_validator(mode="before")

@@ -33,6 +33,7 @@ from training.lightning_loop import (
     loggers,
     quiet_lightning,
     unwrapped,
+    usable_checkpoint,
 )
 
 CHECKPOINTS: Final = "checkpoints"
@@ -136,6 +137,7 @@ def train_module(
     )
     bar = lesson.job.reporter.track(f"{lesson.name}: {what}", epochs)
     last = folder / "last.ckpt"
+    goes_on = usable_checkpoint(last, lesson.job.reporter)
     words = {monitor: shown} if monitor else {}
     with quiet_lightning():
         trainer = L.Trainer(
@@ -155,7 +157,7 @@ def train_module(
                 module,
                 loader,
                 _in_order(validation, config.batch_size) if validation else None,
-                ckpt_path=last if last.is_file() else None,
+                ckpt_path=goes_on,
                 weights_only=True,
             )
         except Exception as error:

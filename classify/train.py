@@ -1,21 +1,25 @@
 """Learning by one of the methods, and predicting a fold's test images."""
 
 import io
+import math
 import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import IO, Final
 
 import numpy as np
 import numpy.typing as npt
 
 from annotations import (
     Dataset,
+    DefectuneError,
     FoldThresholds,
     InputError,
     Prediction,
     Sample,
     require_defects_in_training,
 )
+from annotations.errors import shortened
 from annotations.files import write_bytes_atomic
 from classify.config import ClassifyConfig
 from classify.loop import remove_checkpoints
@@ -26,13 +30,17 @@ from training import (
     Predictor,
     Reporter,
     fold_folder,
-    read_run_config,
     resolve_device,
     seed_everything,
+    stored_config,
     train_run,
 )
 
 MODEL_FILE = "model.npz"
+MOST_MODEL_BYTES: Final = 4 << 30
+_SMALL_MODEL_BYTES: Final = 64 << 20
+_MOST_UNPACKED: Final = 50
+"""Numbers learnt from images hardly shrink when packed; what shrinks more is no model."""
 
 
 class _WithHeldOutScores:
@@ -128,19 +136,49 @@ def save_arrays(path: Path, arrays: Arrays) -> None:
 
 
 def load_arrays(path: Path) -> dict[str, npt.NDArray[np.generic]]:
-    """Read what `save_arrays` wrote.
+    """Read what `save_arrays` wrote; nothing is unpickled, and sizes are looked at first.
 
     Raises:
-        InputError: missing or damaged.
+        InputError: missing, damaged, or larger than such a model can be.
     """
     if not path.is_file():
         raise InputError(f"The trained model {path} is missing. Train this fold again.")
     try:
         # Opened here, since a damaged file would stay open otherwise.
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
-            return {name: arrays[name] for name in arrays.files}
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
-        raise InputError(f"{path} is damaged ({error}). Train this fold again.") from error
+        with path.open("rb") as file:
+            _check_sizes(file, path.stat().st_size)
+            file.seek(0)
+            with np.load(file, allow_pickle=False) as arrays:
+                return {name: arrays[name] for name in arrays.files}
+    except Exception as error:  # zipfile, zlib and NumPy's header parser raise many kinds
+        raise _damaged(path, error) from error
+
+
+def _check_sizes(file: IO[bytes], stored: int) -> None:
+    """Refuse what unpacks to far more than it is, or to more than memory should be asked for."""
+    total = 0
+    with zipfile.ZipFile(file) as archive:
+        for member in archive.infolist():
+            with archive.open(member) as head:
+                version = np.lib.format.read_magic(head)
+                read = (
+                    np.lib.format.read_array_header_1_0
+                    if version == (1, 0)
+                    else np.lib.format.read_array_header_2_0
+                )
+                shape, _, kind = read(head)
+            if kind.hasobject:
+                raise ValueError(f"{shortened(member.filename)} holds objects, not numbers")
+            total += math.prod(shape) * kind.itemsize
+    allowed = min(MOST_MODEL_BYTES, _SMALL_MODEL_BYTES + stored * _MOST_UNPACKED)
+    if total > allowed:
+        raise ValueError(f"{stored:,} bytes unpack to {total:,}; {allowed:,} are allowed")
+
+
+def _damaged(path: Path, error: Exception) -> InputError:
+    return InputError(
+        f"{path} is damaged ({type(error).__name__}: {shortened(error)}). Train this fold again."
+    )
 
 
 def load_classifier(run: Path, fold: int, *, device: str = "auto") -> Predictor:
@@ -149,7 +187,7 @@ def load_classifier(run: Path, fold: int, *, device: str = "auto") -> Predictor:
     Raises:
         InputError: not a classifier run, or that fold has no model.
     """
-    config = ClassifyConfig(**read_run_config(run)["config"])
+    config = stored_config(run, ClassifyConfig)
     path = fold_folder(run, fold) / MODEL_FILE
     if not path.is_file() and path.with_name("gaussians.npz").is_file():
         path = path.with_name("gaussians.npz")  # as runs of 0.1.0's beginnings call it
@@ -158,6 +196,11 @@ def load_classifier(run: Path, fold: int, *, device: str = "auto") -> Predictor:
     seed_everything(config.seed)
     method = method_named(config.method)(config, resolve_device(device))
     try:
-        return method.open(arrays)
-    except (KeyError, ValueError, TypeError) as error:
-        raise InputError(f"{path} is damaged ({error}). Train this fold again.") from error
+        predictor = method.open(arrays)
+        # Arrays of another model often fit until an image is looked at.
+        predictor.predict("", np.zeros((32, 32, 3), np.uint8))
+    except DefectuneError:
+        raise
+    except Exception as error:  # NumPy and torch raise many kinds
+        raise _damaged(path, error) from error
+    return predictor

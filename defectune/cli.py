@@ -209,14 +209,14 @@ def train(
         str | None,
         typer.Option(help="classify, supervised: none, repeat, injection or deepsmote."),
     ] = None,
-    weights: Annotated[str, typer.Option(help="auto, none or a file.")] = "auto",
+    weights: Annotated[str | None, typer.Option(help="auto (the default), none or a file.")] = None,
     epochs: Annotated[int | None, typer.Option(help="Passes over the training images.")] = None,
     image_size: Annotated[int | None, typer.Option(help="Side in pixels.")] = None,
     seed: Annotated[int | None, typer.Option(help="Of everything random.")] = None,
     seeds: Annotated[
         int, typer.Option(min=1, max=100, help="Train this many runs, from --seed on.")
     ] = 1,
-    device: DeviceOption = "auto",
+    device: Annotated[str | None, typer.Option(help="auto (the default), cpu, or cuda:0.")] = None,
     name: Annotated[str | None, typer.Option(help="Of the run; the family's if not given.")] = None,
     set_: Annotated[
         list[str] | None, typer.Option("--set", help="Any other setting, key=value.")

@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from training import FamilyConfig
+from training.configs import MAX_EPOCHS
 from training.tiling import MAX_TILES
 from training.views import Views
 
@@ -18,9 +19,9 @@ class DetectConfig(FamilyConfig):
     """Side in pixels that images are resized to; YOLO needs a multiple of 32."""
     batch_size: int = Field(default=8, ge=1, le=1024)
     """Images a step; every batch is one step of the optimiser."""
-    epochs: int = Field(default=60, ge=1)
+    epochs: int = Field(default=60, ge=1, le=MAX_EPOCHS)
     """Passes over the training images."""
-    shots_per_type: int | None = Field(default=None, ge=1)
+    shots_per_type: int | None = Field(default=None, ge=1, le=1_000_000)
     """Learn from at most so many defective images of each type, on the training and on the
     validation side each; None takes all. Shows what more images would be worth."""
     tiles: Literal["auto"] | Annotated[int, Field(ge=1, le=MAX_TILES)] = "auto"
@@ -29,9 +30,9 @@ class DetectConfig(FamilyConfig):
     views: Views = 8
     """Times that an image is looked at when predicting: 2 adds its mirror image, 4 both upside
     down, 8 both at a right angle as well. Steadier scores and edges, at so many times the time."""
-    good_per_defect: float = Field(default=0.5, ge=0)
+    good_per_defect: float = Field(default=0.5, ge=0, le=1000)
     """Good images for every defective one; they teach the detector to stay silent."""
-    inject_per_defect: float = Field(default=1.0, ge=0)
+    inject_per_defect: float = Field(default=1.0, ge=0, le=100)
     """Injected images (real defects of the training side, pasted into good images) for every
     defective one."""
     drawn_defects: float = Field(default=0.0, ge=0, le=1)
@@ -40,7 +41,7 @@ class DetectConfig(FamilyConfig):
     """Teach outlines, so that a rotated defect's box stays tight; else boxes, which grow."""
     optimizer: str = Field(default="AdamW", pattern="^(SGD|AdamW|Adam|RMSProp|auto)$")
     """ultralytics' optimiser; its `auto` ignores `lr0`."""
-    lr0: float = Field(default=1e-3, gt=0)
+    lr0: float = Field(default=1e-3, gt=0, le=10)
     """Learning rate at the start."""
     degrees: float = Field(default=180.0, ge=0, le=180)
     """Random rotation, plus or minus; parts lie at any angle, and a defect stays one."""
@@ -50,11 +51,11 @@ class DetectConfig(FamilyConfig):
     """Probability of a mosaic of four images."""
     scale: float = Field(default=0.3, ge=0, le=1)
     """Random scale, plus or minus this part."""
-    close_mosaic: int = Field(default=10, ge=0)
+    close_mosaic: int = Field(default=10, ge=0, le=MAX_EPOCHS)
     """Epochs at the end without mosaics."""
-    nominal_batch: int | None = Field(default=None, ge=1)
+    nominal_batch: int | None = Field(default=None, ge=1, le=65_536)
     """Images gathered for one step of the optimiser; `batch_size` where it is None."""
-    freeze: int = Field(default=0, ge=0)
+    freeze: int = Field(default=0, ge=0, le=1000)
     """First layers that keep their pretrained weights."""
     max_detections: int = Field(default=100, ge=1, le=1000)
     """Boxes kept per image; COCO's judge looks at 100."""

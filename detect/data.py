@@ -30,7 +30,7 @@ INJECTION_SIDE: Final = 1024
 """Longest side in pixels of images that defects are pasted into; larger ones are shrunk."""
 
 
-def write_data(job: FoldJob, config: DetectConfig, tiles: int) -> Path:
+def write_data(job: FoldJob, config: DetectConfig, tiles: int) -> tuple[Path, bool]:
     """A folder of its own for ultralytics, so that its label cache can never be stale.
 
     Args:
@@ -39,7 +39,7 @@ def write_data(job: FoldJob, config: DetectConfig, tiles: int) -> Path:
         tiles: along an image's longer side.
 
     Returns:
-        Its data.yaml.
+        Its data.yaml, and whether it holds images to validate on.
 
     Raises:
         TrainingError: no defective image with a mask to learn from.
@@ -47,6 +47,7 @@ def write_data(job: FoldJob, config: DetectConfig, tiles: int) -> Path:
     dataset, fold = job.dataset, job.dataset.split.folds[job.fold]
     data = job.folder / "data"
     shutil.rmtree(data, ignore_errors=True)
+    validates = True
     for side, ids in (("train", fold.train), ("val", fold.val)):
         samples = choose_images(dataset, ids, config)
         defective = [sample for sample in samples if sample.is_defective]
@@ -55,6 +56,12 @@ def write_data(job: FoldJob, config: DetectConfig, tiles: int) -> Path:
                 f"Fold {job.fold} has no defective image with a mask to learn from. Use fewer "
                 "folds, or add images."
             )
+        if side == "val" and not defective:
+            job.reporter.say(
+                f"Fold {job.fold} has no defective image to validate on: the last epoch is kept."
+            )
+            validates = False
+            continue
         images, labels = data / "images" / side, data / "labels" / side
         images.mkdir(parents=True)
         labels.mkdir(parents=True)
@@ -74,12 +81,13 @@ def write_data(job: FoldJob, config: DetectConfig, tiles: int) -> Path:
     document = {
         "path": str(data.resolve()),
         "train": "images/train",
-        "val": "images/val",
+        # ultralytics wants images here in any case.
+        "val": "images/val" if validates else "images/train",
         "names": dict(enumerate(dataset.class_names)),
     }
     path = data / "data.yaml"
     write_text_atomic(path, yaml.safe_dump(document, allow_unicode=True))
-    return path
+    return path, validates
 
 
 def choose_images(dataset: Dataset, ids: Sequence[str], config: DetectConfig) -> list[Sample]:

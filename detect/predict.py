@@ -7,12 +7,12 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from annotations import InputError, Prediction, Regions
-from annotations.files import read_json
+from annotations import Prediction, Regions
 from detect.config import DetectConfig
-from detect.ultralytics_setup import import_yolo
-from training import fold_folder, read_run_config, resolve_device
-from training.tiling import cut_tile, merge_boxes, tile_windows, tiled_hw
+from detect.network import load_detector
+from detect.ultralytics_setup import import_ultralytics
+from training import fold_folder, resolve_device, stored_config
+from training.tiling import cut_tile, merge_boxes, read_tiles, tile_windows, tiled_hw
 from training.views import Views, boxes_back, fuse_boxes, view_of
 
 MIN_SCORE = 0.001
@@ -20,11 +20,11 @@ TILES_FILE = "tiles.json"
 
 
 class BoxPredictor:
-    """A YOLO checkpoint that looks at one image at a time."""
+    """A YOLO detector that looks at one image at a time."""
 
     def __init__(
         self,
-        weights: Path,
+        network: Any,
         *,
         image_size: int,
         max_detections: int,
@@ -32,25 +32,27 @@ class BoxPredictor:
         tiles: int = 1,
         views: Views = 1,
     ) -> None:
-        """Open a checkpoint of our own training.
+        """Take a trained network.
 
         Args:
-            weights: the checkpoint.
+            network: ultralytics' module, see `detect.network`.
             image_size: side in pixels that the network looks at.
             max_detections: boxes kept per image.
             device: as torch names it.
             tiles: along an image's longer side.
             views: times that an image is looked at, turned and mirrored.
-
-        Raises:
-            InputError: there is no such file.
         """
-        if not weights.is_file():
-            raise InputError(f"The trained weights {weights} are missing. Train this fold again.")
         self._tiles, self._side, self._views = tiles, image_size, views
         self._max_detections = max_detections
-        self._model: Any = import_yolo()(str(weights))
-        self._options = {
+        import_ultralytics()
+        from ultralytics.models.yolo.detect import DetectionPredictor
+
+        options = {
+            "task": "detect",
+            "mode": "predict",
+            "batch": 1,
+            "rect": True,
+            "save": False,
             "imgsz": image_size,
             "conf": MIN_SCORE,
             "iou": 0.6,
@@ -58,6 +60,8 @@ class BoxPredictor:
             "device": device,
             "verbose": False,
         }
+        self._model: Any = DetectionPredictor(overrides=options)
+        self._model.setup_model(model=network, verbose=False)
 
     def predict(self, image_id: str, image_rgb: npt.NDArray[np.uint8]) -> Prediction:
         """Boxes of one image, uint8 (H, W, 3); the image's score is its best box's, 0 without."""
@@ -90,7 +94,7 @@ class BoxPredictor:
         )
 
     def _whole(self, image_rgb: npt.NDArray[np.uint8]) -> Regions:
-        result = self._model.predict(cv2.cvtColor(image_rgb, cv2.COLOR_RGB2BGR), **self._options)
+        result = self._model(cv2.cvtColor(image_rgb, cv2.COLOR_RGB2BGR))
         boxes, labels, scores = _arrays(result[0])
         return _regions(boxes, labels, scores, (image_rgb.shape[0], image_rgb.shape[1]))
 
@@ -104,7 +108,7 @@ class BoxPredictor:
         parts = []
         for y, x in windows:
             tile = cut_tile(resized, (y, x), self._side, reflect=True)
-            result = self._model.predict(cv2.cvtColor(tile, cv2.COLOR_RGB2BGR), **self._options)
+            result = self._model(cv2.cvtColor(tile, cv2.COLOR_RGB2BGR))
             boxes, labels, scores = _arrays(result[0])
             parts.append((boxes + np.array([x, y, x, y], np.float32), labels, scores))
         boxes, labels, scores = (np.concatenate(rows) for rows in zip(*parts, strict=True))
@@ -142,14 +146,13 @@ def load_box_predictor(run: Path, fold: int, *, device: str = "auto") -> BoxPred
     Raises:
         InputError: not a detector run, or that fold has no weights.
     """
-    document = read_run_config(run)
-    config = DetectConfig(**document["config"])
-    noted = fold_folder(run, fold) / TILES_FILE
+    config = stored_config(run, DetectConfig)
+    folder = fold_folder(run, fold)
     return BoxPredictor(
-        fold_folder(run, fold) / "best.pt",
+        load_detector(folder),
         image_size=config.image_size,
         max_detections=config.max_detections,
         device=str(resolve_device(device)),
         views=config.views,
-        tiles=int(read_json(noted, what="a run's tiles")["tiles"]) if noted.is_file() else 1,
+        tiles=read_tiles(folder / TILES_FILE),
     )

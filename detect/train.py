@@ -1,23 +1,27 @@
 """Fine-tuning a YOLO detector on one fold."""
 
-import shutil
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from annotations import (
     Dataset,
     FoldThresholds,
-    InputError,
-    TrainingError,
     require_defects_in_training,
 )
 from annotations.files import write_json_atomic
 from annotations.images import read_image_rgb
 from detect.config import DetectConfig
-from detect.data import choose_images, write_data
+from detect.data import choose_images
+from detect.fit import fit
+from detect.network import (
+    OLD_WEIGHTS_FILE,
+    WEIGHTS_FILE,
+    Architecture,
+    load_detector,
+    published_architecture,
+    read_checkpoint,
+)
 from detect.predict import TILES_FILE, BoxPredictor
-from detect.ultralytics_setup import import_yolo
 from training import (
     FoldJob,
     Predictor,
@@ -25,17 +29,13 @@ from training import (
     best_f1_threshold,
     find_weights,
     probability_thresholds,
-    resolve_device,
-    seed_everything,
     train_run,
     yolo_file,
 )
-from training.device import device_list, is_out_of_memory
+from training.device import device_list
 from training.matching import greedy_hits
 from training.shots import limit_defects
 from training.tiling import choose_tiles
-
-WEIGHTS_FILE = "best.pt"
 
 
 def train_detector(
@@ -75,27 +75,24 @@ def train_detector(
     )
 
 
-def _model_source(config: DetectConfig) -> str:
-    """What `YOLO()` opens: a checkpoint from the look-up order, or an architecture."""
-    if config.model != Path(config.model).name or not config.model.endswith(".pt"):
-        raise InputError(
-            f"The model {config.model!r} should be the name of an ultralytics checkpoint, such as "
-            "yolo11n.pt. Your own file goes to --weights FILE."
-        )
+def _model_source(config: DetectConfig) -> Path | Architecture:
+    """A checkpoint from the look-up order, or layers that get random weights."""
+    published = published_architecture(config.model)
     if config.weights == "none":
-        return config.model.removesuffix(".pt") + ".yaml"
-    return str(find_weights(yolo_file(config.model), given=config.weights))
+        return published
+    path = find_weights(yolo_file(config.model), given=config.weights)
+    read_checkpoint(path)
+    return path
 
 
 def _train_fold(
-    job: FoldJob, config: DetectConfig, source: str, device: str
+    job: FoldJob, config: DetectConfig, source: Path | Architecture, device: str
 ) -> tuple[Predictor, FoldThresholds]:
-    best = job.folder / WEIGHTS_FILE
     tiles = _tiles(job, config)
-    if not best.is_file():
-        _fit(job, config, source, tiles, best)
+    if not any((job.folder / name).is_file() for name in (WEIGHTS_FILE, OLD_WEIGHTS_FILE)):
+        fit(job, config, source, tiles)
     predictor = BoxPredictor(
-        best,
+        load_detector(job.folder),
         image_size=config.image_size,
         max_detections=config.max_detections,
         device=device,
@@ -122,119 +119,6 @@ def _tiles(job: FoldJob, config: DetectConfig) -> int:
         job.reporter.say(f"Defects are small: {tiles} tiles along the longer side of an image.")
     write_json_atomic(job.folder / TILES_FILE, {"tiles": tiles})
     return tiles
-
-
-def _fit(job: FoldJob, config: DetectConfig, source: str, tiles: int, best: Path) -> None:
-    data = write_data(job, config, tiles)
-    seed_everything(config.seed)
-    work, saved = job.folder / "ultralytics", job.folder / "saved"
-    last = work / "weights" / "last.pt"
-    # ultralytics writes its checkpoints in place: one that was cut off there cannot be read. Our
-    # copies are moved into place, and so are whole.
-    shutil.rmtree(work / "weights", ignore_errors=True)
-    if saved.is_dir():
-        shutil.copytree(saved, work / "weights")
-    resumes = last.is_file() and not _has_ended(last)
-    model = import_yolo()(str(last) if resumes else source)
-    advance = job.reporter.track(f"{job.folder.parent.name}: fold {job.fold}", config.epochs)
-
-    shown: set[int] = set()
-
-    def before_training(trainer: Any) -> None:
-        for epoch in range(trainer.start_epoch):
-            shown.add(epoch)
-            advance("trained before")
-
-    def after_epoch(trainer: Any) -> None:
-        # ultralytics calls once more for its last validation, which is no epoch.
-        if trainer.epoch in shown or trainer.epoch >= config.epochs:
-            return
-        shown.add(trainer.epoch)
-        fitness = trainer.fitness if trainer.fitness is not None else 0.0
-        advance(f"validation fitness {float(fitness):.3f}")
-
-    def after_save(trainer: Any) -> None:
-        # The last one last: what stands beside it is then never older.
-        for path in (Path(trainer.best), Path(trainer.last)):
-            if path.is_file():
-                saved.mkdir(exist_ok=True)
-                shutil.copyfile(path, saved / f"{path.name}.part")
-                (saved / f"{path.name}.part").replace(saved / path.name)
-
-    model.add_callback("on_train_start", before_training)
-    model.add_callback("on_fit_epoch_end", after_epoch)
-    model.add_callback("on_model_save", after_save)
-    if resumes:
-        job.reporter.say(f"Fold {job.fold} goes on after its last saved epoch.")
-    trained = work / "weights" / "best.pt"
-    if not (last.is_file() and not resumes):
-        _run_ultralytics(model, job, config, data, work, resumes=resumes)
-    if not trained.is_file():
-        trained = last
-    shutil.copyfile(trained, best.with_suffix(".part"))
-    best.with_suffix(".part").replace(best)
-    for folder in (work / "weights", saved, data.parent):
-        shutil.rmtree(folder, ignore_errors=True)
-
-
-def _has_ended(checkpoint: Path) -> bool:
-    """Whether a training has run to its end: ultralytics then takes the optimiser out."""
-    import torch
-
-    # Our own training's file; ultralytics saves whole objects, which only pickle can read.
-    state = torch.load(checkpoint, map_location="cpu", weights_only=False)
-    return state.get("optimizer") is None
-
-
-def _run_ultralytics(
-    model: Any, job: FoldJob, config: DetectConfig, data: Path, work: Path, *, resumes: bool
-) -> None:
-    device = config.device if "," in config.device else str(resolve_device(config.device))
-    try:
-        model.train(
-            resume=resumes,
-            data=str(data),
-            epochs=config.epochs,
-            imgsz=config.image_size,
-            batch=config.batch_size,
-            device=device,
-            workers=0,
-            seed=config.seed,
-            deterministic=True,
-            project=str(job.folder.resolve()),
-            name=work.name,
-            exist_ok=True,
-            plots=False,
-            verbose=False,
-            amp=device != "cpu",
-            cache="ram",
-            patience=0,
-            optimizer=config.optimizer,
-            lr0=config.lr0,
-            warmup_epochs=min(3, config.epochs / 10),
-            degrees=config.degrees,
-            flipud=config.flipud,
-            mosaic=config.mosaic,
-            scale=config.scale,
-            close_mosaic=min(config.close_mosaic, config.epochs // 2),
-            freeze=config.freeze or None,
-            pretrained=config.weights != "none",
-            # One optimiser step a batch: with few images, gathering 64 leaves a step an epoch.
-            nbs=config.nominal_batch or config.batch_size,
-        )
-    except (RuntimeError, ValueError) as error:
-        if is_out_of_memory(error):
-            raise TrainingError(
-                f"Memory ran out while training fold {job.fold} on {device} with batches of "
-                f"{config.batch_size} images of {config.image_size} pixels. Try --set batch_size="
-                f"{max(1, config.batch_size // 2)} --set nominal_batch="
-                f"{config.nominal_batch or config.batch_size}, which takes the same steps, or a "
-                "smaller --image-size."
-            ) from error
-        raise TrainingError(
-            f"ultralytics stopped while training fold {job.fold} in {job.folder}: {error}. What "
-            "it had saved is kept there; call again to go on."
-        ) from error
 
 
 def _thresholds(job: FoldJob, config: DetectConfig, predictor: BoxPredictor) -> FoldThresholds:

@@ -1,30 +1,77 @@
-"""Importing ultralytics without its surprises: own settings folder, no downloads, no telemetry."""
+"""Importing ultralytics without its surprises.
+
+Its checkpoints are read with a list of allowed classes, and never unpickled freely. It keeps its
+settings in a folder of ours, looks nothing up in a network, and installs nothing.
+"""
 
 import logging
 import os
+import re
 import tempfile
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
+
+from annotations import DefectuneError
+from training.weights import cache_folder
+
+SAFE_LOAD: Final = "ULTRALYTICS_SAFE_LOAD"
+# GPUs that compute wrongly in half precision, as ultralytics lists them.
+_BAD_HALF: Final = re.compile(r"(1660|1650|1630|t400|t550|t600|t1000|t1200|t2000|k40m)", re.I)
 
 
-def import_yolo() -> Any:
-    """Import `ultralytics.YOLO`, settings first: it reads them while it is imported."""
-    if "YOLO_CONFIG_DIR" not in os.environ:
-        folder = Path(tempfile.gettempdir()) / f"defectune-ultralytics-{os.getuid()}"
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        os.environ["YOLO_CONFIG_DIR"] = str(folder)
+def import_ultralytics() -> Any:
+    """Import ultralytics, settings first: it reads them while it is imported.
+
+    Raises:
+        DefectuneError: it was imported before without safe loading, or cannot do it.
+    """
+    os.environ.setdefault("YOLO_CONFIG_DIR", str(_settings_folder()))
     os.environ.setdefault("YOLO_OFFLINE", "true")
     os.environ.setdefault("YOLO_VERBOSE", "false")
     os.environ.setdefault("YOLO_AUTOINSTALL", "false")
+    os.environ[SAFE_LOAD] = "true"
     from PIL import Image
 
     pillow_open = Image.open
     import ultralytics
+    from ultralytics.data import utils as data_utils
+    from ultralytics.engine import trainer
+    from ultralytics.nn import tasks
 
     # It replaces Pillow's `open` by one that wants to install a package for a damaged image.
     Image.open = pillow_open
     library: Any = ultralytics  # it ships no types for what it exports lazily
+    loaded: Any = tasks
+    if not loaded.SAFE_LOAD or not loaded._SafeLoad.SUPPORTED:
+        raise DefectuneError(
+            "ultralytics cannot read checkpoints safely here: it was imported before detect, or "
+            f"torch is older than 2.6. Import detect first, or set {SAFE_LOAD}=true."
+        )
+    # A font for plots that are never drawn, and weights for a check on a picture: both would be
+    # looked up in the current folder and fetched.
+    fonts: Any = data_utils
+    fonts.check_font = lambda *_args, **_options: None
+    half: Any = trainer
+    half.check_amp = _half_precision_works
     logging.getLogger("ultralytics").setLevel(logging.ERROR)
     if library.settings.get("sync", False):
         library.settings.update({"sync": False})
-    return library.YOLO
+    return library
+
+
+def _settings_folder() -> Path:
+    folder = cache_folder() / "ultralytics"
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError:
+        return Path(tempfile.mkdtemp(prefix="defectune-ultralytics-"))
+    return folder
+
+
+def _half_precision_works(model: Any) -> bool:
+    import torch
+
+    device = next(model.parameters()).device
+    if device.type != "cuda":
+        return False
+    return not _BAD_HALF.search(torch.cuda.get_device_name(device))

@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from training import FamilyConfig
+from training.configs import MAX_EPOCHS
 from training.tiling import MAX_TILES
 from training.views import Views
 
@@ -20,9 +21,9 @@ class SegmentConfig(FamilyConfig):
     """Side in pixels that images are resized to; encoders halve it five times."""
     batch_size: int = Field(default=8, ge=2, le=1024)
     """Images a step; batch normalisation needs two."""
-    epochs: int = Field(default=30, ge=1)
+    epochs: int = Field(default=30, ge=1, le=MAX_EPOCHS)
     """Passes over the training images as sampled."""
-    shots_per_type: int | None = Field(default=None, ge=1)
+    shots_per_type: int | None = Field(default=None, ge=1, le=1_000_000)
     """Learn from at most so many defective images of each type, on the training and on the
     validation side each; None takes all. Shows what more images would be worth."""
     tiles: Literal["auto"] | Annotated[int, Field(ge=1, le=MAX_TILES)] = "auto"
@@ -31,9 +32,9 @@ class SegmentConfig(FamilyConfig):
     views: Views = 8
     """Times that an image is looked at when predicting: 2 adds its mirror image, 4 both upside
     down, 8 both at a right angle as well. Steadier scores and edges, at so many times the time."""
-    good_per_defect: float = Field(default=0.5, ge=0)
+    good_per_defect: float = Field(default=0.5, ge=0, le=1000)
     """Good images drawn every epoch for each defective one."""
-    inject_per_defect: float = Field(default=0.5, ge=0)
+    inject_per_defect: float = Field(default=0.5, ge=0, le=100)
     """Injected images (real defects of the training side, pasted into good images) made every
     epoch for each defective one."""
     drawn_defects: float = Field(default=0.0, ge=0, le=1)
@@ -43,11 +44,11 @@ class SegmentConfig(FamilyConfig):
     loss: Literal["defect", "cross_entropy"] = "defect"
     """`defect` is cross-entropy and pooled Dice of "any defect", and balanced cross-entropy of
     its type; `cross_entropy` is over background and types."""
-    learning_rate: float = Field(default=1e-3, gt=0)
+    learning_rate: float = Field(default=1e-3, gt=0, le=10)
     """Highest learning rate of the one-cycle schedule, for the decoder."""
-    encoder_lr_factor: float = Field(default=0.3, ge=0)
+    encoder_lr_factor: float = Field(default=0.3, ge=0, le=100)
     """The pretrained encoder learns at this part of it."""
-    weight_decay: float = Field(default=1e-4, ge=0)
+    weight_decay: float = Field(default=1e-4, ge=0, le=10)
     """Of AdamW."""
     precision: str = Field(default="auto", pattern="^(auto|32-true|bf16-mixed|16-mixed)$")
     """Lightning's precision; `auto` is mixed bfloat16 on a GPU, and on a CPU that computes in it,
@@ -55,7 +56,7 @@ class SegmentConfig(FamilyConfig):
     accumulate: int = Field(default=1, ge=1, le=1024)
     """Batches gathered for one step of the optimiser; with little memory, half the batch size
     and twice this give the same steps."""
-    val_every: int = Field(default=3, ge=1)
+    val_every: int = Field(default=3, ge=1, le=MAX_EPOCHS)
     """Epochs from one validation to the next."""
     min_area_fraction: float = Field(default=2e-5, ge=0, le=1)
     """Predicted regions of fewer pixels than this part of the image are left out; on validation

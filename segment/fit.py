@@ -20,7 +20,7 @@ from segment.data import (
     load_resized,
 )
 from segment.network import SegmenterModule, build_network, defect_loss
-from training import FoldJob, load_state_dict, seed_everything
+from training import FoldJob, load_into, seed_everything
 from training.contact_sheet import CONTACT_SHEET, make_injector, write_contact_sheet
 from training.device import device_list, fitting_batch_size, is_out_of_memory
 from training.lightning_loop import (
@@ -31,6 +31,7 @@ from training.lightning_loop import (
     quiet_lightning,
     resolve_precision,
     unwrapped,
+    usable_checkpoint,
     write_weights,
 )
 from training.shots import limit_defects
@@ -68,7 +69,7 @@ def fit(job: FoldJob, config: SegmentConfig, tiles: int, best: Path) -> None:
     seed_everything(config.seed)
     network = build_network(config, n_classes, pretrained=config.weights == "auto")
     if config.weights not in ("auto", "none"):
-        network.load_state_dict(load_state_dict(Path(config.weights)))
+        load_into(network, Path(config.weights))
     size = config.image_size
     images = load_resized(dataset, train, size=size, tiles=tiles)
     injector = make_injector(
@@ -106,7 +107,7 @@ def fit(job: FoldJob, config: SegmentConfig, tiles: int, best: Path) -> None:
         enable_version_counter=False,
     )
     bar = job.reporter.track(f"{job.folder.parent.name}: fold {job.fold}", config.epochs)
-    last = job.folder / CHECKPOINTS / f"{LAST}.ckpt"
+    last = usable_checkpoint(job.folder / CHECKPOINTS / f"{LAST}.ckpt", job.reporter)
     with quiet_lightning():
         trainer = L.Trainer(
             max_epochs=config.epochs,
@@ -124,7 +125,7 @@ def fit(job: FoldJob, config: SegmentConfig, tiles: int, best: Path) -> None:
             use_distributed_sampler=False,
         )
         try:
-            trainer.fit(module, data, ckpt_path=last if last.is_file() else None, weights_only=True)
+            trainer.fit(module, data, ckpt_path=last, weights_only=True)
         except RuntimeError as error:
             raise _explained(error, job, config, network, devices[0]) from error
         except Exception as error:

@@ -9,18 +9,18 @@ import numpy.typing as npt
 import torch
 
 from annotations import InputError, Prediction, mask_to_regions
-from annotations.files import read_json
 from segment.config import SegmentConfig
 from segment.data import resize_for_tiles, resize_image, to_tensor
 from segment.network import build_network
 from training import (
     fold_folder,
-    load_state_dict,
+    load_into,
     read_run_config,
     resolve_device,
     run_thresholds,
+    stored_config,
 )
-from training.tiling import cut_tile, join_tiles, tile_windows
+from training.tiling import cut_tile, join_tiles, read_tiles, tile_windows
 from training.views import map_back, view_of
 
 WEIGHTS_FILE = "best.pt"
@@ -121,21 +121,19 @@ def load_mask_predictor(run: Path, fold: int, *, device: str = "auto") -> MaskPr
     Raises:
         InputError: not a segmenter run, or that fold has not finished.
     """
-    document = read_run_config(run)
-    config = SegmentConfig(**document["config"])
+    config = stored_config(run, SegmentConfig)
+    n_classes = len(read_run_config(run)["class_names"])
     path = fold_folder(run, fold) / WEIGHTS_FILE
     if not path.is_file():
         raise InputError(f"The trained weights {path} are missing. Train this fold again.")
-    network = build_network(config, len(document["class_names"]), pretrained=False)
-    network.load_state_dict(load_state_dict(path))
+    network = build_network(config, n_classes, pretrained=False)
+    load_into(network, path)
     thresholds = run_thresholds(run, fold)
-    noted = fold_folder(run, fold) / TILES_FILE
-    tiles = int(read_json(noted, what="a run's tiles")["tiles"]) if noted.is_file() else 1
     return MaskPredictor(
         network,
         config,
         device=resolve_device(device),
         region_threshold=thresholds.region_threshold,
         min_area_fraction=thresholds.min_area_fraction,
-        tiles=tiles,
+        tiles=read_tiles(fold_folder(run, fold) / TILES_FILE),
     )

@@ -20,7 +20,7 @@ from training import (
     FoldJob,
     Predictor,
     Reporter,
-    load_state_dict,
+    load_into,
     probability_thresholds,
     resolve_device,
     train_run,
@@ -78,7 +78,7 @@ def _train_fold(job: FoldJob, config: SegmentConfig) -> tuple[Predictor, FoldThr
     tiles = _tiles(job, config)
     if not best.is_file():
         fit(job, config, tiles, best)
-    network.load_state_dict(load_state_dict(best))
+    load_into(network, best)
     device = resolve_device(config.device)
     predictor = MaskPredictor(network, config, device=device, tiles=tiles)
     return predictor, _thresholds(job, config, predictor)

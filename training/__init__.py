@@ -13,6 +13,7 @@ from training.job import (
     map_range,
     read_run_config,
     run_thresholds,
+    stored_config,
     train_run,
 )
 from training.recipes import DEFAULT_RECIPE, read_recipe, recipe_names
@@ -26,6 +27,7 @@ from training.weights import (
     WeightsFile,
     efficientnet_lite0_state_dict,
     find_weights,
+    load_into,
     load_state_dict,
     yolo_file,
 )
@@ -45,6 +47,7 @@ __all__ = [
     "find_weights",
     "finished_folds",
     "fold_folder",
+    "load_into",
     "load_state_dict",
     "map_range",
     "probability_thresholds",
@@ -55,6 +58,7 @@ __all__ = [
     "resolve_device",
     "run_thresholds",
     "seed_everything",
+    "stored_config",
     "train_run",
     "widest_gap_threshold",
     "yolo_file",

@@ -3,18 +3,24 @@
 import difflib
 from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from annotations import UsageError
+from annotations.errors import shortened
+from annotations.yaml_files import parse_yaml
+
+MAX_SEED: Final = (1 << 32) - 1
+MAX_EPOCHS: Final = 100_000
 
 
 class FamilyConfig(BaseModel):
     """Fields that every family has."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False
+    )
 
     weights: str = "auto"
     """`auto` looks pretrained weights up, `none` starts from random ones, else a file."""
@@ -22,7 +28,7 @@ class FamilyConfig(BaseModel):
     """Side in pixels that images are resized to."""
     batch_size: int = Field(default=16, ge=1, le=1024)
     """Images a step."""
-    seed: int = Field(default=0, ge=0)
+    seed: int = Field(default=0, ge=0, le=MAX_SEED)
     """Of everything random."""
     device: str = "auto"
     """`auto` takes a GPU where there is one; else as torch names devices: `cpu`, `cuda:0`."""
@@ -61,7 +67,8 @@ def build_config(
             near = difflib.get_close_matches(key, kind.model_fields, n=3)
             hint = f" Did you mean {' or '.join(near)}?" if near else ""
             raise UsageError(
-                f"Unknown setting {key!r}.{hint} Known: {', '.join(sorted(kind.model_fields))}."
+                f"Unknown setting {shortened(key)!r}.{hint} Known: "
+                f"{', '.join(sorted(kind.model_fields))}."
             )
         merged[key] = value
     _round_image_size(kind, merged, notice)
@@ -71,7 +78,8 @@ def build_config(
         first = error.errors()[0]
         place = ".".join(str(part) for part in first["loc"])
         raise UsageError(
-            f"The setting {place}={first['input']!r} is not possible: {first['msg']}."
+            f"The setting {shortened(place)}={shortened(first['input'])} is not possible: "
+            f"{shortened(first['msg'])}."
         ) from error
 
 
@@ -91,8 +99,7 @@ def _round_image_size(
 def _parse_override(text: str) -> tuple[str, Any]:
     key, separator, value = text.partition("=")
     if not separator or not key:
-        raise UsageError(f"--set takes key=value, got {text!r}.")
-    try:
-        return key.strip(), yaml.safe_load(value)
-    except yaml.YAMLError as error:
-        raise UsageError(f"The value of --set {text!r} is not YAML.") from error
+        raise UsageError(f"--set takes key=value, got {shortened(text)!r}.")
+    return key.strip(), parse_yaml(
+        value, what=f"The value of --set {shortened(key)!r}", error=UsageError
+    )

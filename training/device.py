@@ -4,11 +4,15 @@ import ctypes
 import random
 import sys
 from collections.abc import Callable
+from typing import Final
 
 import numpy as np
 import torch
 
 from annotations import UsageError
+from annotations.errors import shortened
+
+KINDS: Final = ("cpu", "cuda", "mps")
 
 
 def seed_everything(seed: int) -> None:
@@ -50,14 +54,21 @@ def resolve_device(name: str) -> torch.device:
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
         device = torch.device(f"cuda:{name}" if name.isdecimal() else name)
-    except RuntimeError as error:
-        raise UsageError(f"Unknown device {name!r}; use auto, cpu, or cuda:0.") from error
+    except (RuntimeError, ValueError) as error:
+        raise _unknown_device(name) from error
+    # torch knows kinds that compute nothing (`meta`), or that nothing here was tried on.
+    if device.type not in KINDS or (device.type == "mps" and not torch.mps.is_available()):
+        raise _unknown_device(name)
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
         raise UsageError(
             f"The device {name!r} is not there: this machine has {torch.cuda.device_count()} "
             "GPUs that torch can use. Use --device cpu; `defectune doctor` says more."
         )
     return device
+
+
+def _unknown_device(name: str) -> UsageError:
+    return UsageError(f"Unknown device {shortened(name)!r}; use auto, cpu, or cuda:0.")
 
 
 def device_list(name: str) -> list[torch.device]:

@@ -21,13 +21,23 @@ from annotations import (
     UsageError,
 )
 from annotations.dataset import RUNS_FOLDER
+from annotations.errors import shortened
 from annotations.files import read_json, write_json_atomic, write_text_atomic
 from annotations.images import read_image_rgb
-from annotations.prediction_files import PREDICTIONS_FOLDER, common_range
-from training.configs import FamilyConfig
+from annotations.prediction_files import (
+    META_FILE,
+    PREDICTIONS_FOLDER,
+    common_range,
+    damaged,
+    read_thresholds,
+)
+from annotations.yaml_files import read_yaml
+from training.configs import Config, FamilyConfig, build_config
 from training.device import keep_freed_memory
 
 CONFIG_FILE: Final = "config.yaml"
+MAX_CLASSES: Final = 255
+"""As many as an 8-bit class mask tells apart from the background."""
 TIMING_FILE: Final = "timing.json"
 """Of a fold: seconds of training (since it was last begun or resumed), and of predicting one image
 with reading and writing."""
@@ -144,21 +154,39 @@ def read_run_config(run: Path) -> dict[str, Any]:
             f"{run} is not a run: there is no {CONFIG_FILE} in it. Runs stand under OUT/runs/."
         )
     try:
-        value = yaml.safe_load(path.read_text(encoding="utf-8"))
+        value = read_yaml(path, what="a run's settings")
         if not isinstance(value["config"], dict) or not isinstance(value["class_names"], list):
             raise TypeError("config or class_names has another type")
-        str(value["family"]), str(value["split_digest"])
-    except (yaml.YAMLError, KeyError, TypeError, UnicodeDecodeError) as error:
-        raise InputError(f"{path} is damaged ({error}). Train again.") from error
+        names = value["class_names"]
+        if not 0 < len(names) <= MAX_CLASSES or not all(isinstance(n, str) for n in names):
+            raise TypeError(f"class_names should be 1 to {MAX_CLASSES} texts")
+        if not isinstance(value["family"], str) or not isinstance(value["split_digest"], str):
+            raise TypeError("family or split_digest has another type")
+    except (InputError, KeyError, TypeError) as error:
+        raise InputError(f"{path} is damaged ({shortened(error)}). Train again.") from error
     return dict(value)
 
 
+def stored_config(run: Path, kind: type[Config]) -> Config:
+    """The settings that a run was trained with.
+
+    Raises:
+        InputError: not a run, or settings that are none of this family's.
+    """
+    values = read_run_config(run)["config"]
+    try:
+        return build_config(kind, values, [])
+    except UsageError as error:
+        raise InputError(f"{run / CONFIG_FILE} is damaged: {error} Train again.") from error
+
+
 def finished_folds(run: Path) -> set[int]:
-    """Folds whose predictions are complete."""
-    path = run / PREDICTIONS_FOLDER / "meta.json"
-    if not path.is_file():
-        return set()
-    return {int(number) for number in read_json(path, what="a run's predictions")["folds"]}
+    """Folds whose predictions are complete.
+
+    Raises:
+        InputError: the run's meta.json is damaged.
+    """
+    return set(read_thresholds(run))
 
 
 def run_thresholds(run: Path, fold: int) -> FoldThresholds:
@@ -167,21 +195,25 @@ def run_thresholds(run: Path, fold: int) -> FoldThresholds:
     Raises:
         InputError: that fold has not finished.
     """
-    path = run / PREDICTIONS_FOLDER / "meta.json"
-    if fold not in finished_folds(run):
+    thresholds = read_thresholds(run)
+    if fold not in thresholds:
         raise InputError(f"Fold {fold} of the run {run} has not finished training.")
-    stored = read_json(path, what="a run's predictions")["folds"][str(fold)]
-    try:
-        return FoldThresholds.from_json(stored)
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise InputError(f"{path} is damaged ({error}). Train fold {fold} again.") from error
+    return thresholds[fold]
 
 
 def map_range(run: Path) -> tuple[float, float]:
-    """Scores at the ends of a heat map's colours, as the run's stored maps span them."""
-    path = run / PREDICTIONS_FOLDER / "meta.json"
-    maps = read_json(path, what="a run's predictions").get("maps", {})
-    return common_range((float(low), float(high)) for low, high in maps.values())
+    """Scores at the ends of a heat map's colours, as the run's stored maps span them.
+
+    Raises:
+        InputError: the run's meta.json is damaged.
+    """
+    path = run / PREDICTIONS_FOLDER / META_FILE
+    meta = read_json(path, what="a run's predictions")
+    try:
+        ranges = [(float(low), float(high)) for low, high in meta.get("maps", {}).values()]
+    except (TypeError, ValueError, AttributeError) as error:
+        raise damaged(path, error) from error
+    return common_range(ranges)
 
 
 def train_run(

@@ -7,7 +7,7 @@ import sys
 import warnings
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import lightning as L  # noqa: N812 - its own convention
 import torch
@@ -15,6 +15,10 @@ from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loggers import CSVLogger, Logger, MLFlowLogger, TensorBoardLogger
 
 from annotations import DefectuneError, TrainingError
+from training.weights import read_state
+
+if TYPE_CHECKING:
+    from training.job import Reporter
 
 
 class Progress(Callback):
@@ -91,6 +95,21 @@ def loggers(folder: Path) -> list[Logger]:
         run_name = f"{folder.parent.name}/{folder.name}"
         chosen.append(MLFlowLogger("defectune", run_name=run_name, tracking_uri=address))
     return chosen
+
+
+def usable_checkpoint(path: Path, reporter: "Reporter") -> Path | None:
+    """A checkpoint to go on from; None where there is none, or one that was cut off.
+
+    Raises:
+        InputError: it holds more than tensors and plain values.
+    """
+    if not path.is_file():
+        return None
+    if read_state(path) is not None:
+        return path
+    reporter.say(f"{path.name} was cut off while it was written: this training starts again.")
+    path.unlink()
+    return None
 
 
 def write_weights(checkpoint: Path, best: Path) -> None:

@@ -4,9 +4,9 @@ import difflib
 from pathlib import Path
 from typing import Any, Final
 
-import yaml
-
 from annotations import InputError, UsageError
+from annotations.errors import shortened
+from annotations.yaml_files import read_yaml
 
 RECIPES_FOLDER: Final = Path(__file__).resolve().parents[1] / "recipes"
 DEFAULT_RECIPE: Final = "few-defects"
@@ -36,19 +36,21 @@ def read_recipe(family: str, recipe: str) -> dict[str, Any]:
     path = RECIPES_FOLDER / family / f"{recipe}.yaml"
     if recipe not in names:
         path = Path(recipe)
-        if path.suffix not in (".yaml", ".yml") or not path.is_file():
+        if path.suffix not in (".yaml", ".yml") or not _is_file(path):
             near = difflib.get_close_matches(recipe, names, n=3)
             hint = f" Did you mean {' or '.join(near)}?" if near else ""
             raise UsageError(
-                f"There is no recipe {recipe!r} for {family}.{hint} Known: {', '.join(names)}; "
-                "or give the path of a .yaml file."
+                f"There is no recipe {shortened(recipe)!r} for {family}.{hint} Known: "
+                f"{', '.join(names)}; or give the path of a .yaml file."
             )
-    if path.stat().st_size > MAX_BYTES:
-        raise InputError(f"{path} is larger than {MAX_BYTES} bytes, and so is no recipe.")
-    try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise InputError(f"The recipe {path} is not YAML: {error}.") from error
+    values = read_yaml(path, what="recipe", max_bytes=MAX_BYTES)
     if not isinstance(values, dict) or not all(isinstance(key, str) for key in values):
         raise InputError(f"The recipe {path} should hold settings as `key: value`.")
     return values
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except (OSError, ValueError):  # a name that no system can hold
+        return False

@@ -2,12 +2,15 @@
 
 import math
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import Final, Literal
 
 import numpy as np
 import numpy.typing as npt
 
-from annotations import Regions
+from annotations import InputError, Regions
+from annotations.errors import shortened
+from annotations.files import read_json
 
 Tiles = Literal["auto"] | int
 
@@ -57,6 +60,24 @@ def choose_tiles(
         if long_side(tiles + 1, tile_side) > native:
             return tiles
     return MAX_TILES
+
+
+def read_tiles(path: Path) -> int:
+    """How many tiles a fold was trained with; 1 where nothing was noted.
+
+    Raises:
+        InputError: the file is damaged.
+    """
+    if not path.is_file():
+        return 1
+    document = read_json(path, what="a run's tiles")
+    tiles = document.get("tiles") if isinstance(document, dict) else None
+    if not isinstance(tiles, int) or not 1 <= tiles <= MAX_TILES:
+        raise InputError(
+            f"{path} is damaged: expected a number of tiles from 1 to {MAX_TILES}, found "
+            f"{shortened(document)}. Train this fold again."
+        )
+    return tiles
 
 
 def tiled_hw(image_hw: tuple[int, int], tiles: int, tile_side: int) -> tuple[int, int]:

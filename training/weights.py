@@ -8,6 +8,7 @@ import os
 import shutil
 import urllib.error
 import urllib.request
+import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -16,6 +17,7 @@ import torch
 from safetensors.torch import load_file
 
 from annotations import InputError, WeightsNotFoundError
+from annotations.errors import shortened
 
 WEIGHTS_VARIABLE: Final = "DEFECTUNE_WEIGHTS"
 TIMEOUT_SECONDS: Final = 4.0
@@ -68,22 +70,25 @@ def find_weights(published: WeightsFile, *, given: str = "auto", download: bool 
     if given != "auto":
         path = Path(given)
         if not path.is_file():
-            raise InputError(f"The weights {path} do not exist. Give a file, 'auto' or 'none'.")
+            raise InputError(
+                f"The weights {shortened(path)} do not exist. Give a file, 'auto' or 'none'."
+            )
         return path
-    places = [_own_cache()]
+    places = [cache_folder() / "weights"]
     if folder := os.environ.get(WEIGHTS_VARIABLE):
         places.insert(0, Path(folder).expanduser())
-    places += [Path(torch.hub.get_dir()) / "checkpoints", Path.cwd()]
+    # Never the current folder: what lies there came with somebody's images.
+    places.append(Path(torch.hub.get_dir()) / "checkpoints")
     for place in places:
         if (place / published.file_name).is_file():
             return place / published.file_name
     why = "downloading was not tried"
     if download:
         try:
-            return _download(published, _own_cache())
+            return _download(published, cache_folder() / "weights")
         except (OSError, ValueError) as error:
             why = f"downloading failed ({error})"
-    folder_hint = os.environ.get(WEIGHTS_VARIABLE) or str(_own_cache())
+    folder_hint = os.environ.get(WEIGHTS_VARIABLE) or str(cache_folder() / "weights")
     raise WeightsNotFoundError(
         f"The pretrained weights {published.file_name} are not on this machine "
         f"(looked in {', '.join(str(place) for place in places)}), and {why}. Fetch "
@@ -93,9 +98,10 @@ def find_weights(published: WeightsFile, *, given: str = "auto", download: bool 
     )
 
 
-def _own_cache() -> Path:
+def cache_folder() -> Path:
+    """Where this program keeps what it fetched, and what libraries want to keep."""
     base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(base) / "defectune" / "weights"
+    return Path(base) / "defectune"
 
 
 def _download(published: WeightsFile, folder: Path) -> Path:
@@ -138,6 +144,43 @@ def load_state_dict(path: Path) -> dict[str, torch.Tensor]:
         value = value["state_dict"]
     if not isinstance(value, dict) or not all(isinstance(v, torch.Tensor) for v in value.values()):
         raise InputError(f"{path} holds something else than a state dict.")
+    return value
+
+
+def load_into(network: torch.nn.Module, path: Path) -> None:
+    """Give a network the weights of a file.
+
+    Raises:
+        InputError: it is not a state dict, or another network's.
+    """
+    try:
+        network.load_state_dict(load_state_dict(path))
+    except RuntimeError as error:
+        raise InputError(
+            f"The weights {path} do not fit this network ({shortened(error)}). Give the file that "
+            "was trained with these settings, or train again."
+        ) from error
+
+
+def read_state(path: Path) -> dict[str, Any] | None:
+    """Read what a training goes on from, without running code from it; None where it is cut off.
+
+    Raises:
+        InputError: it is whole, and holds more than tensors and plain values.
+    """
+    # torch writes a zip, whose table stands at the end: a file that was cut off has none.
+    if not path.is_file() or not zipfile.is_zipfile(path):
+        return None
+    try:
+        value: Any = torch.load(path, map_location="cpu", weights_only=True)
+        if not isinstance(value, dict):
+            raise TypeError(f"a {type(value).__name__}")
+    except Exception as error:  # torch raises many kinds, and none of them is for users
+        raise InputError(
+            f"{path}, which an interrupted training would go on from, was refused, and nothing in "
+            f"it was run: expected tensors and numbers, found {shortened(error, 120)}. Remove it, "
+            "and the fold starts again."
+        ) from error
     return value
 
 

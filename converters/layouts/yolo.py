@@ -9,11 +9,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
-import yaml
-
 from annotations import GOOD, InputError, LayoutError
 from annotations.files import inside
 from annotations.images import is_image_path
+from annotations.yaml_files import read_yaml
 from converters.layouts.source import (
     FindOptions,
     Found,
@@ -30,7 +29,6 @@ from converters.layouts.source import (
 
 DATA_FILES: Final = ("data.yaml", "data.yml", "dataset.yaml")
 MAX_LABEL_BYTES: Final = 64 << 20
-MAX_YAML_BYTES: Final = 1 << 20
 _SLACK: Final = 1e-6
 
 
@@ -197,16 +195,7 @@ def _name(label: int, labels: YoloLabels, where: str) -> str:
 
 
 def _read_yaml(path: Path) -> dict[str, Any]:
-    if path.stat().st_size > MAX_YAML_BYTES:
-        raise InputError(f"{path} is larger than {MAX_YAML_BYTES:,} bytes.")
-    try:
-        text = path.read_text(encoding="utf-8")
-        # Aliases multiply: a small file can stand for billions of entries.
-        if any(isinstance(t, yaml.AliasToken) for t in yaml.scan(text, Loader=yaml.SafeLoader)):
-            raise InputError(f"{path} holds YAML aliases, which are not read.")
-        document = yaml.safe_load(text)
-    except (UnicodeDecodeError, yaml.YAMLError, ValueError, RecursionError) as error:
-        raise InputError(f"{path} cannot be read as YAML ({error}).") from error
+    document = read_yaml(path, what="the description of a YOLO dataset")
     if not isinstance(document, dict):
         raise InputError(f"{path} should hold names, train, val and test.")
     return document

@@ -227,9 +227,9 @@ def test_pycocotools_reads_every_file(tmp_path, dataset):
 
 @pytest.mark.parametrize("format_", ["yolo", "yolo-seg"])
 def test_ultralytics_reads_labels(tmp_path, dataset, format_):
-    from detect.ultralytics_setup import import_yolo
+    from detect.ultralytics_setup import import_ultralytics
 
-    import_yolo()
+    import_ultralytics()
     (tmp_path / "no.png").write_bytes(b"no image")
     with pytest.raises(UnidentifiedImageError):
         Image.open(tmp_path / "no.png")

@@ -94,10 +94,10 @@ def test_a_killed_segmenter_ends_with_the_same_weights(dataset):
     assert not list((fold / "checkpoints").glob("*.ckpt"))
 
 
-def test_a_killed_detector_goes_on(tmp_path):
+def test_a_killed_detector_ends_with_the_same_weights(tmp_path):
     config = DETECT.model_copy(update={"epochs": 5})
     dataset = load_dataset(drawn_dataset(tmp_path))
-    saved = dataset.root / "runs" / "cut" / "fold-0" / "saved" / "last.pt"
+    saved = dataset.root / "runs" / "cut" / "fold-0" / "state.pt"
     kill_after_a_checkpoint(dataset, "detect", "train_detector", config, saved)
 
     class Counting(SilentReporter):
@@ -117,7 +117,10 @@ def test_a_killed_detector_goes_on(tmp_path):
     run = train_detector(dataset, config, name="cut", folds=[0], reporter=reporter)
     assert any("goes on" in text for text in reporter.said)
     assert 0 < reporter.epochs < config.epochs
-    assert (run / "fold-0" / "best.pt").is_file()
+    whole = train_detector(dataset, config, name="whole", folds=[0], reporter=SilentReporter())
+    for name in ("fold-0/best.safetensors", "predictions/images.csv", "predictions/regions.json"):
+        assert (run / name).read_bytes() == (whole / name).read_bytes(), name
+    assert not saved.exists()
     assert set(read_predictions(run, dataset).image_scores) == set(dataset.split.folds[0].test)
 
 
