@@ -393,7 +393,7 @@ def test_yolo_boxes_and_polygons(tmp_path, label, area):
         ("", "train: /etc\nnames: [a]\n", "a path inside"),
         ("", "train: images/train\nval: images/train\nnames: [a]\n", "under train and val"),
         ("", "a: &a [1]\nb: [*a, *a]\ntrain: images\nnames: [a]\n", "aliases"),
-        ("", "train: images\nnames: !!python/object/apply:os.system [ls]\n", "as YAML"),
+        ("", "train: images\nnames: !!python/object/apply:os.system [ls]\n", "is not YAML"),
         ("", "train: images\nnames: {0: a, 2: b}\n", "without gaps"),
         ("", "[1, 2]", "should hold names"),
     ],
