@@ -11,7 +11,7 @@ pooled. A fold that is written again replaces its own rows and no others.
 """
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -186,7 +186,10 @@ def read_predictions(run: Path, dataset: Dataset) -> StoredPredictions:
                 "Train again on this dataset."
             )
         folds = {int(number): FoldThresholds.from_json(f) for number, f in meta["folds"].items()}
-        rows = read_csv(folder / "images.csv")
+        every = read_csv(folder / "images.csv")
+        # meta.json is written last: rows of a fold that it does not list were left by a kill.
+        rows = [row for row in every if int(row["fold"]) in folds]
+        half = {row["image_id"] for row in every if int(row["fold"]) not in folds}
         known = dataset.by_id
         for row in rows:
             if row["image_id"] not in known:
@@ -200,7 +203,7 @@ def read_predictions(run: Path, dataset: Dataset) -> StoredPredictions:
                 )
         about = {k: v for k, v in meta.items() if k not in ("folds", "maps", "format")}
         regions = (
-            _read_regions(folder, dataset, [r["image_id"] for r in rows])
+            _read_regions(folder, dataset, [r["image_id"] for r in rows], half)
             if meta["has_regions"]
             else None
         )
@@ -256,10 +259,15 @@ def _read_validation(
     return scores
 
 
-def _read_regions(folder: Path, dataset: Dataset, ids: Iterable[str]) -> dict[str, Regions]:
+def _read_regions(
+    folder: Path, dataset: Dataset, ids: Iterable[str], half: Collection[str]
+) -> dict[str, Regions]:
     path = folder / "regions.json"
     by_coco_id: dict[int, list[Any]] = {dataset.coco_ids[image_id]: [] for image_id in ids}
+    skipped = {dataset.coco_ids[image_id] for image_id in half if image_id in dataset.coco_ids}
     for row in read_json(path, what="COCO results"):
+        if int(row["image_id"]) in skipped and int(row["image_id"]) not in by_coco_id:
+            continue
         if int(row["image_id"]) not in by_coco_id:
             raise InputError(f"{path} has a region for the unknown image {row['image_id']}.")
         if not 1 <= int(row["category_id"]) <= len(dataset.class_names):

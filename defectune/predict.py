@@ -184,7 +184,8 @@ def _recipe(run: Path, options: PredictOptions) -> _Recipe:
     fold = done[0] if options.fold is None else options.fold
     if fold not in done:
         raise UsageError(f"Fold {fold} of {run} has not finished; finished: {done}.")
-    cut, chosen_by = THRESHOLD, "training, on validation or held-out good images"
+    thresholds = run_thresholds(run, fold)
+    cut, chosen_by = THRESHOLD, f"training, on {thresholds.chosen_on}"
     if options.threshold is not None:
         cut, chosen_by = options.threshold, "--threshold"
     if options.operating_point:
@@ -194,7 +195,7 @@ def _recipe(run: Path, options: PredictOptions) -> _Recipe:
         run,
         fold,
         list(document["class_names"]),
-        run_thresholds(run, fold),
+        thresholds,
         cut,
         chosen_by,
         map_range(run),

@@ -1,5 +1,6 @@
 """Runs that are odd but allowed, and runs that would flatter themselves."""
 
+import json
 import time
 
 import numpy as np
@@ -15,6 +16,7 @@ from annotations import (
     PredictionWriter,
     Regions,
     mask_to_regions,
+    read_predictions,
 )
 from annotations.prediction_files import IMAGE_COLUMNS, read_csv, write_csv
 from evaluation import evaluate_runs, match_regions
@@ -98,6 +100,25 @@ def test_what_another_folds_model_predicted_is_refused(tmp_path):
     rows = read_csv(table)
     write_csv(table, IMAGE_COLUMNS, [row | {"fold": 1 - int(row["fold"])} for row in rows])
     with pytest.raises(InputError, match="22 predictions that the split does not ask for"):
+        evaluate_runs(dataset, [run])
+
+
+@pytest.mark.parametrize("with_regions", [True, False])
+def test_a_fold_that_was_killed_while_written_has_no_rows(tmp_path, with_regions):
+    """meta.json is written last; what stands in the tables before it is half a fold."""
+    dataset = memory_dataset(tmp_path, square)
+    box = Regions(
+        np.array([[1, 1, 4, 4]], np.float32), None, np.array([0]), np.array([0.9], "f4"), (8, 8)
+    )
+    run = write_run(dataset, "killed", lambda i: Prediction(i, 0.1, box if with_regions else None))
+    path = run / "predictions" / "meta.json"
+    meta = json.loads(path.read_text())
+    del meta["folds"]["1"]
+    path.write_text(json.dumps(meta))
+    stored = read_predictions(run, dataset)
+    assert set(stored.image_scores) == set(dataset.split.folds[0].test)
+    assert evaluate_runs(dataset, [run], fold=0).n_images == len(dataset.split.folds[0].test)
+    with pytest.raises(InputError, match="train its remaining folds"):
         evaluate_runs(dataset, [run])
 
 
