@@ -53,8 +53,17 @@ class Commands(TyperGroup):
         try:
             return super().invoke(ctx)
         except KeyboardInterrupt:
-            kept = KEPT.get(ctx.invoked_subcommand or "", "")
-            fail(f"Interrupted. {kept}".strip() if kept else INTERRUPTED, status=130)
+            _interrupted(ctx.invoked_subcommand)
+        except SystemExit as error:
+            # Lightning takes Ctrl-C for itself, and leaves without a word.
+            if not isinstance(error.__context__, KeyboardInterrupt):
+                raise
+            _interrupted(ctx.invoked_subcommand)
+
+
+def _interrupted(command: str | None) -> None:
+    kept = KEPT.get(command or "")
+    fail(f"Interrupted. {kept}" if kept else INTERRUPTED, status=130)
 
 
 def parse_family(text: str) -> Family:

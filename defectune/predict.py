@@ -177,6 +177,10 @@ def partial_folder(output: Path) -> Path:
 def _recipe(run: Path, options: PredictOptions) -> _Recipe:
     from training import finished_folds, map_range, read_run_config, run_thresholds
 
+    if not (run / "config.yaml").is_file():
+        raise InputError(
+            f"{run} holds predictions that were made elsewhere: it has no model to predict with."
+        )
     document = read_run_config(run)
     done = sorted(finished_folds(run))
     if not done:

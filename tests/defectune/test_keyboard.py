@@ -39,14 +39,23 @@ def test_a_networks_name_gets_its_family(typed, meant):
     assert f"Did you mean {meant}?" in " ".join(done.output.replace("│", " ").split())
 
 
+def interrupt(*_arguments, **_options):
+    raise KeyboardInterrupt
+
+
+def leave_as_lightning_does(*_arguments, **_options):
+    try:
+        raise KeyboardInterrupt
+    except KeyboardInterrupt:
+        raise SystemExit(1)  # noqa: B904
+
+
+@pytest.mark.parametrize("way", [interrupt, leave_as_lightning_does])
 @pytest.mark.parametrize("command", sorted(KEPT))
-def test_ctrl_c_answers_in_words(command, monkeypatch, tmp_path):
+def test_ctrl_c_answers_in_words(command, way, monkeypatch, tmp_path):
     import defectune.console
 
-    def interrupt(*_arguments, **_options):
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(defectune.console.BarReporter, "__enter__", interrupt)
+    monkeypatch.setattr(defectune.console.BarReporter, "__enter__", way)
     given = {
         "convert": ("SRC", "OUT"),
         "train": ("detect", "OUT"),

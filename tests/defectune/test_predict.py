@@ -185,3 +185,13 @@ def test_an_operating_point_that_was_never_chosen(root, images, tmp_path):
     assert invoke("evaluate", root).exit_code == 0
     assert "holds no operating point of run" in str(invoke(*call).exception)
     assert not (tmp_path / "x").exists()
+
+
+def test_a_run_made_elsewhere_has_no_model(root, images, tmp_path):
+    document = json.loads((root / "split.json").read_text())
+    scores = tmp_path / "scores.csv"
+    ids = [image_id for fold in document["folds"] for image_id in fold["test"]]
+    scores.write_text("image_id,image_score\n" + "".join(f"{i},0.5\n" for i in ids))
+    assert invoke("evaluate", root, "theirs", "--external", f"theirs={scores}").exit_code == 0
+    done = invoke("predict", root / "theirs", images, "--output", tmp_path / "x")
+    assert "made elsewhere" in str(done.exception)
