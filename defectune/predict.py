@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import IO, TYPE_CHECKING, Any, Final
 
 from annotations import (
     ImageReadError,
@@ -135,12 +135,14 @@ def predict_images(
     predictor = open_predictor(recipe.run, recipe.fold, device=options.device)
     partial = partial_folder(output)
     document = recipe.to_json(inputs)
-    lines = _begin(partial, document)
-    if lines:
-        reporter.say(f"{len(lines)} images were predicted by an earlier call; it goes on.")
+    _begin(partial, document)
     advance = reporter.track(f"{recipe.run.name}, fold {recipe.fold}", len(inputs.images))
     names = _overlay_names(inputs.images)
     with (partial / RESULTS_FILE).open("a", encoding="utf-8", newline="\n") as file:
+        _lock(file, partial)
+        lines = _kept(partial / RESULTS_FILE)
+        if lines:
+            reporter.say(f"{len(lines)} images were predicted by an earlier call; it goes on.")
         for index, path in enumerate(inputs.images, start=1):
             if index > len(lines):
                 line = _predict_one(predictor, recipe, partial, path, names[index - 1], index)
@@ -172,6 +174,21 @@ def partial_folder(output: Path) -> Path:
     """Where results are kept until the last image is done."""
     whole = output.absolute()
     return whole.with_name(f".{whole.name}.part")
+
+
+def _lock(file: IO[str], partial: Path) -> None:
+    """Refuse a second call that writes to the same place; the lock goes with the process."""
+    try:
+        import fcntl
+    except ImportError:  # not on Windows
+        return
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        raise OutputExistsError(
+            f"Another call is writing to {partial} at this moment. Wait for it, or choose another "
+            "--output."
+        ) from error
 
 
 def _recipe(run: Path, options: PredictOptions) -> _Recipe:
@@ -207,22 +224,22 @@ def _recipe(run: Path, options: PredictOptions) -> _Recipe:
     )
 
 
-def _begin(partial: Path, document: dict[str, Any]) -> list[dict[str, Any]]:
-    """Begin the folder of results, or read what an earlier call with the same settings left."""
-    marker, results = partial / _BEGUN_FILE, partial / RESULTS_FILE
+def _begin(partial: Path, document: dict[str, Any]) -> None:
+    """Begin the folder of results, or take that of an earlier call with the same settings."""
+    marker = partial / _BEGUN_FILE
     if not marker.is_file():
         partial.mkdir(parents=True, exist_ok=True)
         write_json_atomic(marker, document)
-        return []
-    if read_json(marker, what="the settings of an interrupted call") != document:
+    elif read_json(marker, what="the settings of an interrupted call") != document:
         raise OutputExistsError(
             f"{partial} holds results of an interrupted call with other images or other settings. "
             "Make that call again to go on with it, or remove that folder yourself."
         )
-    if not results.is_file():
-        return []
+
+
+def _kept(results: Path) -> list[dict[str, Any]]:
+    """What an earlier call left; a line that it had not ended is cut off."""
     whole = results.read_bytes()
-    # A line without its end was being written when the call was killed.
     whole = whole[: whole.rfind(b"\n") + 1]
     with results.open("r+b") as file:
         file.truncate(len(whole))
@@ -230,7 +247,7 @@ def _begin(partial: Path, document: dict[str, Any]) -> list[dict[str, Any]]:
         return [json.loads(line) for line in whole.decode("utf-8").splitlines() if line]
     except ValueError as error:
         raise InputError(
-            f"{results} is damaged ({error}). Remove the folder {partial} and call again."
+            f"{results} is damaged ({error}). Remove the folder {results.parent} and call again."
         ) from error
 
 

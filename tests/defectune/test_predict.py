@@ -1,6 +1,7 @@
 """Prediction of new images: folders, what is passed over, broken files, and killed calls."""
 
 import csv
+import fcntl
 import json
 from pathlib import Path
 
@@ -123,6 +124,10 @@ def test_a_killed_call_goes_on(root, images, tmp_path, monkeypatch):
         file.write('{"row": {"ima')
     other = invoke(*call, "--threshold", "0.7")
     assert isinstance(other.exception, OutputExistsError)
+    with results.open("a") as file:
+        # As a call that is still running holds it.
+        fcntl.flock(file, fcntl.LOCK_EX)
+        assert "Another call is writing" in str(invoke(*call).exception)
     assert invoke(*call).exit_code == 0
     assert seen == ["a.png", "b.JPG", "stopped", "a.bmp"]
     assert len(rows_of(output)) == 3
