@@ -29,6 +29,12 @@ TRAIN = {
     "pretrained": ("classify", "--model", "resnet18", "--image-size", "64"),
     "patches": ("classify", "--method", "patch-memory", "--model", "resnet18",
                 "--image-size", "64"),
+    "knn": ("classify", "--method", "knn", "--model", "resnet18", "--image-size", "64"),
+    "finetuned": ("classify", "--method", "finetuned", "--model", "resnet18",
+                  "--image-size", "64", "--epochs", "1"),
+    "supervised": ("classify", "--method", "supervised", "--model", "resnet18",
+                   "--image-size", "64", "--epochs", "1"),
+    "gan": ("classify", "--method", "gan", "--image-size", "64", "--epochs", "1"),
     "autoencoder": ("classify", "--method", "autoencoder", "--image-size", "64", "--epochs", "1"),
 }  # fmt: skip
 

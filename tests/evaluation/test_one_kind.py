@@ -14,6 +14,7 @@ from annotations import (
     make_split,
     mask_to_regions,
 )
+from defectune.summaries import show_leaderboard
 from evaluation import Costs, evaluate_runs
 from evaluation.table import difference_lines
 from tests.drawn import many_samples
@@ -48,7 +49,7 @@ def one_kind(root, *, defective):
 
 
 @pytest.mark.parametrize("defective", [True, False])
-def test_nothing_is_best(tmp_path, defective):
+def test_nothing_is_best(tmp_path, defective, capsys):
     dataset, runs = one_kind(tmp_path, defective=defective)
     board = evaluate_runs(dataset, runs)
     known = ("recall", "escape_rate") if defective else ("overkill_rate",)
@@ -66,6 +67,10 @@ def test_nothing_is_best(tmp_path, defective):
     what = "good" if defective else "defective"
     assert board.missing_kind.startswith(f"No {what} image is judged:")
     assert board.to_json()["missing_kind"] == board.missing_kind
+    show_leaderboard(board, tmp_path)
+    shown = capsys.readouterr().out
+    assert board.missing_kind in shown
+    assert "is best" not in shown
 
 
 def test_an_operating_point_without_good_images_says_what_is_not_known(tmp_path):
