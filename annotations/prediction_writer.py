@@ -14,11 +14,13 @@ from annotations.prediction import Prediction
 from annotations.prediction_files import (
     FORMAT,
     IMAGE_COLUMNS,
+    META_FILE,
     PREDICTIONS_FOLDER,
     THRESHOLD,
     VALIDATION_COLUMNS,
     VALIDATION_FILE,
     FoldThresholds,
+    damaged,
     map_levels,
     read_csv,
     write_csv,
@@ -128,46 +130,73 @@ class PredictionWriter:
                 f"Fold {self.fold} judges on {len(expected)} images, but {len(set(got))} were "
                 "predicted."
             )
-        meta: dict[str, Any] = {
+        before = self._before()
+        folds = {**before.folds, str(self.fold): self.thresholds.to_json()}
+        maps = before.maps | self._maps
+        rows = sorted([*before.rows, *self._rows], key=_by_fold)
+        validation = sorted([*before.validation, *self._validation], key=_by_fold)
+        # By fold and image, whatever the order in which folds are trained.
+        place = {self.dataset.coco_ids[row["image_id"]]: n for n, row in enumerate(rows)}
+        results = sorted(
+            [*before.results, *self._results], key=lambda row: place[int(row["image_id"])]
+        )
+        meta = {
             "format": FORMAT,
             "split_digest": self.dataset.split.digest,
-            "has_regions": self._has_regions,
-            "folds": {},
-            "maps": {},
+            "has_regions": self._has_regions or before.has_regions,
+            "folds": {number: folds[number] for number in sorted(folds, key=int)},
+            "maps": {r["image_id"]: maps[r["image_id"]] for r in rows if r["image_id"] in maps},
+            **self.about,
         }
-        rows: list[dict[str, Any]] = []
-        results: list[dict[str, Any]] = []
-        if (self._folder / "meta.json").is_file():
-            before = read_json(self._folder / "meta.json", what="a run's predictions")
-            if before.get("split_digest") == self.dataset.split.digest:
-                meta["folds"] = before["folds"]
-                mine = {self.dataset.coco_ids[i] for i in expected}
-                meta["maps"] = {k: v for k, v in before["maps"].items() if k not in expected}
-                rows = [
-                    row
-                    for row in read_csv(self._folder / "images.csv")
-                    if row["image_id"] not in expected
-                ]
-                results = [
+        write_csv(self._folder / "images.csv", IMAGE_COLUMNS, rows)
+        if validation:
+            write_csv(self._folder / VALIDATION_FILE, VALIDATION_COLUMNS, validation)
+        write_json_atomic(self._folder / "regions.json", results, indent=None)
+        write_json_atomic(self._folder / META_FILE, meta)
+
+    def _before(self) -> "_Before":
+        """What finished folds have written; rows of a fold that was killed are none."""
+        path = self._folder / META_FILE
+        if not path.is_file():
+            return _Before()
+        meta = read_json(path, what="a run's predictions")
+        try:
+            if meta["split_digest"] != self.dataset.split.digest:
+                return _Before()
+            folds = {k: v for k, v in meta["folds"].items() if int(k) != self.fold}
+            rows = [r for r in read_csv(self._folder / "images.csv") if r["fold"] in folds]
+            ids = {row["image_id"] for row in rows}
+            coco_ids = {self.dataset.coco_ids[image_id] for image_id in ids}
+            validation = self._folder / VALIDATION_FILE
+            stored = read_csv(validation) if validation.is_file() else []
+            return _Before(
+                folds=folds,
+                rows=rows,
+                validation=[row for row in stored if row["fold"] in folds],
+                results=[
                     row
                     for row in read_json(self._folder / "regions.json", what="COCO results")
-                    if row["image_id"] not in mine
-                ]
-        meta |= dict(self.about)
-        meta["maps"] |= self._maps
-        meta["folds"][str(self.fold)] = self.thresholds.to_json()
-        rows = sorted([*rows, *self._rows], key=lambda row: str(row["image_id"]))
-        write_csv(self._folder / "images.csv", IMAGE_COLUMNS, rows)
-        if self._validation:
-            path = self._folder / VALIDATION_FILE
-            kept = (
-                [row for row in read_csv(path) if row["fold"] != str(self.fold)]
-                if (path.is_file() and meta["folds"].keys() != {str(self.fold)})
-                else []
+                    if row["image_id"] in coco_ids
+                ],
+                maps={k: v for k, v in meta["maps"].items() if k in ids},
+                has_regions=bool(folds and meta["has_regions"]),
             )
-            write_csv(path, VALIDATION_COLUMNS, [*kept, *self._validation])
-        write_json_atomic(self._folder / "regions.json", [*results, *self._results], indent=None)
-        write_json_atomic(self._folder / "meta.json", meta)
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise damaged(path, error) from error
+
+
+@dataclass(frozen=True)
+class _Before:
+    folds: dict[str, Any] = field(default_factory=dict)
+    rows: list[dict[str, str]] = field(default_factory=list)
+    validation: list[dict[str, str]] = field(default_factory=list)
+    results: list[dict[str, Any]] = field(default_factory=list)
+    maps: dict[str, list[float]] = field(default_factory=dict)
+    has_regions: bool = False
+
+
+def _by_fold(row: Mapping[str, Any]) -> tuple[int, str]:
+    return int(row["fold"]), str(row["image_id"])
 
 
 def coco_results(regions: Regions, coco_id: int) -> list[dict[str, Any]]:

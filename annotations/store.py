@@ -11,7 +11,7 @@ pooled. A fold that is written again replaces its own rows and no others.
 """
 
 import math
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -30,6 +30,7 @@ from annotations.prediction_files import (
     VALIDATION_FILE,
     FoldThresholds,
     common_range,
+    parse_thresholds,
     read_csv,
 )
 from annotations.regions import Regions, box_slices, decode_rle
@@ -185,12 +186,12 @@ def read_predictions(run: Path, dataset: Dataset) -> StoredPredictions:
                 f"{dataset.split.digest[:12]}…: the two were not judged on the same images. "
                 "Train again on this dataset."
             )
-        folds = {int(number): FoldThresholds.from_json(f) for number, f in meta["folds"].items()}
-        every = read_csv(folder / "images.csv")
-        # meta.json is written last: rows of a fold that it does not list were left by a kill.
-        rows = [row for row in every if int(row["fold"]) in folds]
-        half = {row["image_id"] for row in every if int(row["fold"]) not in folds}
-        known = dataset.by_id
+        folds = parse_thresholds(meta, folder / "meta.json")
+        # Rows of a fold that was killed before its predictions were complete are none.
+        rows = [row for row in read_csv(folder / "images.csv") if int(row["fold"]) in folds]
+        if not rows:
+            raise InputError(f"No fold of the run {run} has finished. Train it again to go on.")
+        known, scored = dataset.by_id, {row["image_id"] for row in rows}
         for row in rows:
             if row["image_id"] not in known:
                 raise InputError(
@@ -203,7 +204,7 @@ def read_predictions(run: Path, dataset: Dataset) -> StoredPredictions:
                 )
         about = {k: v for k, v in meta.items() if k not in ("folds", "maps", "format")}
         regions = (
-            _read_regions(folder, dataset, [r["image_id"] for r in rows], half)
+            _read_regions(folder, dataset, [r["image_id"] for r in rows], folds)
             if meta["has_regions"]
             else None
         )
@@ -215,7 +216,9 @@ def read_predictions(run: Path, dataset: Dataset) -> StoredPredictions:
             fold_of={r["image_id"]: int(r["fold"]) for r in rows},
             folds=folds,
             regions=regions,
-            map_ranges={str(k): (float(v[0]), float(v[1])) for k, v in meta["maps"].items()},
+            map_ranges={
+                str(k): (float(v[0]), float(v[1])) for k, v in meta["maps"].items() if k in scored
+            },
             stems={sample.image_id: sample.stem for sample in dataset.samples},
             validation_scores=_read_validation(folder / VALIDATION_FILE, dataset, folds),
             predicted_types=_predicted_types(rows, dataset),
@@ -260,13 +263,18 @@ def _read_validation(
 
 
 def _read_regions(
-    folder: Path, dataset: Dataset, ids: Iterable[str], half: Collection[str]
+    folder: Path, dataset: Dataset, ids: Iterable[str], folds: Mapping[int, FoldThresholds]
 ) -> dict[str, Regions]:
     path = folder / "regions.json"
+    unfinished = {
+        dataset.coco_ids[image_id]
+        for number, fold in enumerate(dataset.split.folds)
+        if number not in folds
+        for image_id in fold.test
+    }
     by_coco_id: dict[int, list[Any]] = {dataset.coco_ids[image_id]: [] for image_id in ids}
-    skipped = {dataset.coco_ids[image_id] for image_id in half if image_id in dataset.coco_ids}
     for row in read_json(path, what="COCO results"):
-        if int(row["image_id"]) in skipped and int(row["image_id"]) not in by_coco_id:
+        if int(row["image_id"]) in unfinished:
             continue
         if int(row["image_id"]) not in by_coco_id:
             raise InputError(f"{path} has a region for the unknown image {row['image_id']}.")

@@ -1,7 +1,7 @@
 """The training loop of the methods that train a network: Lightning's, and it resumes.
 
 Every item of an epoch depends on the seed, the epoch and its number alone, and torch's own random
-numbers are seeded anew in every epoch, so that an interrupted training ends with the weights of an
+numbers are seeded anew in every step, so that an interrupted training ends with the weights of an
 undisturbed one.
 """
 
@@ -15,7 +15,7 @@ import lightning as L  # noqa: N812 - its own convention
 import numpy as np
 import numpy.typing as npt
 import torch
-from lightning.pytorch.callbacks import Callback, ModelCheckpoint
+from lightning.pytorch.callbacks import ModelCheckpoint
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from annotations import Sample
@@ -28,6 +28,7 @@ from training.device import device_list
 from training.geometry import PartGeometry, estimate_geometry
 from training.lightning_loop import (
     Progress,
+    SeedSteps,
     StopAtNonsense,
     hardware_options,
     loggers,
@@ -74,15 +75,6 @@ class EpochSampler(Sampler[tuple[int, int]]):
         rng = np.random.default_rng([self._seed, 4, self._epoch])
         numbers = rng.permutation(np.asarray(self._numbers(self._epoch)))
         return iter([(self._epoch, int(number)) for number in numbers])
-
-
-class _SeedEpochs(Callback):
-    def __init__(self, seed: int) -> None:
-        self._seed = seed
-
-    def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        del pl_module
-        torch.manual_seed(self._seed * 100_003 + trainer.current_epoch)
 
 
 def train_module(
@@ -143,7 +135,7 @@ def train_module(
         trainer = L.Trainer(
             max_epochs=epochs,
             **hardware_options(device_list(config.device)[:1]),
-            callbacks=[keep, StopAtNonsense(), _SeedEpochs(config.seed), Progress(bar, **words)],
+            callbacks=[keep, StopAtNonsense(), SeedSteps(config.seed), Progress(bar, **words)],
             logger=loggers(lesson.job.folder),
             default_root_dir=folder,
             enable_progress_bar=False,
@@ -162,7 +154,7 @@ def train_module(
             )
         except Exception as error:
             raise unwrapped(error) from error
-    chosen = Path(keep.best_model_path) if monitor and keep.best_model_path else last
+    chosen = folder / "best.ckpt" if monitor and keep.best_model_path else last
     # Our own file, written a moment ago by this training.
     state = torch.load(chosen, map_location="cpu", weights_only=True)["state_dict"]
     module.load_state_dict(state)

@@ -89,6 +89,8 @@ def train_classifier(
         key = method.key(lesson)
         # Folds of kfold share their good images, and so what is learnt from them.
         if key not in learnt:
+            # Networks are built in it: what was trained before must not show.
+            seed_everything(config.seed)
             arrays = method.fit(lesson)
             learnt.clear()
             learnt[key] = arrays, method.calibrate(lesson, method.open(arrays))

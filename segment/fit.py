@@ -25,6 +25,7 @@ from training.contact_sheet import CONTACT_SHEET, make_injector, write_contact_s
 from training.device import device_list, fitting_batch_size, is_out_of_memory
 from training.lightning_loop import (
     Progress,
+    SeedSteps,
     StopAtNonsense,
     hardware_options,
     loggers,
@@ -114,7 +115,12 @@ def fit(job: FoldJob, config: SegmentConfig, tiles: int, best: Path) -> None:
             **hardware_options(devices),
             precision=resolve_precision(config.precision, devices[0]),  # type: ignore[arg-type]
             accumulate_grad_batches=config.accumulate,
-            callbacks=[keep_best, StopAtNonsense(), Progress(bar, val_dice="validation Dice")],
+            callbacks=[
+                keep_best,
+                StopAtNonsense(),
+                SeedSteps(config.seed),
+                Progress(bar, val_dice="validation Dice"),
+            ],
             logger=loggers(job.folder),
             default_root_dir=job.folder / CHECKPOINTS,
             enable_progress_bar=False,

@@ -12,6 +12,7 @@ from annotations import UsageError, WeightsNotFoundError
 from segment.config import SegmentConfig
 from segment.data import Item
 from training import efficientnet_lite0_state_dict
+from training.weights import with_hub
 
 LITE0 = "tu-tf_efficientnet_lite0"
 TYPE_WEIGHT = 0.3
@@ -38,13 +39,18 @@ def build_network(config: SegmentConfig, n_classes: int, *, pretrained: bool) ->
             f"{', '.join(near)}."
         )
     library_weights = "imagenet" if pretrained and config.encoder != LITE0 else None
-    try:
+
+    def make() -> torch.nn.Module:
         network: torch.nn.Module = getattr(smp, config.architecture)(
             encoder_name=config.encoder,
             encoder_weights=library_weights,
             in_channels=3,
             classes=n_classes + 1,
         )
+        return network
+
+    try:
+        network = make() if library_weights is None else with_hub(make)
     except (KeyError, ValueError) as error:
         raise UsageError(
             f"segmentation-models-pytorch cannot make the encoder {config.encoder!r}: {error}"

@@ -1,5 +1,7 @@
 """One training job: run folder, folds, predictions of the test images. Shared by all families."""
 
+import os
+import shutil
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -34,10 +36,14 @@ from annotations.prediction_files import (
 from annotations.yaml_files import read_yaml
 from training.configs import Config, FamilyConfig, build_config
 from training.device import keep_freed_memory
+from training.lock import LOCK_FILE, run_lock
 
 CONFIG_FILE: Final = "config.yaml"
 MAX_CLASSES: Final = 255
 """As many as an 8-bit class mask tells apart from the background."""
+PARTIAL: Final = ".part"
+STATES: Final = ("checkpoints", "data", "saved", "state.pt", "ultralytics/weights")
+"""Of a fold: what an interrupted training goes on from, of all families."""
 TIMING_FILE: Final = "timing.json"
 """Of a fold: seconds of training (since it was last begun or resumed), and of predicting one image
 with reading and writing."""
@@ -100,6 +106,35 @@ def fold_folder(run: Path, fold: int) -> Path:
     return run / f"fold-{fold}"
 
 
+def run_folder(dataset: Dataset, name: str) -> Path:
+    """Where a run of a dataset stands.
+
+    Raises:
+        UsageError: a name that is not a plain folder name.
+    """
+    if not name or name != Path(name).name or name.startswith(".") or "\0" in name:
+        raise UsageError(f"--name takes a plain name without folders, got {shortened(name)!r}.")
+    return dataset.root / RUNS_FOLDER / name
+
+
+def remove_leftovers(run: Path) -> None:
+    """Remove what killed trainings left: half-written files, and what finished folds need no more.
+
+    Only whoever holds the run's lock may call it: nobody else is writing then.
+    """
+    for folder, _, names in os.walk(run):
+        for name in names:
+            if name.endswith(PARTIAL):
+                Path(folder, name).unlink(missing_ok=True)
+    for fold in finished_folds(run):
+        for name in STATES:
+            place = fold_folder(run, fold) / name
+            if place.is_dir() and not place.is_symlink():
+                shutil.rmtree(place, ignore_errors=True)
+            else:
+                place.unlink(missing_ok=True)
+
+
 def open_run(dataset: Dataset, name: str, *, family: str, config: FamilyConfig) -> Path:
     """Make a run folder, or open one that was begun with the same settings.
 
@@ -108,9 +143,7 @@ def open_run(dataset: Dataset, name: str, *, family: str, config: FamilyConfig) 
         OutputExistsError: a run of this name with other settings.
         SplitMismatchError: a run of this name under another split.
     """
-    if not name or name != Path(name).name or name.startswith("."):
-        raise UsageError(f"--name takes a plain name without folders, got {name!r}.")
-    run = dataset.root / RUNS_FOLDER / name
+    run = run_folder(dataset, name)
     document = {
         "family": family,
         "split_digest": dataset.split.digest,
@@ -136,7 +169,7 @@ def open_run(dataset: Dataset, name: str, *, family: str, config: FamilyConfig) 
                 f"settings in {path} to go on with it."
             )
         return run
-    if run.exists() and any(run.iterdir()):
+    if run.exists() and any(path.name != LOCK_FILE for path in run.iterdir()):
         raise OutputExistsError(f"{run} holds something that is not a run. Use another --name.")
     write_text_atomic(path, yaml.safe_dump(document, sort_keys=False, allow_unicode=True))
     return run
@@ -155,6 +188,8 @@ def read_run_config(run: Path) -> dict[str, Any]:
         )
     try:
         value = read_yaml(path, what="a run's settings")
+        if not isinstance(value, dict):
+            raise TypeError("it should hold settings by name")
         if not isinstance(value["config"], dict) or not isinstance(value["class_names"], list):
             raise TypeError("config or class_names has another type")
         names = value["class_names"]
@@ -237,42 +272,46 @@ def train_run(
     Raises:
         DefectuneError: see `open_run`, and what the family raises.
     """
-    run = open_run(dataset, name, family=family, config=config)
-    keep_freed_memory()
-    for fold in folds:
-        if fold in finished_folds(run):
-            reporter.say(f"{name}: fold {fold} has finished before; skipped.")
-            continue
-        folder = fold_folder(run, fold)
-        folder.mkdir(parents=True, exist_ok=True)
-        began = time.perf_counter()
-        predictor, thresholds = train_fold(FoldJob(dataset, fold, folder, reporter))
-        trained = time.perf_counter()
-        samples = dataset.select(dataset.split.folds[fold].test)
-        n_validation = len(dataset.split.folds[fold].val)
-        advance = reporter.track(
-            f"{name}: fold {fold}, test and validation images", len(samples) + n_validation
-        )
-        about = {"family": family, "model": model, "class_names": list(dataset.class_names)}
-        with PredictionWriter(run, dataset, fold, thresholds, about) as writer:
-            for sample in samples:
-                image_rgb = read_image_rgb(sample.image_path)
-                writer.write(predictor.predict(sample.image_id, image_rgb))
-                advance("")
-            predicted = time.perf_counter()
-            # Kept for whoever chooses an operating point later, by costs of their own. A model
-            # that was also fitted to validation images brings scores of fits without them.
-            held_out: Mapping[str, float] = getattr(predictor, "held_out_scores", {})
-            for sample in dataset.select(dataset.split.folds[fold].val):
-                score = held_out.get(sample.image_id)
-                if score is None:
+    run = run_folder(dataset, name)
+    with run_lock(run):
+        open_run(dataset, name, family=family, config=config)
+        remove_leftovers(run)
+        keep_freed_memory()
+        for fold in folds:
+            if fold in finished_folds(run):
+                reporter.say(f"{name}: fold {fold} has finished before; skipped.")
+                continue
+            folder = fold_folder(run, fold)
+            folder.mkdir(parents=True, exist_ok=True)
+            began = time.perf_counter()
+            predictor, thresholds = train_fold(FoldJob(dataset, fold, folder, reporter))
+            trained = time.perf_counter()
+            samples = dataset.select(dataset.split.folds[fold].test)
+            n_validation = len(dataset.split.folds[fold].val)
+            advance = reporter.track(
+                f"{name}: fold {fold}, test and validation images", len(samples) + n_validation
+            )
+            about = {"family": family, "model": model, "class_names": list(dataset.class_names)}
+            with PredictionWriter(run, dataset, fold, thresholds, about) as writer:
+                for sample in samples:
                     image_rgb = read_image_rgb(sample.image_path)
-                    score = predictor.predict(sample.image_id, image_rgb).image_score
-                writer.write_validation(sample.image_id, score)
-                advance("")
-        timing = {
-            "training_s": round(trained - began, 2),
-            "predicting_s_per_image": round((predicted - trained) / max(len(samples), 1), 4),
-        }
-        write_json_atomic(folder / TIMING_FILE, timing)
+                    writer.write(predictor.predict(sample.image_id, image_rgb))
+                    advance("")
+                predicted = time.perf_counter()
+                # Kept for whoever chooses an operating point later, by costs of their own. A model
+                # that was also fitted to validation images brings scores of fits without them.
+                held_out: Mapping[str, float] = getattr(predictor, "held_out_scores", {})
+                for sample in dataset.select(dataset.split.folds[fold].val):
+                    score = held_out.get(sample.image_id)
+                    if score is None:
+                        image_rgb = read_image_rgb(sample.image_path)
+                        score = predictor.predict(sample.image_id, image_rgb).image_score
+                    writer.write_validation(sample.image_id, score)
+                    advance("")
+            timing = {
+                "training_s": round(trained - began, 2),
+                "predicting_s_per_image": round((predicted - trained) / max(len(samples), 1), 4),
+            }
+            write_json_atomic(folder / TIMING_FILE, timing)
+            remove_leftovers(run)
     return run

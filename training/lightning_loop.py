@@ -1,6 +1,7 @@
 """What trainings with Lightning share: progress, loggers, hardware, what stops them."""
 
 import importlib.util
+import io
 import logging
 import os
 import sys
@@ -10,11 +11,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import lightning as L  # noqa: N812 - its own convention
+import numpy as np
 import torch
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loggers import CSVLogger, Logger, MLFlowLogger, TensorBoardLogger
 
 from annotations import DefectuneError, TrainingError
+from annotations.files import write_bytes_atomic
 from training.weights import read_state
 
 if TYPE_CHECKING:
@@ -69,6 +72,26 @@ class StopAtNonsense(Callback):
             )
 
 
+class SeedSteps(Callback):
+    """Seeds torch before every step by the seed, the epoch and the step's number.
+
+    Dropout then draws the same in a training that goes on. Not at the beginning of an epoch:
+    Lightning leaves that call out where it goes on.
+    """
+
+    def __init__(self, seed: int) -> None:
+        """Take the training's seed."""
+        self._seed = seed
+
+    def on_train_batch_start(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int
+    ) -> None:
+        """Seed a step."""
+        del pl_module, batch
+        key = [self._seed, trainer.current_epoch, batch_idx]
+        torch.manual_seed(int(np.random.SeedSequence(key).generate_state(1)[0]))
+
+
 def hardware_options(devices: list[torch.device]) -> dict[str, Any]:
     """Options of `Trainer` for these devices; several train together, one process each."""
     kind = devices[0].type
@@ -105,11 +128,38 @@ def usable_checkpoint(path: Path, reporter: "Reporter") -> Path | None:
     """
     if not path.is_file():
         return None
-    if read_state(path) is not None:
+    state = read_state(path)
+    if state is not None:
+        _move_paths(state, path)
         return path
     reporter.say(f"{path.name} was cut off while it was written: this training starts again.")
     path.unlink()
     return None
+
+
+def _move_paths(state: dict[str, Any], path: Path) -> None:
+    """Let a checkpoint of a folder that was moved or copied name its own neighbours."""
+    callbacks = state.get("callbacks")
+    kept = [
+        one
+        for one in (callbacks.values() if isinstance(callbacks, dict) else ())
+        if isinstance(one, dict) and "best_model_path" in one
+    ]
+    here = str(path.parent)
+    if all(one.get("dirpath") == here for one in kept):
+        return
+    for one in kept:
+        one["dirpath"] = here
+        for name in ("best_model_path", "kth_best_model_path", "last_model_path"):
+            if one.get(name):
+                one[name] = str(path.with_name(Path(str(one[name])).name))
+        models = one.get("best_k_models", {})
+        one["best_k_models"] = {
+            str(path.with_name(Path(str(file)).name)): score for file, score in models.items()
+        }
+    buffer = io.BytesIO()
+    torch.save(state, buffer)
+    write_bytes_atomic(path, buffer.getvalue())
 
 
 def write_weights(checkpoint: Path, best: Path) -> None:

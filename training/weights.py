@@ -3,15 +3,17 @@
 Nothing here runs a pickle that a stranger made: state dicts are loaded with `weights_only`.
 """
 
+import contextlib
 import hashlib
 import os
 import shutil
 import urllib.error
 import urllib.request
 import zipfile
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import torch
 from safetensors.torch import load_file
@@ -19,6 +21,7 @@ from safetensors.torch import load_file
 from annotations import InputError, WeightsNotFoundError
 from annotations.errors import shortened
 
+Made = TypeVar("Made")
 WEIGHTS_VARIABLE: Final = "DEFECTUNE_WEIGHTS"
 TIMEOUT_SECONDS: Final = 4.0
 _BLOCKS_PER_STAGE: Final = (1, 2, 2, 3, 3, 4, 1)
@@ -96,6 +99,31 @@ def find_weights(published: WeightsFile, *, given: str = "auto", download: bool 
         f"(or set {WEIGHTS_VARIABLE} to a folder that holds it); or start from random weights "
         "with --weights none."
     )
+
+
+def with_hub(make: Callable[[], Made]) -> Made:
+    """Make what may fetch from Hugging Face: from its cache first, then from where it answers.
+
+    Its own client tries again for most of a minute where there is no network.
+
+    Raises:
+        OSError: not in the cache, and the hub does not answer within seconds.
+    """
+    from huggingface_hub import constants
+
+    before = constants.HF_HUB_OFFLINE
+    constants.HF_HUB_OFFLINE = True
+    try:
+        return make()
+    except (OSError, RuntimeError) as error:
+        if before:
+            raise OSError("it is not in Hugging Face's cache, and HF_HUB_OFFLINE is set") from error
+        # Whatever it answers: that it does is what is asked.
+        with contextlib.suppress(urllib.error.HTTPError):
+            urllib.request.urlopen(constants.ENDPOINT, timeout=TIMEOUT_SECONDS).close()  # noqa: S310
+    finally:
+        constants.HF_HUB_OFFLINE = before
+    return make()
 
 
 def cache_folder() -> Path:

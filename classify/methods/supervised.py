@@ -256,10 +256,13 @@ class _Training(L.LightningModule):
         optimizer = torch.optim.AdamW(
             self.network.parameters(), lr=self._config.learning_rate, weight_decay=0.01
         )
+        total = max(self._steps, 2) + 1
+        # torch divides by the steps of the warm-up but one.
+        total += int(WARM_UP * total == 1)
         schedule = torch.optim.lr_scheduler.OneCycleLR(
             optimizer,
             max_lr=self._config.learning_rate,
-            total_steps=max(self._steps, 2) + 1,
+            total_steps=total,
             pct_start=WARM_UP,
         )
         return {

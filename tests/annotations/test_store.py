@@ -105,7 +105,7 @@ def test_a_run_of_another_split_is_refused(tmp_path):
         ("images.csv", lambda t: t.replace("chip/000", "chip/999"), "chip/999"),
         ("images.csv", lambda t: t.replace("image_score", "score"), "malformed"),
         ("regions.json", lambda _: '[{"image_id": 9999, "category_id": 1}]', "unknown image"),
-        ("meta.json", lambda t: t.replace('"odds"', '"ends"'), "malformed"),
+        ("meta.json", lambda t: t.replace('"odds"', '"ends"'), "damaged"),
         ("meta.json", lambda t: t[:-20], "cannot be parsed"),
     ],
 )
