@@ -17,7 +17,13 @@ from annotations import (
     write_png,
 )
 from annotations.files import read_json, require_new_folder, write_json_atomic
-from annotations.prediction_files import THRESHOLD, FoldThresholds, map_levels, write_csv
+from annotations.prediction_files import (
+    PREDICTIONS_FOLDER,
+    THRESHOLD,
+    FoldThresholds,
+    map_levels,
+    write_csv,
+)
 from annotations.prediction_writer import coco_results
 from annotations.samples import safe_name
 from annotations.store import filter_regions
@@ -129,6 +135,11 @@ def predict_images(
     """
     recipe = _recipe(find_run(run), options)
     require_new_folder(output, hint="Choose another --output, or remove that folder yourself.")
+    if not _knows_least_area(recipe):
+        reporter.say(
+            f"{recipe.run} was trained before runs kept the least area of a region: smaller "
+            "regions than those that were judged may be found. Train it again to be rid of them."
+        )
     inputs = gather_images(places, output=output)
     from defectune.families import open_predictor
 
@@ -168,6 +179,12 @@ def predict_images(
     partial.replace(output)
     _show(rows, recipe, [*inputs.lines(), *notes], output)
     return failed
+
+
+def _knows_least_area(recipe: _Recipe) -> bool:
+    """False for a segmenter's run whose thresholds lack the field."""
+    meta = read_json(recipe.run / PREDICTIONS_FOLDER / "meta.json", what="a run's predictions")
+    return meta.get("family") != "segment" or "min_area_fraction" in meta["folds"][str(recipe.fold)]
 
 
 def partial_folder(output: Path) -> Path:

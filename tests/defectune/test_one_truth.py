@@ -217,3 +217,18 @@ def test_the_operating_point_is_what_predict_uses_when_asked(root, source, tmp_p
         )
         # 000.png stands in four folders.
         assert len({row["overlay"] for row in rows}) == 16
+
+
+def test_an_older_run_says_that_its_least_area_is_not_known(root, tmp_path):
+    run, path = root / "runs" / "masks", root / "runs" / "masks" / "predictions" / "meta.json"
+    before = path.read_text()
+    meta = json.loads(before)
+    del meta["folds"]["0"]["min_area_fraction"]
+    image = load_dataset(root).samples[0].image_path
+    for text, old in ((before, False), (json.dumps(meta), True)):
+        path.write_text(text)
+        try:
+            said = invoke("predict", run, image, "--output", tmp_path / str(old))
+        finally:
+            path.write_text(before)
+        assert ("kept the least area" in " ".join(said.split())) == old
