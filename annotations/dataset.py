@@ -41,6 +41,11 @@ class Dataset:
         ignored: regions that are neither defect nor background, by image id, for the images that
             have any. They teach nothing as defects and stand in no truth; COCO's own evaluation
             knows them by `iscrowd = 1`.
+        bit_depth: of the 16-bit images that the source had, as they were read; new images of 16
+            bits are read the same way. None: there was none.
+
+    Raises:
+        ValueError: truths of other images, or a good image with a defect region.
     """
 
     root: Path
@@ -49,10 +54,22 @@ class Dataset:
     truths: Mapping[str, Regions]
     split: Split
     ignored: Mapping[str, Regions] = field(default_factory=dict)
+    bit_depth: int | None = None
 
     def __post_init__(self) -> None:
         if {sample.image_id for sample in self.samples} != set(self.truths):
             raise ValueError("Dataset.truths must hold exactly the samples' ids.")
+        for sample in self.samples:
+            n = len(self.truths[sample.image_id])
+            if n and not sample.is_defective:
+                raise ValueError(f"{sample.image_id} is good, and has {n} defect regions.")
+
+    @property
+    def empty(self) -> tuple[str, ...]:
+        """Ids of defective images without a region: their masks are empty or were removed."""
+        return tuple(
+            s.image_id for s in self.samples if s.is_defective and not len(self.truths[s.image_id])
+        )
 
     @cached_property
     def by_id(self) -> dict[str, Sample]:
@@ -79,6 +96,7 @@ def coco_document(
     file_names: Mapping[str, str],
     split_digest: str,
     ignored: Mapping[str, Regions] = MappingProxyType({}),
+    bit_depth: int | None = None,
 ) -> dict[str, Any]:
     """Build a COCO document of these samples.
 
@@ -90,6 +108,7 @@ def coco_document(
         file_names: image file by id, relative to the dataset's folder.
         split_digest: of the split.
         ignored: regions with masks to write with `iscrowd = 1`, by image id.
+        bit_depth: see `Dataset`.
 
     Returns:
         What `json.dump` takes.
@@ -139,7 +158,11 @@ def coco_document(
                     }
                 )
     return {
-        "info": {"description": "made by defectune", "split_digest": split_digest},
+        "info": {
+            "description": "made by defectune",
+            "split_digest": split_digest,
+            **({} if bit_depth is None else {"bit_depth": bit_depth}),
+        },
         "images": images,
         "annotations": annotations,
         "categories": [
@@ -178,9 +201,27 @@ def load_dataset(root: Path) -> Dataset:
             "Convert again into a new folder."
         ) from error
     split = read_split(root / SPLIT_FILE, samples)
-    return Dataset(
-        root, class_names, samples, MappingProxyType(truths), split, MappingProxyType(ignored)
-    )
+    try:
+        return Dataset(
+            root,
+            class_names,
+            samples,
+            MappingProxyType(truths),
+            split,
+            MappingProxyType(ignored),
+            _bit_depth(document),
+        )
+    except (ValueError, TypeError, AttributeError) as error:
+        raise InputError(f"{path} is damaged: {error} Convert again into a new folder.") from error
+
+
+def _bit_depth(document: Any) -> int | None:
+    depth = document.get("info", {}).get("bit_depth")
+    if depth is None:
+        return None
+    if isinstance(depth, bool) or not isinstance(depth, int) or not 8 <= depth <= 16:
+        raise ValueError("its bit_depth is no number from 8 to 16.")
+    return depth
 
 
 def _sample(root: Path, path: Path, entry: Any) -> Sample:

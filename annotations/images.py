@@ -15,9 +15,15 @@ from PIL import Image, UnidentifiedImageError
 from annotations.errors import ImageReadError
 from annotations.files import write_bytes_atomic
 
-IMAGE_SUFFIXES: Final = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff")
-MAX_PIXELS: Final = 200_000_000
+IMAGE_SUFFIXES: Final = (
+    ".png", ".jpg", ".jpeg", ".jfif", ".jpe", ".bmp", ".tif", ".tiff", ".webp", ".gif", ".jp2",
+)  # fmt: skip
+MAX_PIXELS: Final = 178_000_000
 """Larger images are refused from their header: a small file can claim any size."""
+_EVERYWHERE: Final = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp"})
+"""Formats that every trainer reads; others are kept as PNG in a dataset."""
+_BY_PILLOW: Final = frozenset({".gif", ".jp2"})
+_JPEG_SUFFIXES: Final = frozenset({".jpg", ".jpeg", ".jfif", ".jpe"})
 _EXIF_ORIENTATION: Final = 0x0112
 _TAIL_BYTES: Final = 4096
 _PNG_SIGNATURE: Final = b"\x89PNG\r\n\x1a\n"
@@ -45,12 +51,19 @@ class ImageHeader:
         stored_hw: height and width as the file stores them, before turning upright.
         orientation: EXIF orientation, 1 (upright) to 8.
         is_palette: True where pixels are indices into a palette.
+        bits: of a value; 16 for what may hold 10 or 12.
+        fault: why the pixels cannot be taken for an image's, or empty.
+        must_be_remade: True where a dataset keeps the image as an 8-bit PNG: values of more than
+            8 bits, or a format that not every trainer reads.
     """
 
     image_hw: tuple[int, int]
     stored_hw: tuple[int, int]
     orientation: int
     is_palette: bool
+    bits: int = 8
+    fault: str = ""
+    must_be_remade: bool = False
 
 
 def read_image_header(path: Path) -> ImageHeader:
@@ -67,15 +80,22 @@ def read_image_header(path: Path) -> ImageHeader:
                 orientation = _orientation(path, image)
                 is_palette = image.mode in ("P", "PA")
                 turned_by_pillow = image.format == "TIFF"
+                bits = 16 if image.mode.startswith("I;16") or _png_bits(path, image) == 16 else 8
+                fault = _fault(path, image)
+    except Image.DecompressionBombError as error:
+        raise ImageReadError(
+            f"{path} claims far too many pixels; up to {MAX_PIXELS:,} are read. Cut the image into "
+            "smaller ones, or remove the file."
+        ) from error
     except (
         OSError,
         UnidentifiedImageError,
         ValueError,
         SyntaxError,
         struct.error,
-        Image.DecompressionBombError,
     ) as error:
-        raise ImageReadError(_unreadable(path, str(error))) from error
+        tiff = _tiff_fault(path) if path.suffix.lower() in (".tif", ".tiff") else ""
+        raise ImageReadError(_unreadable(path, tiff or str(error))) from error
     if width < 1 or height < 1 or width * height > MAX_PIXELS:
         raise ImageReadError(
             f"{path} claims {width}×{height} pixels; between 1 and {MAX_PIXELS:,} are read. "
@@ -83,10 +103,62 @@ def read_image_header(path: Path) -> ImageHeader:
         )
     first, second = (height, width), (width, height)
     if orientation not in _ROTATED_BY_90:
-        return ImageHeader(first, first, orientation, is_palette)
-    if turned_by_pillow:
-        return ImageHeader(first, second, orientation, is_palette)
-    return ImageHeader(second, first, orientation, is_palette)
+        image_hw, stored_hw = first, first
+    elif turned_by_pillow:
+        image_hw, stored_hw = first, second
+    else:
+        image_hw, stored_hw = second, first
+    remade = bits > 8 or path.suffix.lower() not in _EVERYWHERE
+    return ImageHeader(image_hw, stored_hw, orientation, is_palette, bits, fault, remade)
+
+
+def _png_bits(path: Path, image: Image.Image) -> int:
+    """Bits of a value as a PNG's header says; Pillow shows 16-bit colours as 8-bit ones."""
+    if image.format != "PNG":
+        return 8
+    with path.open("rb") as file:
+        head = file.read(25)
+    return head[24] if len(head) == 25 else 8
+
+
+def _fault(path: Path, image: Image.Image) -> str:
+    """Why an image's pixels cannot be read as grey or RGB values, or empty."""
+    frames = getattr(image, "n_frames", 1)
+    if frames > 1 and image.format != "MPO":
+        return f"it has {frames} pages or frames, and nobody can tell which one is meant"
+    if image.mode in ("I", "F"):
+        bits = "32-bit floating-point" if image.mode == "F" else "32-bit"
+        return f"it holds {bits} values, such as heights, and no grey levels or colours"
+    if image.mode == "CMYK":
+        return "it has 4 bands"
+    return _tiff_fault(path) if image.format == "TIFF" else ""
+
+
+_TIFF_TYPES: Final = {1: "B", 3: "H", 4: "I"}
+
+
+def _tiff_fault(path: Path) -> str:
+    """Why a TIFF's bands or samples are not those of an image, from its first directory."""
+    try:
+        with path.open("rb") as file:
+            head = file.read(8)
+            order = {b"II*\0": "<", b"MM\0*": ">"}[head[:4]]
+            file.seek(struct.unpack(f"{order}I", head[4:])[0])
+            tags: dict[int, int] = {}
+            for _ in range(struct.unpack(f"{order}H", file.read(2))[0]):
+                tag, kind, count, value = struct.unpack(f"{order}HHI4s", file.read(12))
+                letter = _TIFF_TYPES.get(kind)
+                if letter is not None and count * struct.calcsize(letter) <= 4:
+                    tags[tag] = struct.unpack_from(f"{order}{letter}", value)[0]
+    except (OSError, KeyError, struct.error):
+        return ""
+    bands, extra, kind = tags.get(277, 1), tags.get(338), tags.get(339, 1)
+    if kind == 3:
+        return "it holds floating-point values, such as heights, and no grey levels or colours"
+    # One band beside grey or colours is alpha where the file says so.
+    if bands > 4 or (bands in (2, 4) and extra not in (1, 2)):
+        return f"it has {bands} bands, and grey or RGB is expected"
+    return ""
 
 
 def _orientation(path: Path, image: Image.Image) -> int:
@@ -121,13 +193,20 @@ def read_image_hw(path: Path) -> tuple[int, int]:
     return read_image_header(path).image_hw
 
 
-def check_image_header(path: Path) -> ImageHeader:
+def check_image_header(path: Path, *, max_pixels: int = MAX_PIXELS) -> ImageHeader:
     """Read an image's header, and refuse a truncated file, without decoding its pixels.
 
     Raises:
-        ImageReadError: unreadable, truncated, empty or too large.
+        ImageReadError: unreadable, truncated, empty, too large, or with pixels that are no grey
+            or RGB values (floating point, other bands, several pages).
     """
     header = read_image_header(path)
+    if header.image_hw[0] * header.image_hw[1] > max_pixels:
+        raise ImageReadError(
+            f"{path} has {header.image_hw[1]}×{header.image_hw[0]} pixels; up to {max_pixels:,} "
+            "are read. Cut the image into smaller ones, or raise --max-pixels."
+        )
+    _require_pixels(path, header)
     with path.open("rb") as file:
         file.seek(max(0, path.stat().st_size - _TAIL_BYTES))
         _require_end_marker(path, file.read())
@@ -177,7 +256,7 @@ def _decode(path: Path, flags: int, header: ImageHeader | None = None) -> npt.ND
 def _require_end_marker(path: Path, tail: bytes) -> None:
     # OpenCV paints the missing part of a truncated JPEG or PNG grey and says nothing.
     suffix = path.suffix.lower()
-    if suffix in {".jpg", ".jpeg"} and b"\xff\xd9" not in tail:
+    if suffix in _JPEG_SUFFIXES and b"\xff\xd9" not in tail:
         raise ImageReadError(_unreadable(path, "the JPEG stops before its end marker"))
     if suffix == ".png" and b"IEND" not in tail:
         raise ImageReadError(_unreadable(path, "the PNG stops before its end chunk"))
@@ -200,18 +279,81 @@ def _require_whole_chunks(path: Path, data: npt.NDArray[np.uint8]) -> None:
             return
 
 
-def read_image_rgb(path: Path) -> npt.NDArray[np.uint8]:
+def _require_pixels(path: Path, header: ImageHeader) -> None:
+    if header.fault:
+        raise ImageReadError(
+            f"The image {path} cannot be used: {header.fault}. Save it as an 8-bit or 16-bit grey "
+            "or RGB image."
+        )
+
+
+def read_image_rgb(path: Path, *, bit_depth: int | None = None) -> npt.NDArray[np.uint8]:
     """Read an image as RGB, turned upright by its EXIF orientation.
 
+    Args:
+        path: the file.
+        bit_depth: of the values of a 16-bit image, 8 to 16: a 12-bit camera's stand in 16 bits.
+            None is 16. Larger values are taken for the largest.
+
     Returns:
-        uint8 (H, W, 3). Grey images get three equal channels; 16-bit images are scaled by the
-        full range of their type; alpha is dropped.
+        uint8 (H, W, 3). Grey images get three equal channels; alpha is dropped.
 
     Raises:
-        ImageReadError: unreadable, truncated, empty or too large.
+        ImageReadError: unreadable, truncated, empty, too large, or with pixels that are no grey
+            or RGB values (floating point, other bands, several pages).
     """
-    image = _decode(path, cv2.IMREAD_COLOR)
-    return np.asarray(cv2.cvtColor(np.asarray(image), cv2.COLOR_BGR2RGB), dtype=np.uint8)
+    header = read_image_header(path)
+    _require_pixels(path, header)
+    if path.suffix.lower() in _BY_PILLOW:
+        return _by_pillow(path)
+    if header.bits == 16 and bit_depth is not None and bit_depth < 16:
+        raw = np.asarray(_decode(path, cv2.IMREAD_ANYDEPTH | cv2.IMREAD_COLOR, header))
+        if raw.dtype == np.uint16:
+            top = (1 << bit_depth) - 1
+            levels = (np.minimum(raw, top).astype(np.uint32) * 255 + top // 2) // top
+            image = levels.astype(np.uint8)
+        else:
+            image = raw.astype(np.uint8)
+    else:
+        image = np.asarray(_decode(path, cv2.IMREAD_COLOR, header)).astype(np.uint8, copy=False)
+    return np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2RGB), dtype=np.uint8)
+
+
+def _by_pillow(path: Path) -> npt.NDArray[np.uint8]:
+    """Formats that not every build of OpenCV reads."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            with Image.open(path) as image:
+                return np.asarray(image.convert("RGB"), dtype=np.uint8).copy()
+    except (OSError, ValueError, SyntaxError, struct.error, Image.DecompressionBombError) as error:
+        raise ImageReadError(_unreadable(path, str(error))) from error
+
+
+def largest_value(path: Path) -> int:
+    """The largest value of a 16-bit image, in any of its channels.
+
+    Raises:
+        ImageReadError: as `read_image_rgb`.
+    """
+    header = read_image_header(path)
+    _require_pixels(path, header)
+    return int(np.asarray(_decode(path, cv2.IMREAD_ANYDEPTH | cv2.IMREAD_COLOR, header)).max())
+
+
+def plain_png(path: Path, *, bit_depth: int | None = None) -> bytes:
+    """An image as an 8-bit RGB PNG, upright: what a dataset keeps of one of another format.
+
+    Raises:
+        ImageReadError: as `read_image_rgb`.
+    """
+    image_rgb = read_image_rgb(path, bit_depth=bit_depth)
+    ok, data = cv2.imencode(
+        ".png", cv2.cvtColor(image_rgb, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_PNG_COMPRESSION, 3]
+    )
+    if not ok:
+        raise ImageReadError(_unreadable(path, "it cannot be written as PNG"))
+    return bytes(data.tobytes())
 
 
 def read_mask_raw(path: Path, header: ImageHeader | None = None) -> npt.NDArray[np.generic]:

@@ -13,6 +13,7 @@ the test side; images of one group stand on one side only. Order comes from hash
 that it is the same on every system and for every order of files on disk.
 """
 
+import difflib
 import hashlib
 import json
 from collections import defaultdict
@@ -120,6 +121,26 @@ def _deal(samples: Iterable[Sample], k: int, seed: int) -> list[set[str]]:
     return folds
 
 
+def check_protocol(protocol: str, folds: int) -> None:
+    """Refuse a protocol that does not exist, before an image is read.
+
+    Raises:
+        UsageError: an unknown protocol (near ones are named), or kfold with fewer than 2 folds.
+    """
+    if protocol not in PROTOCOLS:
+        near = difflib.get_close_matches(protocol, PROTOCOLS, n=2)
+        hint = f" Did you mean {' or '.join(near)}?" if near else ""
+        raise UsageError(f"Unknown protocol {protocol!r}.{hint} Known are {', '.join(PROTOCOLS)}.")
+    if protocol == "kfold" and folds < 2:
+        raise UsageError(f"kfold needs at least 2 folds, got {folds}.")
+
+
+def natural_protocol(samples: Sequence[Sample]) -> Protocol:
+    """`official` where both sides of the source, train and test, have defects; else kfold."""
+    sides = {sample.source_split for sample in samples if sample.is_defective}
+    return "official" if {"train", "test"} <= sides else "kfold"
+
+
 def make_split(
     samples: Sequence[Sample],
     *,
@@ -145,10 +166,7 @@ def make_split(
         InputError: repeated ids, nothing to judge on, or fewer groups of a defect type than
             the protocol needs.
     """
-    if protocol not in PROTOCOLS:
-        raise UsageError(f"Unknown protocol {protocol!r}; known are {', '.join(PROTOCOLS)}.")
-    if protocol == "kfold" and folds < 2:
-        raise UsageError(f"kfold needs at least 2 folds, got {folds}.")
+    check_protocol(protocol, folds)
     if len({sample.image_id for sample in samples}) != len(samples):
         raise InputError("Two images have one id; ids must be unique.")
     judges = [sample for sample in samples if sample.source_split == "test"]
@@ -173,7 +191,9 @@ def make_split(
     made, left_out = [], []
     for number, test in enumerate(test_sets):
         held = held_back[number] if held_back else set()
-        fold, left = complete_fold(samples, test, seed, held_back=held)
+        fold, left = complete_fold(
+            samples, test, seed, held_back=held, keep_source_val=protocol == "official"
+        )
         made.append(fold)
         left_out.append(left)
     return Split(
@@ -270,7 +290,12 @@ def _leave_one_type_out(
 
 
 def complete_fold(
-    samples: Sequence[Sample], test: set[str], seed: int, *, held_back: Iterable[str] = ()
+    samples: Sequence[Sample],
+    test: set[str],
+    seed: int,
+    *,
+    held_back: Iterable[str] = (),
+    keep_source_val: bool = False,
 ) -> tuple[Fold, tuple[str, ...]]:
     """Divide what does not judge into training and validation.
 
@@ -279,6 +304,8 @@ def complete_fold(
         test: ids that judge.
         seed: of the division.
         held_back: ids that neither teach nor judge.
+        keep_source_val: where the source has a validation side, it alone validates; otherwise
+            types that it lacks are drawn from the training side.
 
     Returns:
         The fold, and the ids that stand on no side.
@@ -290,8 +317,18 @@ def complete_fold(
     left = [s for s in samples if s.image_id not in test and s.image_id not in taught]
     # Good test images of other folds teach, but do not validate: with the source's own good
     # training images alone, one-class models validate on the same images in every fold.
-    eligible = [s for s in side if s.is_defective or s.source_split != "test"]
-    val = _take(eligible, VAL_FRACTION, seed, "val")
+    own_good = any(not s.is_defective and s.source_split != "test" for s in side)
+    eligible = [s for s in side if s.is_defective or s.source_split != "test" or not own_good]
+    given = [s for s in eligible if s.source_split == "val"]
+    if not given:
+        val = _take(eligible, VAL_FRACTION, seed, "val")
+    else:
+        val = {s.image_id for s in given}
+        if not keep_source_val:
+            held = {s.group for s in given}
+            there = {s.defect_type for s in given}
+            more = [s for s in eligible if s.defect_type not in there and s.group not in held]
+            val |= _take(more, VAL_FRACTION, seed, "val")
     fold = Fold(
         train=tuple(sorted(s.image_id for s in side if s.image_id not in val)),
         val=tuple(sorted(val)),

@@ -197,17 +197,20 @@ def select_folds(split: Split, fold: str) -> list[int]:
     return [int(fold)]
 
 
-def require_defects_in_training(split: Split, *, family: str) -> None:
-    """Refuse a protocol under which no defective image may teach.
+def require_defects_in_training(split: Split, samples: Sequence[Sample], *, family: str) -> None:
+    """Refuse a split that has no defective image to learn from in some fold.
 
     Raises:
-        ProtocolError: the protocol is `official`.
+        ProtocolError: names the protocol and what to do.
     """
-    if split.protocol == "official":
-        raise ProtocolError(
-            f"'{family}' learns from defective images, and under the protocol 'official' all of "
-            "them judge: MVTec's training side has good images only. Convert the dataset into "
-            "another folder with --protocol kfold (every test image judged once, by a model that "
-            "never saw it) or --protocol holdout, or train 'classify', which learns from good "
-            "images alone."
-        )
+    defective = {sample.image_id for sample in samples if sample.is_defective}
+    for number, fold in enumerate(split.folds):
+        if not defective & {*fold.train, *fold.val}:
+            where = f" (fold {number})" if len(split.folds) > 1 else ""
+            raise ProtocolError(
+                f"'{family}' learns from defective images, and under the protocol "
+                f"'{split.protocol}' the training side has none{where}: the source keeps all of "
+                "them for testing. Convert the dataset into another folder with --protocol kfold "
+                "(every test image is tested once, by a model that never saw it) or --protocol "
+                "holdout, or train 'classify', which learns from good images alone."
+            )

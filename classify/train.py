@@ -78,7 +78,9 @@ def train_classifier(
     """
     kind = method_named(config.method)
     if kind.needs_defects:
-        require_defects_in_training(dataset.split, family=f"classify --method {kind.name}")
+        require_defects_in_training(
+            dataset.split, dataset.samples, family=f"classify --method {kind.name}"
+        )
     seed_everything(config.seed)
     method = kind(config, resolve_device(config.device))
     _say_if_enlarged(dataset.samples, config.image_size, reporter)
@@ -126,8 +128,9 @@ def _lesson(job: FoldJob, name: str) -> Lesson:
 
 
 def _good(samples: Sequence[Sample]) -> tuple[Sample, ...]:
-    """Good images that the source gives for training."""
-    return tuple(s for s in samples if not s.is_defective and s.source_split == "train")
+    """Good images that the source gives for training; of other folds where it gives none."""
+    good = [s for s in samples if not s.is_defective]
+    return tuple([s for s in good if s.source_split != "test"] or good)
 
 
 def save_arrays(path: Path, arrays: Arrays) -> None:

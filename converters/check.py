@@ -14,7 +14,7 @@ from annotations.images import check_image_file, check_image_header, sha256_of
 from converters.groups import MOST_IMAGES
 from converters.masks import cut_mask, mask_file_name, read_mask_pixels
 from converters.reshots import MIN_IMAGES, find_reshots
-from converters.yolo import fold_place, image_file_name, yolo_lines
+from converters.yolo import fold_place, yolo_lines
 
 _NAMED: Final = 5
 
@@ -77,6 +77,7 @@ def check_dataset(
         ("YOLO labels as the masks say", f"{labels} of {len(dataset.samples)}"),
         ("masks exact", f"{masks} of {n_defective}"),
         ("of them compared with the source's masks", f"{sources}"),
+        ("defective images without a region", f"{len(dataset.empty)}"),
     ]
     problems += _fold_file_problems(dataset)
     problems += _foreign_files(dataset)
@@ -131,7 +132,16 @@ def _masks_can_be_compared(dataset: Dataset) -> bool:
         options = value["options"]
         plain = not any(
             options.get(name)
-            for name in ("mask_threshold", "min_area", "merge_distance", "map_class", "ignore")
+            for name in (
+                "mask_threshold",
+                "min_area",
+                "merge_distance",
+                "map_class",
+                "ignore",
+                "good",
+                "mask_values",
+                "invert_masks",
+            )
         )
         return plain and str(value["layout"]).split(":")[0] in ("mvtec", "mpdd", "btad", "pairs")
     except (DefectuneError, KeyError, TypeError, AttributeError):
@@ -185,7 +195,7 @@ def _fold_file_problems(dataset: Dataset) -> list[str]:
 
 
 def _fold_files(dataset: Dataset) -> Iterator[tuple[Path, list[str]]]:
-    names = {s.image_id: Path(image_file_name(s)).name for s in dataset.samples}
+    names = {s.image_id: s.image_path.name for s in dataset.samples}
     for number, fold in enumerate(dataset.split.folds):
         for side, ids in (("train", fold.train), ("val", fold.val), ("test", fold.test)):
             labels = fold_place(dataset.root / COCO_ALL.parent, dataset.split, number)
@@ -196,7 +206,7 @@ def _fold_files(dataset: Dataset) -> Iterator[tuple[Path, list[str]]]:
 
 def _foreign_files(dataset: Dataset) -> list[str]:
     root = dataset.root
-    expected = {root / image_file_name(sample) for sample in dataset.samples}
+    expected = {sample.image_path for sample in dataset.samples}
     expected |= {root / LABELS_FOLDER / f"{sample.stem}.txt" for sample in dataset.samples}
     expected |= {root / mask_file_name(s) for s in dataset.samples if s.is_defective}
     foreign = [

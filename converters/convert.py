@@ -3,6 +3,7 @@
 import re
 from collections import Counter
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Final
@@ -22,19 +23,36 @@ from annotations import (
     write_split,
 )
 from annotations.dataset import COCO_ALL, SPLIT_FILE
-from annotations.files import folder_moved_into_place, read_json, write_json_atomic
+from annotations.files import (
+    folder_moved_into_place,
+    read_json,
+    write_bytes_atomic,
+    write_json_atomic,
+)
+from annotations.images import plain_png
+from annotations.protocols import check_protocol, natural_protocol
+from converters.accounting import account, require_accounted
+from converters.archive import is_zip, unpacked
 from converters.groups import compile_pattern, group_images
-from converters.layouts import Found, SourceImage, find_images
+from converters.inventory import open_source
+from converters.layouts import Found, SourceImage, check_options, find_images
 from converters.layouts.source import settle_sides
+from converters.looking import (
+    look_at_masks,
+    require_effect,
+    require_few_classes,
+    settle_pixels,
+)
 from converters.masks import write_class_masks
 from converters.pool import read_all
 from converters.reading import (
     AMBIGUOUS,
+    IGNORED_BY_SOURCE,
     ImageFacts,
     fault_of_name,
     regions_of,
 )
-from converters.report import ConversionReport, ConvertOptions
+from converters.report import AUTO_PROTOCOL, ConversionReport, ConvertOptions
 from converters.sides import UNSPLIT, choose_sides
 from converters.yolo import (
     fold_place,
@@ -78,9 +96,7 @@ def convert(
     """
     options = options or ConvertOptions()
     pattern = compile_pattern(options.group_by)
-    options.read.check()
-    if not 0 <= options.good_test_share < 1:
-        raise UsageError(f"--good-test-share must be in [0, 1), got {options.good_test_share}.")
+    _check_options(options)
     inside = output.resolve().is_relative_to(source.resolve())
     if inside and (source.is_dir() or output.resolve() == source.resolve()):
         raise OutputExistsError(
@@ -89,37 +105,93 @@ def convert(
         )
     hint = "Choose another OUT, or remove that folder yourself."
     with folder_moved_into_place(output, hint=hint) as folder:
-        found, reason = find_images(source, options.layout, options.find)
-        settle_sides(found)
-        report = ConversionReport(source, reason, options)
-        images, facts = _read_all(found, options, report, progress)
-        report.class_names = class_names = _class_names(found, images, facts, options)
-        truths = {
-            i.image_id: regions_of(f, class_names, ignored=False)
-            for i, f in zip(images, facts, strict=True)
-        }
-        ignored = {
-            i.image_id: regions_of(f, class_names, ignored=True)
-            for i, f in zip(images, facts, strict=True)
-            if any(region.ignored for region in f.regions)
-        }
-        samples = _samples(images, facts, pattern, options, report, progress)
-        split = _split(samples, options)
-        report.split = split
-        report.skipped = found.skipped
-        report.notes = [*found.notes, *report.notes]
-        _count(samples, truths, report)
-        dataset = Dataset(
-            folder,
-            class_names,
-            tuple(samples),
-            MappingProxyType(truths),
-            split,
-            MappingProxyType(ignored),
-        )
-        exact = {i.image_id: f.exact for i, f in zip(images, facts, strict=True)}
-        _write(dataset, report, {k: v for k, v in exact.items() if v is not None})
+        if is_zip(source):
+            with unpacked(source) as content:
+                # What is unpacked goes away again: links to it would lead nowhere.
+                copying = replace(options, copy_images=True)
+                report = _convert(content, folder, copying, pattern, progress, named=source)
+        else:
+            report = _convert(source, folder, options, pattern, progress, named=source)
     return report
+
+
+def _check_options(options: ConvertOptions) -> None:
+    """Refuse what can be refused before a file is read."""
+    check_options(options.layout)
+    options.read.check()
+    if not 0 <= options.good_test_share < 1:
+        raise UsageError(f"--good-test-share must be in [0, 1), got {options.good_test_share}.")
+    if options.protocol != AUTO_PROTOCOL and options.split_file is None:
+        check_protocol(options.protocol, options.folds)
+    if options.shots is not None and options.protocol != "few-shot":
+        raise UsageError(
+            f"--shots, --shots-per-type and --shots-of belong to --protocol few-shot, and the "
+            f"protocol is {options.protocol}. Leave them out, or say --protocol few-shot."
+        )
+    if options.split_file is not None and not options.split_file.is_file():
+        raise UsageError(f"--split names {options.split_file}, which does not exist.")
+
+
+def _convert(
+    source: Path,
+    folder: Path,
+    options: ConvertOptions,
+    pattern: re.Pattern[str] | None,
+    progress: Callable[[int, int], None] | None,
+    *,
+    named: Path,
+) -> ConversionReport:
+    """Convert into a folder that is moved into place by the caller."""
+    options = replace(options, read=replace(options.read, good=options.find.good))
+    files = open_source(source)
+    found, reason = find_images(files, options.layout, options.find)
+    settle_sides(found)
+    report = ConversionReport(named, reason, options)
+    report.leftovers = account(files, found)
+    require_few_classes({image.defect_type for image in found.images}, found.class_names)
+    options = replace(options, read=settle_pixels(found, options, report))
+    if not options.allow_leftovers:
+        require_accounted(report.leftovers, named, how_else=_how_else(report))
+    images, facts = _read_all(found, options, report, progress)
+    if not options.allow_leftovers:
+        require_accounted(report.leftovers, named, how_else=_how_else(report))
+    require_effect(found, facts, options)
+    look_at_masks(images, facts, options)
+    report.class_names = class_names = _class_names(found, images, facts, options)
+    truths = {
+        i.image_id: regions_of(f, class_names, ignored=False)
+        for i, f in zip(images, facts, strict=True)
+    }
+    ignored = {
+        i.image_id: regions_of(f, class_names, ignored=True)
+        for i, f in zip(images, facts, strict=True)
+        if any(region.ignored for region in f.regions)
+    }
+    samples = _samples(images, facts, pattern, options, report, progress)
+    split = _split(samples, options, report)
+    report.split = split
+    report.notes = [*found.notes, *report.notes]
+    report.counts.update(found.counts)
+    _count(samples, truths, report)
+    dataset = Dataset(
+        folder,
+        class_names,
+        tuple(samples),
+        MappingProxyType(truths),
+        split,
+        MappingProxyType(ignored),
+        bit_depth=options.read.bit_depth,
+    )
+    exact = {i.image_id: f.exact for i, f in zip(images, facts, strict=True)}
+    remade = {i.image_id for i, f in zip(images, facts, strict=True) if f.remade}
+    _write(dataset, report, {k: v for k, v in exact.items() if v is not None}, remade)
+    return report
+
+
+def _how_else(report: ConversionReport) -> str:
+    if report.layout.startswith(("mvtec", "btad", "mpdd", "visa", "real-iad", "dagm", "deeppcb")):
+        return ""
+    return "Where they are good images, say so (--no-mask-is-good)."
 
 
 def _read_all(
@@ -134,6 +206,12 @@ def _read_all(
     for image, one in zip(found.images, reading, strict=True):
         if one.left_out is not None:
             report.left_out[image.image_id] = one.left_out
+            if one.left_out == IGNORED_BY_SOURCE:
+                reason = (
+                    "images with nothing but regions that the source ignores (iscrowd, difficult; "
+                    "--crowd-is-defect counts them as defects)"
+                )
+                report.leftovers.labels.append((image.relative, reason))
             continue
         images.append(image)
         facts.append(one)
@@ -145,7 +223,7 @@ def _read_all(
         report.n_masks += one.exact is not None
         folder = Path(image.relative).parent.as_posix()
         report.n_images[folder if folder != "." else NO_FOLDER] += 1
-    if not images:
+    if not images and (options.allow_leftovers or not report.leftovers.labels):
         raise InputError(f"{report.source} holds no image that can be part of a dataset.")
     return images, facts
 
@@ -162,6 +240,7 @@ def _class_names(
     used |= {one.defect_type for one in facts} - {GOOD}
     listed = [options.read.final_name(name)[0] for name in found.class_names or ()]
     names = tuple(dict.fromkeys([*(n for n in listed if n != GOOD), *sorted(used)]))
+    require_few_classes(names)
     for name in names:
         why = fault_of_name(name)
         if why:
@@ -218,16 +297,36 @@ def _samples(
     return chosen
 
 
-def _split(samples: list[Sample], options: ConvertOptions) -> Split:
+def _split(samples: list[Sample], options: ConvertOptions, report: ConversionReport) -> Split:
     if options.split_file is not None:
         return read_custom_split(options.split_file, samples, seed=options.seed)
-    return make_split(
+    protocol = options.protocol
+    if protocol == AUTO_PROTOCOL:
+        protocol = natural_protocol(samples)
+        if protocol == "official":
+            report.notes.append(
+                "the source has defects on its training side, and its own division is kept "
+                "(--protocol kfold deals its test images to folds in place of that)"
+            )
+    split = make_split(
         samples,
-        protocol=options.protocol,
+        protocol=protocol,
         folds=options.folds,
         seed=options.seed,
         shots=options.shots,
     )
+    by_id = {sample.image_id: sample for sample in samples}
+    judged = [by_id[image_id] for image_id in split.test_ids]
+    if not any(not sample.is_defective for sample in judged):
+        report.notes.append(
+            "no good image is among the test images: accuracy, F1, overkill, image AUROC and "
+            "image AP cannot be had; regions and pixels can"
+        )
+    if not any(sample.is_defective for sample in judged):
+        report.notes.append(
+            "no defective image is among the test images: of the metrics only overkill can be had"
+        )
+    return split
 
 
 def _count(samples: list[Sample], truths: Mapping[str, Regions], report: ConversionReport) -> None:
@@ -240,9 +339,14 @@ def _count(samples: list[Sample], truths: Mapping[str, Regions], report: Convers
             report.empty_masks.append(sample.image_id)
 
 
-def _write(dataset: Dataset, report: ConversionReport, exact: dict[str, bool]) -> None:
+def _write(
+    dataset: Dataset, report: ConversionReport, exact: dict[str, bool], remade: set[str]
+) -> None:
     samples, folder = list(dataset.samples), dataset.root
-    names = {sample.image_id: image_file_name(sample) for sample in samples}
+    names = {
+        sample.image_id: image_file_name(sample, remade=sample.image_id in remade)
+        for sample in samples
+    }
     if len({name.casefold() for name in names.values()}) != len(names):
         raise InputError("Two images would get one file name on a system that ignores case.")
 
@@ -255,6 +359,7 @@ def _write(dataset: Dataset, report: ConversionReport, exact: dict[str, bool]) -
             file_names=names,
             split_digest=dataset.split.digest,
             ignored=dataset.ignored,
+            bit_depth=dataset.bit_depth,
         )
 
     write_json_atomic(folder / COCO_ALL, document(samples), indent=None)
@@ -272,13 +377,16 @@ def _write(dataset: Dataset, report: ConversionReport, exact: dict[str, bool]) -
             "file. This is a fault of this program; nothing was written."
         )
     for sample in samples:
-        how = place_image(
-            sample.image_path, folder / names[sample.image_id], copy=report.options.copy_images
-        )
+        target = folder / names[sample.image_id]
+        if sample.image_id in remade:
+            write_bytes_atomic(target, plain_png(sample.image_path, bit_depth=dataset.bit_depth))
+            how = "PNG of 8 bits"
+        else:
+            how = place_image(sample.image_path, target, copy=report.options.copy_images)
         report.placed[how] += 1
     write_labels(folder, samples, dataset.truths)
     write_class_masks(dataset, samples, folder)
-    write_data_files(folder, samples, dataset.split, dataset.class_names)
+    write_data_files(folder, names, dataset.split, dataset.class_names)
     write_split(folder / SPLIT_FILE, dataset.split, samples)
     write_json_atomic(folder / REPORT_FILE, report.to_json())
 

@@ -28,7 +28,6 @@ from annotations import Dataset, Regions, Sample, UsageError, coco_document, dec
 from annotations.files import folder_moved_into_place, write_json_atomic, write_text_atomic
 from annotations.samples import safe_name
 from converters.layouts.class_masks import CLASSES_FILE, SIDES_FILE
-from converters.layouts.yolo import label_path
 from converters.polygons import polygon_of_component
 from converters.shapes import rle_window
 from converters.yolo import place_image, yolo_lines
@@ -164,7 +163,7 @@ def _write_yolo(
 ) -> None:
     truth = dataset.truths[sample.image_id]
     height, width = sample.image_hw
-    path = label_path(folder, folder / "images" / file)
+    path = (folder / "labels" / file).with_suffix(".txt")
     if report.format == "yolo":
         text = yolo_lines(truth)
         errors = [_line_error(line, box, (height, width)) for line, box in

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import cv2
 import numpy as np
@@ -15,9 +15,17 @@ from annotations.dataset import MASKS_FOLDER
 from annotations.images import ImageHeader, read_image_header
 from annotations.regions import BoolMask
 from annotations.samples import safe_name
+from converters.matlab import read_matlab_mask
 
-_JPEG_SUFFIXES: Final = (".jpg", ".jpeg")
+BACKGROUND: Final = "background"
+IGNORE: Final = "ignore"
+"""What class-index masks may call a value that is no class."""
+_JPEG_SUFFIXES: Final = (".jpg", ".jpeg", ".jfif")
 _TIFF_SUFFIXES: Final = (".tif", ".tiff")
+_MATLAB: Final = ".mat"
+_MOST_CODES: Final = 32
+"""A mask of more flat levels is soft, and not coded."""
+_CODED_SHARE: Final = 0.9
 _JPEG_NOISE: Final = 32
 """A JPEG mask without a brighter pixel is empty: compression alone makes such values."""
 
@@ -27,7 +35,7 @@ class MaskPixels:
     """A mask's values, upright as its image is displayed.
 
     Attributes:
-        values: uint8 or uint16 (H, W).
+        values: uint8 or uint16 (H, W); for colours uint32, `packed` from red, green and blue.
         turned: True where the mask was drawn on the image as stored, and was turned with it.
         assumed_upright: True where the image is turned by EXIF and the mask's size does not tell
             which way it was drawn; it is then taken to be drawn on the image as displayed.
@@ -45,14 +53,31 @@ class BinaryMask:
     Attributes:
         inside: bool (H, W).
         n_ambiguous: pixels that were neither zero nor the top of the range.
+        n_lost: pixels of 8-connected regions of which no pixel reached half of the range.
+        level: the one value beside 0; None for several or none.
     """
 
     inside: BoolMask
     n_ambiguous: int
+    n_lost: int = 0
+    level: int | None = None
+
+
+Kind = Literal["binary", "indices", "colours"]
+
+
+def packed(red: int, green: int, blue: int) -> int:
+    """A colour as one number."""
+    return red << 16 | green << 8 | blue
 
 
 def read_mask_pixels(
-    path: Path, *, header: ImageHeader, image_path: Path, indices: bool = False
+    path: Path,
+    *,
+    header: ImageHeader,
+    image_path: Path,
+    kind: Kind = "binary",
+    may_be_coded: bool = False,
 ) -> MaskPixels:
     """Read a mask's values and turn them as the image is turned.
 
@@ -63,23 +88,35 @@ def read_mask_pixels(
         path: the mask.
         header: of the image.
         image_path: for messages.
-        indices: True for class-index masks: a palette's indices are read, and not its colours.
+        kind: `indices` for class-index masks: a palette's indices are read, and not its colours;
+            `colours` for masks whose colours name classes.
+        may_be_coded: refuse a binary mask whose levels or colours look like classes.
 
     Raises:
-        InputError: another size than the image's, values of more than 16 bits, or colours or JPEG
-            where indices are expected.
+        InputError: another size than the image's, values of more than 16 bits, colours or JPEG
+            where indices are expected, or codes where none are.
         ImageReadError: the mask cannot be read.
     """
+    indices = kind == "indices"
+    if path.suffix.lower() == _MATLAB:
+        values = read_matlab_mask(path, header.image_hw, indices=indices)
+        if values.shape != header.image_hw:
+            raise _other_size(path, (values.shape[0], values.shape[1]), image_path, header.image_hw)
+        return MaskPixels(values, turned=False, assumed_upright=False)
     own = read_image_header(path)
     if header.image_hw not in (own.image_hw, own.stored_hw) and own.stored_hw != header.stored_hw:
         # Before a pixel is decoded: a small file can claim any size.
         raise _other_size(path, own.image_hw, image_path, header.image_hw)
     raw = _read_indices(path, own) if indices else read_mask_raw(path, own)
-    values = _one_channel(raw, path, indices=indices)
-    if not indices and own.is_palette and not values.any():
+    if may_be_coded and kind == "binary":
+        _refuse_codes(raw, path)
+    values = _packed_colours(raw, path) if kind == "colours" else _one_channel(
+        raw, path, indices=indices
+    )  # fmt: skip
+    if kind == "binary" and own.is_palette and not values.any():
         # A palette of black alone: the indices are all that is left of the mask.
         values = _palette_indices(path)
-    if values.dtype not in (np.uint8, np.uint16):
+    if values.dtype not in (np.uint8, np.uint16, np.uint32):
         raise InputError(
             f"The mask {path} holds {values.dtype} values; 8 or 16 bits are expected. Export it "
             "again as an 8-bit PNG."
@@ -157,7 +194,7 @@ def cut_mask(
     lossy = path.suffix.lower() in _JPEG_SUFFIXES
     n_top = int(np.count_nonzero(values == top))
     if any_value or (n_top == n_set and not lossy):
-        return BinaryMask(values != 0, 0)
+        return BinaryMask(values != 0, 0, level=None if any_value else top)
     # `>` at the lower half is `>=` at the middle, without leaving the mask's 8 or 16 bits.
     inside = values > limit // 2
     if top <= limit // 2 and not (lossy and top < _JPEG_NOISE):
@@ -166,35 +203,137 @@ def cut_mask(
             f"range is {limit // 2 + 1}: nothing would be left. Say from which value on a pixel "
             "is inside (--mask-threshold); for a mask of class numbers use --layout class-masks."
         )
-    return BinaryMask(inside, n_set - int(np.count_nonzero(values == limit)))
+    lost = 0 if lossy else _pixels_of_lost_regions(values, inside)
+    return BinaryMask(inside, n_set - int(np.count_nonzero(values == limit)), lost)
+
+
+def _pixels_of_lost_regions(values: npt.NDArray[Any], inside: BoolMask) -> int:
+    """Pixels of the regions of any value that hold no pixel inside."""
+    n, regions = cv2.connectedComponents((values != 0).astype(np.uint8), connectivity=8)
+    kept = np.bincount(regions[inside], minlength=n) > 0
+    sizes = np.bincount(regions.ravel(), minlength=n)
+    return int(sizes[1:][~kept[1:]].sum())
+
+
+def _refuse_codes(raw: npt.NDArray[Any], path: Path) -> None:
+    """Refuse a mask whose colours or levels are flat regions: classes, and not soft edges.
+
+    Raises:
+        InputError: names the values, and how to say what they mean.
+    """
+    if path.suffix.lower() in _JPEG_SUFFIXES or raw.dtype != np.uint8:
+        return
+    colours = raw.ndim == 3 and bool((raw[..., :3] != raw[..., :1]).any())
+    values = _packed_colours(raw, path) if colours else _one_channel(raw, path, indices=False)
+    levels = flat_levels(values)
+    if len(levels) < 2:
+        return
+    if colours:
+        names = [f"{v >> 16}:{v >> 8 & 255}:{v & 255}" for v in levels]
+    else:
+        names = [str(v) for v in levels]
+    example = ",".join(f"{name}=NAME" for name in names[:3])
+    raise InputError(
+        f"The mask {path} has regions of {len(levels)} {'colours' if colours else 'levels'} "
+        f"({', '.join(names[:6])}{' …' if len(names) > 6 else ''}), which look like classes and "
+        f"not like soft edges. Say what they mean (--mask-values {example}; `ignore` and "
+        "`background` are possible, too), name class numbers with --layout class-masks --classes, "
+        "or say from which value on a pixel is a defect (--mask-threshold 1 takes all)."
+    )
+
+
+def flat_levels(values: npt.NDArray[Any]) -> list[int]:
+    """The values that form flat regions; none where most pixels are of soft edges.
+
+    Args:
+        values: (H, W); 0 is background.
+
+    Returns:
+        Sorted values beside 0 that fill a square of 3×3 pixels somewhere, where they make up at
+        least nine tenths of all pixels that are not background.
+    """
+    n_set = cv2.countNonZero((values != 0).astype(np.uint8))
+    if not n_set:
+        return []
+    found, sizes = np.unique(values[values != 0], return_counts=True)
+    if len(found) < 2:
+        return [int(value) for value in found]
+    largest = np.argsort(-sizes, kind="stable")[:_MOST_CODES]
+    square = np.ones((3, 3), np.uint8)
+    flat: list[int] = []
+    total = 0
+    for place in largest.tolist():
+        if sizes[place] < square.size:
+            break
+        level = (values == found[place]).astype(np.uint8)
+        if cv2.erode(level, square, borderType=cv2.BORDER_CONSTANT, borderValue=0).any():
+            flat.append(int(found[place]))
+            total += int(sizes[place])
+    return sorted(flat) if total >= _CODED_SHARE * n_set else []
+
+
+def _packed_colours(raw: npt.NDArray[Any], path: Path) -> npt.NDArray[Any]:
+    """Colours as numbers: uint32 (H, W); grey masks as if they had three equal channels.
+
+    Raises:
+        InputError: a JPEG, or values of more than 8 bits.
+    """
+    if path.suffix.lower() in _JPEG_SUFFIXES:
+        raise InputError(
+            f"The mask {path} is a JPEG, which does not keep colours that name classes. Export it "
+            "as PNG."
+        )
+    if raw.dtype != np.uint8:
+        raise InputError(
+            f"The mask {path} holds {raw.dtype} values; colours of 8 bits are expected. Export it "
+            "as an 8-bit PNG."
+        )
+    colours = raw if raw.ndim == 3 else raw[..., None].repeat(3, axis=2)
+    blue, green, red = (colours[..., k].astype(np.uint32) for k in range(3))
+    return np.asarray(red << 16 | green << 8 | blue, np.uint32)
 
 
 def classes_in(
     values: npt.NDArray[Any],
     path: Path,
-    class_of_value: Mapping[int, str] | None,
+    class_of_value: Mapping[int | tuple[int, int, int], str] | None,
     *,
     names_from: Path | None = None,
 ) -> dict[int, str]:
-    """Class by value for the values that a class-index mask holds; 0 is background.
+    """Class by value for the values that a class-index mask holds.
+
+    Args:
+        values: (H, W); uint32 are colours (see `packed`).
+        path: for messages.
+        class_of_value: class by value or colour; None: every value but 0 is `class_<value>`.
+            0 and black are background where nothing is said of them.
+        names_from: the file that names the classes, for messages.
 
     Raises:
         InputError: a value without a class.
     """
-    present = np.flatnonzero(np.bincount(values.ravel(), minlength=1))
-    found = [int(value) for value in present if value]
+    colours = values.dtype == np.uint32
+    found = [int(value) for value in np.unique(values)]
     if class_of_value is None:
-        return {value: f"class_{value}" for value in found}
-    unknown = [value for value in found if value not in class_of_value]
+        return {value: f"class_{value}" for value in found if value}
+    known = {
+        (packed(*(key if isinstance(key, tuple) else (key, key, key))) if colours else key): name
+        for key, name in class_of_value.items()
+    }
+    unknown = [value for value in found if value and value not in known]
     if unknown:
-        known = ", ".join(f"{value} {name}" for value, name in sorted(class_of_value.items())[:8])
+
+        def text(value: Any) -> str:
+            return f"{value >> 16}:{value >> 8 & 255}:{value & 255}" if colours else str(value)
+
+        listed = ", ".join(f"{text(v)} {name}" for v, name in list(known.items())[:8])
         raise InputError(
-            f"The mask {path} holds the value(s) {', '.join(map(str, unknown[:8]))}, which have no "
-            f"class in {names_from or '--classes'} (known: {known}). Add the class there - a "
-            "border or void value too, and then leave it out with --ignore CLASS - or mend the "
-            "mask."
+            f"The mask {path} holds the value(s) {', '.join(map(text, unknown[:8]))}, which have "
+            f"no class in {names_from or '--classes or --mask-values'} (known: {listed}). Add the "
+            "class there - a border or void value too, and then leave it out with --ignore CLASS "
+            "- or mend the mask."
         )
-    return {value: class_of_value[value] for value in found}
+    return {value: known[value] for value in found if value in known}
 
 
 def _read_indices(path: Path, own: ImageHeader) -> npt.NDArray[Any]:

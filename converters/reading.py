@@ -6,9 +6,10 @@ by pycocotools alone, must give the mask back bit for bit. Whoever writes the te
 has to show that they stand there unchanged.
 """
 
+import hashlib
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
@@ -18,7 +19,13 @@ import numpy as np
 from pycocotools import mask as coco_mask
 
 from annotations import GOOD, InputError, Regions, UsageError, mask_to_regions, rle_area
-from annotations.images import ImageHeader, check_image_header, sha256_of
+from annotations.images import (
+    MAX_PIXELS,
+    ImageHeader,
+    check_image_header,
+    plain_png,
+    sha256_of,
+)
 from annotations.regions import BoolMask, CocoRle, boxes_of_masks
 from converters.layouts.source import (
     BinaryMasks,
@@ -29,8 +36,17 @@ from converters.layouts.source import (
     YoloLabels,
 )
 from converters.layouts.yolo import shapes_of_labels
-from converters.masks import MaskPixels, classes_in, cut_mask, read_mask_pixels, turn_upright
+from converters.masks import (
+    BACKGROUND,
+    IGNORE,
+    MaskPixels,
+    classes_in,
+    cut_mask,
+    read_mask_pixels,
+    turn_upright,
+)
 from converters.merging import merge_near
+from converters.names import means_good
 from converters.shapes import box_of, is_clipped, shape_rle, turn_rle, union_rle
 
 MAX_NAME_CHARACTERS: Final = 120
@@ -42,6 +58,11 @@ MERGED: Final = "regions merged into a near one"
 IGNORED: Final = "regions to be ignored (iscrowd = 1)"
 MAPPED_TO_GOOD: Final = "regions of classes mapped to good, removed"
 TURNED: Final = "masks turned upright with their EXIF-rotated image"
+LOST: Final = "pixels of regions wholly below half of the range, left out"
+IGNORED_BY_OPTION: Final = "it holds nothing but regions to be ignored, as asked for"
+IGNORED_BY_SOURCE: Final = (
+    "it holds nothing but regions that the source ignores (iscrowd, difficult)"
+)
 ASSUMED: Final = "masks of EXIF-rotated images, taken as drawn on the image as displayed"
 
 
@@ -63,6 +84,12 @@ class ReadOptions:
         ignore: classes whose regions are neither defect nor background: written with
             `iscrowd = 1`, in no truth, taught and judged as no defect. An image that holds
             nothing else is left out: nobody could say whether it is good.
+        good: class names that mean good, beside those that `converters.names` knows.
+        mask_values: class by value or colour of every mask, in place of what the layout says;
+            `ignore` and `background` are no classes.
+        invert_masks: dark is inside; None: ask where most masks look inverted.
+        bit_depth: of the values of images of 16 bits; None: what the set uses.
+        max_pixels: larger images are refused.
     """
 
     mask_threshold: int | None = None
@@ -71,6 +98,11 @@ class ReadOptions:
     one_class: str | None = None
     map_class: Mapping[str, str] = field(default_factory=dict)
     ignore: tuple[str, ...] = ()
+    good: tuple[str, ...] = ()
+    mask_values: Mapping[int | tuple[int, int, int], str] = field(default_factory=dict)
+    invert_masks: bool | None = None
+    bit_depth: int | None = None
+    max_pixels: int = MAX_PIXELS
 
     def check(self) -> None:
         """Refuse what makes no sense.
@@ -87,7 +119,13 @@ class ReadOptions:
                 "--min-area cannot be negative, --merge-distance must lie between 0 and 10000, "
                 "and --mask-threshold between 1 and 65535."
             )
-        for name in (self.one_class, *self.map_class.values()):
+        if self.bit_depth is not None and not 8 <= self.bit_depth <= 16:
+            raise UsageError(f"--bit-depth must lie between 8 and 16, got {self.bit_depth}.")
+        if not 1 <= self.max_pixels <= MAX_PIXELS:
+            raise UsageError(
+                f"--max-pixels must lie between 1 and {MAX_PIXELS:,}, got {self.max_pixels}."
+            )
+        for name in (self.one_class, *self.map_class.values(), *self.mask_values.values()):
             if name is not None:
                 why = fault_of_name(name)
                 if why or (name == GOOD and name == self.one_class):
@@ -97,6 +135,8 @@ class ReadOptions:
         """The class name in the dataset, and whether its regions are to be ignored."""
         name = self.map_class.get(name, name)
         ignored = name in self.ignore
+        if not ignored and means_good(name, self.good):
+            name = GOOD
         if self.one_class is not None and name != GOOD and not ignored:
             name = self.one_class
         return name, ignored
@@ -110,18 +150,19 @@ class ReadOptions:
             "one_class": self.one_class,
             "map_class": dict(self.map_class),
             "ignore": list(self.ignore),
+            "good": list(self.good),
+            "mask_values": {
+                str(value) if isinstance(value, int) else ":".join(map(str, value)): name
+                for value, name in self.mask_values.items()
+            },
+            "invert_masks": self.invert_masks,
+            "bit_depth": self.bit_depth,
+            "max_pixels": self.max_pixels,
         }
 
     def pickled(self) -> "ReadOptions":
-        """The same with a mapping that other processes can be given."""
-        return ReadOptions(
-            self.mask_threshold,
-            self.min_area,
-            self.merge_distance,
-            self.one_class,
-            dict(self.map_class),
-            self.ignore,
-        )
+        """The same with mappings that other processes can be given."""
+        return replace(self, map_class=dict(self.map_class), mask_values=dict(self.mask_values))
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,12 +174,14 @@ class Region:
         rle: its mask.
         box_xyxy: its box, where the source gives one of its own; None: the mask's.
         ignored: neither defect nor background.
+        by_option: True where a person asked for that, and not the source alone.
     """
 
     name: str
     rle: CocoRle
     box_xyxy: tuple[float, float, float, float] | None
     ignored: bool
+    by_option: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,6 +196,10 @@ class ImageFacts:
         exact: whether the RLE gave the mask back bit for bit; None without a mask.
         counts: by what was counted; None for nothing.
         left_out: why the image cannot be part of the dataset, or None.
+        seen: class names as the source has them.
+        level: the one value that its binary mask has beside 0; None for several or none.
+        share: part of the image that its binary masks cover; None without one.
+        remade: True where the dataset holds the image as an 8-bit PNG, and `sha256` is of that.
     """
 
     image_hw: tuple[int, int]
@@ -162,6 +209,21 @@ class ImageFacts:
     exact: bool | None
     counts: Counter[str] | None
     left_out: str | None = None
+    seen: frozenset[str] = frozenset()
+    level: int | None = None
+    share: float | None = None
+    remade: bool = False
+
+
+@dataclass(slots=True)
+class _Reading:
+    """What is gathered while the truth of one image is read."""
+
+    counts: Counter[str]
+    seen: set[str] = field(default_factory=set)
+    exact: bool | None = None
+    level: int | None = None
+    share: float | None = None
 
 
 def fault_of_name(name: str) -> str:
@@ -185,29 +247,41 @@ def read_one(image: SourceImage, options: ReadOptions) -> ImageFacts:
         InputError: a truth that does not fit the image, or cannot be understood.
         ImageReadError: a file that cannot be read.
     """
-    header = check_image_header(image.image_path)
-    digest = sha256_of(image.image_path)
-    counts: Counter[str] = Counter()
-    exact: bool | None = None
+    header = check_image_header(image.image_path, max_pixels=options.max_pixels)
+    remade = header.must_be_remade
+    if remade:
+        png = plain_png(image.image_path, bit_depth=options.bit_depth)
+        digest = hashlib.sha256(png).hexdigest()
+    else:
+        digest = sha256_of(image.image_path)
+    reading = _Reading(Counter())
     if image.truth is None:
         regions: list[Region] = []
     elif isinstance(image.truth, BinaryMasks | IndexMasks):
-        regions, exact = _from_masks(image, image.truth, header, options, counts)
+        regions = _from_masks(image, image.truth, header, options, reading)
     else:
         shapes = image.truth
         if isinstance(shapes, YoloLabels):
             shapes = shapes_of_labels(shapes, header.image_hw)
-        regions = _from_shapes(image, shapes, header, options, counts)
+        reading.counts.update(shapes.counts)
+        regions = _from_shapes(image, shapes, header, options, reading)
     defect_type, left_out = _type_of(image, regions, options)
-    regions = _apply(regions, options, counts)
+    regions = _apply(regions, options, reading.counts)
+    if defect_type == GOOD and left_out is None:
+        # Nothing but regions to be ignored may stay on a good image.
+        regions = [region for region in regions if region.ignored]
     return ImageFacts(
         image_hw=header.image_hw,
         sha256=digest,
         defect_type=defect_type,
         regions=tuple(regions),
-        exact=exact,
-        counts=counts or None,
+        exact=reading.exact,
+        counts=reading.counts or None,
         left_out=left_out,
+        seen=frozenset(reading.seen),
+        level=reading.level,
+        share=reading.share,
+        remade=remade,
     )
 
 
@@ -216,7 +290,7 @@ def _type_of(
 ) -> tuple[str, str | None]:
     """The image's type, and why it must be left out, if it must."""
     filed, filed_ignored = options.final_name(image.defect_type)
-    defects = [region for region in regions if not region.ignored]
+    defects = [region for region in regions if not region.ignored and region.name != GOOD]
     mapped_away = image.defect_type != GOOD and filed == GOOD
     if defects and image.defect_type == GOOD and not image.type_from_regions:
         raise InputError(
@@ -229,8 +303,11 @@ def _type_of(
         for region in defects:
             areas[region.name] += rle_area(region.rle)
         return max(sorted(areas), key=lambda name: areas[name]), None
-    if filed_ignored or (not defects and any(region.ignored for region in regions)):
-        return GOOD, "it holds nothing but regions to be ignored"
+    if filed_ignored:
+        return GOOD, IGNORED_BY_OPTION
+    if not defects and any(region.ignored for region in regions):
+        by_option = all(region.by_option for region in regions if region.ignored)
+        return GOOD, IGNORED_BY_OPTION if by_option else IGNORED_BY_SOURCE
     return filed, None
 
 
@@ -239,18 +316,25 @@ def _from_masks(
     truth: BinaryMasks | IndexMasks,
     header: ImageHeader,
     options: ReadOptions,
-    counts: Counter[str],
-) -> tuple[list[Region], bool]:
+    reading: _Reading,
+) -> list[Region]:
     regions: list[Region] = []
-    exact = True
+    reading.exact = True
+    if options.mask_values:
+        truth = IndexMasks(truth.paths, options.mask_values, None)
+    covered = 0
     for path in truth.paths:
+        coded = isinstance(truth, IndexMasks)
+        colours = coded and any(isinstance(v, tuple) for v in truth.class_of_value or ())  # type: ignore[union-attr]
         pixels = read_mask_pixels(
             path,
             header=header,
             image_path=image.image_path,
-            indices=isinstance(truth, IndexMasks),
+            kind="colours" if colours else "indices" if coded else "binary",
+            may_be_coded=options.mask_threshold is None
+            and not (isinstance(truth, BinaryMasks) and truth.any_value),
         )
-        _count_turns(pixels, counts)
+        _count_turns(pixels, reading.counts)
         layers: list[tuple[str, BoolMask]]
         if isinstance(truth, BinaryMasks):
             cut = cut_mask(
@@ -259,18 +343,27 @@ def _from_masks(
                 threshold=options.mask_threshold,
                 any_value=truth.any_value,
             )
+            inside = ~cut.inside if options.invert_masks else cut.inside
             if cut.n_ambiguous:
-                counts[AMBIGUOUS] += cut.n_ambiguous
-            layers = [(truth.class_name, cut.inside)]
+                reading.counts[AMBIGUOUS] += cut.n_ambiguous
+            if cut.n_lost:
+                reading.counts[LOST] += cut.n_lost
+            reading.level = cut.level
+            covered += int(np.count_nonzero(inside))
+            layers = [(truth.class_name, inside)]
         else:
             layers = _layers(pixels, path, truth, options)
         for name, inside in layers:
+            reading.seen.add(name)
             final, ignored = options.final_name(name)
+            ignored = ignored or name == IGNORE
             cut_out = mask_to_regions(inside)
             rles = list(cut_out.masks or ())
-            exact = exact and gives_back(rles, inside)
-            regions += [Region(final, rle, None, ignored) for rle in rles]
-    return regions, exact
+            reading.exact = reading.exact and gives_back(rles, inside)
+            regions += [Region(final, rle, None, ignored, by_option=True) for rle in rles]
+    if isinstance(truth, BinaryMasks):
+        reading.share = covered / (header.image_hw[0] * header.image_hw[1])
+    return regions
 
 
 def _layers(
@@ -281,6 +374,8 @@ def _layers(
     values_of: dict[tuple[str, bool], list[int]] = {}
     source_name: dict[tuple[str, bool], str] = {}
     for value, name in by_value.items():
+        if name == BACKGROUND:
+            continue
         key = options.final_name(name)
         values_of.setdefault(key, []).append(value)
         source_name.setdefault(key, name)
@@ -318,21 +413,30 @@ def _from_shapes(
     truth: Shapes,
     header: ImageHeader,
     options: ReadOptions,
-    counts: Counter[str],
+    reading: _Reading,
 ) -> list[Region]:
+    counts = reading.counts
     frame_hw, turn = header.image_hw, None
     if truth.image_hw is not None and truth.image_hw != header.image_hw:
-        if truth.image_hw != header.stored_hw:
+        if truth.image_hw == header.stored_hw:
+            frame_hw = header.stored_hw
+            turn = partial(turn_upright, orientation=header.orientation)
+            counts["images whose labels were turned upright with them"] += 1
+        elif truth.image_hw == header.image_hw[::-1]:
+            counts["images whose label file states width and height the wrong way round"] += 1
+        else:
             height, width = header.image_hw
             raise InputError(
                 f"{image.image_path} is {width}×{height} pixels, but its labels were made for "
                 f"{truth.image_hw[1]}×{truth.image_hw[0]}. Restore the image, or label it again."
             )
-        frame_hw = header.stored_hw
-        turn = partial(turn_upright, orientation=header.orientation)
-        counts["images whose labels were turned upright with them"] += 1
-    regions = []
+    regions: list[Region] = []
+    known: set[tuple[str, str, tuple[float, ...] | None, bool]] = set()
     for shape in truth.shapes:
+        reading.seen.add(shape.class_name)
+        if shape.kind == "box" and _has_no_size(shape):
+            counts["boxes without width or height, dropped"] += 1
+            continue
         rle, note = shape_rle(shape, frame_hw)
         if note is not None:
             counts[note] += 1
@@ -349,8 +453,19 @@ def _from_shapes(
         if turn is not None:
             rle = turn_rle(rle, turn)
         name, ignored = options.final_name(shape.class_name)
-        regions.append(Region(name, rle, box, ignored or shape.ignore))
+        key = (shape.class_name, rle["counts"], box, shape.ignore)
+        if key in known:
+            counts["labels that stand twice, counted once"] += 1
+            continue
+        known.add(key)
+        by_option = ignored and not shape.ignore
+        regions.append(Region(name, rle, box, ignored or shape.ignore, by_option))
     return regions
+
+
+def _has_no_size(shape: Shape) -> bool:
+    numbers = shape.data
+    return len(numbers) == 4 and (numbers[0] == numbers[2] or numbers[1] == numbers[3])
 
 
 def _as_box(shape: Shape, image_hw: tuple[int, int]) -> tuple[float, float, float, float]:
@@ -371,6 +486,7 @@ def _apply(regions: list[Region], options: ReadOptions, counts: Counter[str]) ->
                 union_rle([kept[i].rle for i in members]),
                 kept[members[0]].box_xyxy if len(members) == 1 else None,
                 kept[members[0]].ignored,
+                kept[members[0]].by_option,
             )
             for members in merge_near(
                 [region.rle for region in kept],

@@ -3,14 +3,17 @@
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 from annotations import Shots, Split
 from annotations.split import Protocol
+from converters.accounting import Leftovers
 from converters.groups import Grouping
 from converters.layouts import FindOptions
 from converters.reading import ReadOptions
 
+AUTO_PROTOCOL: Final = "auto"
+"""The source's own division where its training side has defects, else kfold."""
 NO_SPLIT: Final = Split("custom", 0, (), "", ())
 """Before there is one."""
 
@@ -35,10 +38,11 @@ class ConvertOptions:
         good_test_share: part of the good images that judges where the source has no test side.
         workers: reading processes; None takes one a core where there are many images.
         copy_images: copy images in place of linking them, for programs that refuse links.
+        allow_leftovers: convert also where images or labels of the source would be left over.
     """
 
     layout: str = "auto"
-    protocol: Protocol = "kfold"
+    protocol: Protocol | Literal["auto"] = "auto"
     folds: int = 5
     seed: int = 0
     group_by: str | None = None
@@ -50,6 +54,7 @@ class ConvertOptions:
     good_test_share: float = 0.3
     workers: int | None = None
     copy_images: bool = False
+    allow_leftovers: bool = False
 
 
 @dataclass(slots=True)
@@ -72,7 +77,7 @@ class ConversionReport:
         left_out: images that are no part of the dataset, and why.
         grouping: how images of one part were found.
         placed: images linked and copied.
-        skipped: files passed over, by reason.
+        leftovers: files and labels of the source that are in no truth.
         round_trip: by image id, whether the mask came back bit for bit from the COCO text.
     """
 
@@ -91,8 +96,13 @@ class ConversionReport:
     left_out: dict[str, str] = field(default_factory=dict)
     grouping: Grouping = field(default_factory=Grouping)
     placed: Counter[str] = field(default_factory=Counter)
-    skipped: Counter[str] = field(default_factory=Counter)
+    leftovers: Leftovers = field(default_factory=Leftovers)
     round_trip: dict[str, bool] = field(default_factory=dict)
+
+    @property
+    def skipped(self) -> Counter[str]:
+        """Files without images or labels, by reason."""
+        return self.leftovers.skipped
 
     @property
     def n_exact(self) -> int:
@@ -107,7 +117,7 @@ class ConversionReport:
             "source": str(self.source),
             "layout": self.layout,
             "options": {
-                "protocol": options.protocol,
+                "protocol": self.split.protocol,
                 "folds": options.folds,
                 "seed": options.seed,
                 "group_by": options.group_by,
@@ -130,6 +140,7 @@ class ConversionReport:
             **self.grouping.to_json(),
             "placed": dict(self.placed),
             "skipped": dict(sorted(self.skipped.items())),
+            "leftovers": self.leftovers.to_json(),
             "left_out_by_fold": [len(left) for left in self.split.left_out],
             "round_trip": {
                 "exact": self.n_exact,

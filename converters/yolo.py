@@ -30,9 +30,15 @@ def yolo_lines(regions: Regions) -> str:
     return "".join(lines)
 
 
-def image_file_name(sample: Sample) -> str:
-    """Where an image stands, relative to the dataset; stems are unique over all folders."""
-    return (IMAGES_FOLDER / f"{sample.stem}{sample.image_path.suffix.lower()}").as_posix()
+def image_file_name(sample: Sample, *, remade: bool = False) -> str:
+    """Where an image stands, relative to the dataset; stems are unique over all folders.
+
+    Args:
+        sample: the image, in the source or in the dataset.
+        remade: it is kept as a PNG of its own.
+    """
+    suffix = ".png" if remade else sample.image_path.suffix.lower()
+    return (IMAGES_FOLDER / f"{sample.stem}{suffix}").as_posix()
 
 
 def place_image(source: Path, target: Path, *, copy: bool = False) -> str:
@@ -68,19 +74,18 @@ def fold_place(root: Path, split: Split, number: int) -> Path:
 
 
 def write_data_files(
-    folder: Path, samples: Sequence[Sample], split: Split, class_names: Sequence[str]
+    folder: Path, file_names: Mapping[str, str], split: Split, class_names: Sequence[str]
 ) -> None:
     """Write data.yaml and list files: under yolo/, or yolo/fold-K/ of several folds.
 
     Paths are relative to the list files, so that the dataset may be moved as a whole.
     """
-    by_id = {sample.image_id: sample for sample in samples}
     root = folder / IMAGES_FOLDER.parent
     for number, fold in enumerate(split.folds):
         place = fold_place(root, split, number)
         up = "images" if place == root else "../images"
         for side, ids in (("train", fold.train), ("val", fold.val), ("test", fold.test)):
-            names = (Path(image_file_name(by_id[image_id])).name for image_id in ids)
+            names = (Path(file_names[image_id]).name for image_id in ids)
             write_text_atomic(place / f"{side}.txt", "".join(f"./{up}/{n}\n" for n in names))
         document = {
             "train": "train.txt",

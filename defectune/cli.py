@@ -2,7 +2,6 @@
 
 import sys
 import warnings
-from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
 
@@ -61,20 +60,24 @@ def demo(
 @app.command()
 def convert(
     source: Annotated[
-        Path, typer.Argument(metavar="SRC", help="Folder of one category, or a COCO JSON.")
+        Path, typer.Argument(metavar="SRC", help="Folder of one dataset, a label file, or a .zip.")
     ],
     output: Annotated[Path, typer.Argument(metavar="OUT", help="A new or empty folder.")],
     layout: Annotated[
         str,
         typer.Option(
-            help="auto, mvtec (also AD 2 and LOCO), mpdd, btad, visa, pairs, coco, yolo, voc or "
-            "class-masks."
+            help="auto, mvtec (also AD 2, LOCO, MPDD, BTAD), visa, real-iad, dagm, deeppcb, coco, "
+            "yolo, voc, labelme, cvat, label-studio, supervisely, rle-table, class-masks, pairs."
         ),
     ] = "auto",
     protocol: Annotated[
-        str, typer.Option(help="kfold, holdout, few-shot, leave-one-type-out or official.")
-    ] = "kfold",
-    folds: Annotated[int, typer.Option(help="For kfold.")] = 5,
+        str,
+        typer.Option(
+            help="auto (the source's own division where its training side has defects, else "
+            "kfold), kfold, holdout, few-shot, leave-one-type-out or official."
+        ),
+    ] = "auto",
+    folds: Annotated[int | None, typer.Option(help="For kfold; 5.")] = None,
     seed: Annotated[int, typer.Option(min=0, help="Of the split.")] = 0,
     group_by: Annotated[
         str | None,
@@ -87,12 +90,14 @@ def convert(
             help="Find photographs of one part by texture; done unless --group-by is given.",
         ),
     ] = None,
-    shots: Annotated[int, typer.Option(min=1, help="For few-shot: images that teach.")] = 10,
+    shots: Annotated[
+        int | None, typer.Option(min=1, help="For few-shot: defective training images; 10.")
+    ] = None,
     shots_per_type: Annotated[
         bool, typer.Option("--shots-per-type", help="So many of each type, and not in all.")
     ] = False,
     shots_of: Annotated[
-        str | None, typer.Option(help="For few-shot: only this type teaches, the others judge.")
+        str | None, typer.Option(help="For few-shot: train on this type only, test on the others.")
     ] = None,
     split: Annotated[
         Path | None, typer.Option(help="A split of your own, in JSON, in place of a protocol.")
@@ -107,13 +112,34 @@ def convert(
         list[str] | None, typer.Option(help="A class name that means good; several times.")
     ] = None,
     no_mask_is_good: Annotated[
-        bool, typer.Option("--no-mask-is-good", help="An image without a mask is good.")
+        bool, typer.Option("--no-mask-is-good", help="An image without mask or label is good.")
+    ] = False,
+    crowd_is_defect: Annotated[
+        bool,
+        typer.Option("--crowd-is-defect", help="iscrowd and difficult regions are defects."),
     ] = False,
     classes: Annotated[
         list[str] | None, typer.Option(help="Names of class numbers in order; several times.")
     ] = None,
     mask_threshold: Annotated[
         int | None, typer.Option(help="Mask values from this on are inside; half of the range.")
+    ] = None,
+    mask_values: Annotated[
+        str | None,
+        typer.Option(
+            metavar="VALUE=CLASS,…",
+            help="What mask values or colours mean: 1=crack,2=dent,255=ignore, #ff0000=crack.",
+        ),
+    ] = None,
+    invert_masks: Annotated[
+        bool | None,
+        typer.Option("--invert-masks/--no-invert-masks", help="Dark is inside; asked for."),
+    ] = None,
+    bit_depth: Annotated[
+        int | None, typer.Option(help="Of 16-bit images' values, 8 to 16; what the set uses.")
+    ] = None,
+    max_pixels: Annotated[
+        int | None, typer.Option(help="Larger images are refused; 178 million.")
     ] = None,
     min_area: Annotated[int, typer.Option(help="Smaller regions are removed, and counted.")] = 0,
     merge_distance: Annotated[
@@ -131,54 +157,51 @@ def convert(
     ] = 0.3,
     workers: Annotated[int | None, typer.Option(help="Reading processes; one a core.")] = None,
     copy: Annotated[bool, typer.Option("--copy", help="Copy images in place of linking.")] = False,
+    allow_leftovers: Annotated[
+        bool,
+        typer.Option("--allow-leftovers", help="Convert, though images or labels are left over."),
+    ] = False,
 ) -> None:
     """Convert images and ground-truth masks to COCO, YOLO, class masks and a frozen split."""
-    from typing import cast
+    from defectune import converting
 
-    from annotations import Shots
-    from annotations.split import Protocol
-    from converters import ConvertOptions, FindOptions, ReadOptions
-    from converters import convert as run_convert
-    from defectune.summaries import parse_class_map, show_conversion
-
-    options = ConvertOptions(
-        layout,
-        cast(Protocol, protocol),
-        folds,
-        seed,
-        group_by,
-        find_groups,
-        Shots(shots, shots_per_type, shots_of) if protocol == "few-shot" else None,
-        split,
-        FindOptions(images, masks, tuple(good or ()), no_mask_is_good, tuple(classes or ())),
-        ReadOptions(
-            mask_threshold,
-            min_area,
-            merge_distance,
-            one_class,
-            parse_class_map(map_class or []),
-            tuple(ignore or ()),
-        ),
-        good_test_share,
-        workers,
-        copy,
+    options = converting.options_of(
+        layout=layout,
+        protocol=protocol,
+        folds=folds,
+        seed=seed,
+        group_by=group_by,
+        find_groups=find_groups,
+        shots=(shots, shots_per_type, shots_of),
+        split_file=split,
+        find={
+            "images": images,
+            "masks": masks,
+            "good": tuple(good or ()),
+            "no_mask_is_good": no_mask_is_good,
+            "classes": tuple(classes or ()),
+            "crowd_is_defect": crowd_is_defect,
+        },
+        read={
+            "mask_threshold": mask_threshold,
+            "min_area": min_area,
+            "merge_distance": merge_distance,
+            "one_class": one_class,
+            "map_class": converting.parse_class_map(map_class or []),
+            "ignore": tuple(ignore or ()),
+            "mask_values": converting.parse_mask_values(mask_values),
+            "invert_masks": invert_masks,
+            "bit_depth": bit_depth,
+            **({} if max_pixels is None else {"max_pixels": max_pixels}),
+        },
+        good_test_share=good_test_share,
+        workers=workers,
+        copy_images=copy,
+        allow_leftovers=allow_leftovers,
     )
     with BarReporter() as reporter:
-        advance: Callable[[str], None] | None = None
-
-        before = 0
-
-        def progress(done: int, total: int) -> None:
-            nonlocal advance, before
-            # A smaller number begins the next stage.
-            if advance is None or done <= before:
-                stage = "reading" if advance is None else "looking for images of one part"
-                advance = reporter.track(stage, total)
-            before = done
-            advance("")
-
-        report = run_convert(source, output, options, progress=progress)
-    show_conversion(report, output)
+        report = converting.run(source, output, options, reporter=reporter)
+    converting.show_conversion(report, output)
 
 
 @app.command()

@@ -5,8 +5,9 @@ from pathlib import Path
 from annotations import WeightsNotFoundError
 from annotations.files import require_new_folder
 from defectune.console import BarReporter
+from defectune.converting import show_conversion
 from defectune.families import train_family
-from defectune.summaries import judge, make_report, show_conversion, show_leaderboard
+from defectune.summaries import judge, make_report, show_leaderboard
 
 FOLDS = 2
 

@@ -11,63 +11,9 @@ from defectune.console import BarReporter, out, show_table
 from defectune.runs import LEADERBOARD_FILE, find_runs
 
 if TYPE_CHECKING:
-    from converters import ConversionReport
     from evaluation import Costs, ExternalOptions, Leaderboard, OperatingPoint
 
 REPORT_FOLDER = "report"
-
-
-def parse_class_map(texts: Sequence[str]) -> dict[str, str]:
-    """Read --map-class OLD=NEW.
-
-    Raises:
-        UsageError: not of this form, or one class twice.
-    """
-    result: dict[str, str] = {}
-    for text in texts:
-        old, sign, new = text.partition("=")
-        if not sign or not old or not new or old in result:
-            raise UsageError(f"--map-class takes OLD=NEW, each OLD once; got {text!r}.")
-        result[old] = new
-    return result
-
-
-def show_conversion(report: "ConversionReport", output: Path) -> None:
-    """Print one screen about a conversion."""
-    rows = [["", ""]]
-    rows.append(["layout", report.layout])
-    rows.append(["images", str(sum(report.n_images.values()))])
-    rows += [[f"  {name}", str(count)] for name, count in sorted(report.n_images.items())]
-    rows.append(["masks", str(report.n_masks)])
-    rows.append(["components", str(sum(report.n_components.values()))])
-    rows += [[f"  {name}", str(count)] for name, count in sorted(report.n_components.items())]
-    rows.append(["masks that came back bit for bit", f"{report.n_exact} of {report.n_masks}"])
-    rows.append(["empty masks (image label kept)", str(len(report.empty_masks))])
-    grey = report.ambiguous_pixels
-    rows.append(["grey mask pixels, cut at half", f"{sum(grey.values())} in {len(grey)} masks"])
-    rows += [[what, str(count)] for what, count in sorted(report.counts.items())]
-    if report.left_out:
-        rows.append(["images left out", str(len(report.left_out))])
-    rows += [["note", note] for note in report.notes]
-    grouping = report.grouping
-    rows.append(["exact duplicates (one group each)", str(len(grouping.duplicates))])
-    shared = grouping.shared
-    rows.append(
-        ["parts shown by several images", f"{len(shared)} ({sum(map(len, shared))} images)"]
-    )
-    rows.append(["  told", grouping.why])
-    rows.append(["files skipped", str(sum(report.skipped.values()))])
-    rows += [[f"  {reason}", str(count)] for reason, count in sorted(report.skipped.items())]
-    if report.options.group_by is not None:
-        rows.append(["images that --group-by did not match", str(grouping.unmatched)])
-    placed = ", ".join(f"{count} by {how}" for how, count in sorted(report.placed.items()))
-    rows.append(["images placed", placed])
-    split = report.split
-    rows.append(["split", f"{split.protocol}, {len(split.folds)} fold(s), seed {split.seed}"])
-    if split.detail:
-        rows.append(["", split.detail])
-    rows.append(["split digest", split.digest[:16] + "…"])
-    show_table(rows, title=f"Converted {report.source} to {output}")
 
 
 def judge(

@@ -56,7 +56,7 @@ def train_detector(
         WeightsNotFoundError: pretrained weights were asked for and are not to be had.
         InputError, OutputExistsError, TrainingError: see `training.train_run`.
     """
-    require_defects_in_training(dataset.split, family="detect")
+    require_defects_in_training(dataset.split, dataset.samples, family="detect")
     source = _model_source(config)
     device = device_list(config.device)[0]
 

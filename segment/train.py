@@ -53,7 +53,7 @@ def train_segmenter(
         WeightsNotFoundError: pretrained weights were asked for and are not to be had.
         InputError, OutputExistsError, TrainingError: see `training.train_run`.
     """
-    require_defects_in_training(dataset.split, family="segment")
+    require_defects_in_training(dataset.split, dataset.samples, family="segment")
     device_list(config.device)
     build_network(config, len(dataset.class_names), pretrained=config.weights == "auto")
 

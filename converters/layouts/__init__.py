@@ -1,15 +1,33 @@
 """Source layouts, one file each, and the choice among them."""
 
+import difflib
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Final
 
 from annotations import LayoutError, UsageError
-from converters.layouts import btad, class_masks, coco, mvtec, pairs, visa, voc, yolo
+from converters.inventory import SourceFiles
+from converters.layouts import (
+    class_masks,
+    coco,
+    cvat,
+    dagm,
+    deeppcb,
+    label_studio,
+    labelme,
+    mvtec,
+    pairs,
+    real_iad,
+    rle_table,
+    supervisely,
+    visa,
+    voc,
+    yolo,
+)
 from converters.layouts.source import FindOptions, Found, SourceImage
+from converters.layouts.unknown import advice
 
-__all__ = ["LAYOUTS", "FindOptions", "Found", "SourceImage", "find_images"]
+__all__ = ["LAYOUTS", "FindOptions", "Found", "SourceImage", "check_options", "find_images"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,35 +35,83 @@ class Layout:
     """A layout.
 
     Attributes:
-        recognise: says in words why a source has this layout, or None. Looks at names only.
+        recognise: says in words why a source has this layout, or None. Looks at names and first
+            bytes only.
         find: lists the images and how their truth is read.
+        uses: what of `FindOptions` it looks at, beside `good`.
+        needs: what a source must have, in words.
     """
 
-    recognise: Callable[[Path, FindOptions], str | None]
-    find: Callable[[Path, FindOptions], Found]
+    recognise: Callable[[SourceFiles, FindOptions], str | None]
+    find: Callable[[SourceFiles, FindOptions], Found]
+    uses: frozenset[str]
+    needs: str
 
 
+def _layout(module: object, needs: str, *uses: str) -> Layout:
+    return Layout(module.recognise, module.find, frozenset(uses), needs)  # type: ignore[attr-defined]
+
+
+_UNLABELLED: Final = "no_mask_is_good"
+_PATTERNS: Final = ("images", "masks", _UNLABELLED)
 # In the order in which `auto` asks them: from what can hardly be anything else to what fits much.
 _REGISTRY: Final[dict[str, Layout]] = {
-    "mvtec": Layout(mvtec.recognise, mvtec.find),
-    "btad": Layout(btad.recognise, btad.find),
-    "visa": Layout(visa.recognise, visa.find),
-    "voc": Layout(voc.recognise, voc.find),
-    "yolo": Layout(yolo.recognise, yolo.find),
-    "class-masks": Layout(class_masks.recognise, class_masks.find),
-    "coco": Layout(coco.recognise, coco.find),
-    "pairs": Layout(pairs.recognise, pairs.find),
-}
+    "mvtec": _layout(mvtec, mvtec.EXPECTED),
+    "visa": _layout(visa, "image_anno.csv"),
+    "deeppcb": _layout(deeppcb, "pairs such as 00041000_temp.jpg and _test.jpg", "classes"),
+    "dagm": _layout(dagm, "Train/Label/0576_label.PNG, or Class1_def/labels.txt"),
+    "real-iad": _layout(real_iad, "a JSON with image_path and anomaly_class"),
+    "supervisely": _layout(supervisely, "img and ann with a .json an image", _UNLABELLED),
+    "labelme": _layout(labelme, "a .json an image with shapes and imagePath", _UNLABELLED),
+    "label-studio": _layout(label_studio, "a JSON list of tasks", _UNLABELLED),
+    "cvat": _layout(cvat, "an XML with <annotations>", _UNLABELLED),
+    "voc": _layout(voc, "an .xml an image with <annotation>", _UNLABELLED, "crowd_is_defect"),
+    "coco": _layout(
+        coco, "a JSON with images, annotations and categories", _UNLABELLED, "crowd_is_defect"
+    ),
+    "rle-table": _layout(
+        rle_table, "a CSV with a column EncodedPixels", "classes", _UNLABELLED
+    ),
+    "class-masks": _layout(
+        class_masks, "masks and classes.txt, or SegmentationClass and labelmap.txt", "classes",
+        *_PATTERNS,
+    ),
+    "yolo": _layout(yolo, "data.yaml, or images and .txt labels of their names", "classes"),
+    "pairs": _layout(pairs, "images with masks of their names", *_PATTERNS),
+}  # fmt: skip
 # The same folders under another name, so that a person finds the set's own name in the list.
-_ALIASES: Final = {"mpdd": "mvtec"}
+_ALIASES: Final = {
+    "mpdd": "mvtec", "btad": "mvtec", "severstal": "rle-table", "neu-det": "voc",
+    "roboflow": "coco", "labelimg": "voc",
+}  # fmt: skip
 LAYOUTS: Final = ("auto", *_REGISTRY, *_ALIASES)
+_FLAGS: Final = {
+    "images": "--images",
+    "masks": "--masks",
+    "classes": "--classes",
+    "no_mask_is_good": "--no-mask-is-good",
+    "crowd_is_defect": "--crowd-is-defect",
+}
+_OF_PATTERNS: Final = "pairs"
 
 
-def find_images(source: Path, layout: str, options: FindOptions) -> tuple[Found, str]:
+def check_options(layout: str) -> None:
+    """Refuse an unknown layout before anything is read.
+
+    Raises:
+        UsageError: near names are given.
+    """
+    if layout not in LAYOUTS:
+        near = difflib.get_close_matches(layout, LAYOUTS, n=2)
+        hint = f" Did you mean {' or '.join(near)}?" if near else ""
+        raise UsageError(f"Unknown layout {layout!r}.{hint} Known are {', '.join(LAYOUTS)}.")
+
+
+def find_images(files: SourceFiles, layout: str, options: FindOptions) -> tuple[Found, str]:
     """Find the images of a source.
 
     Args:
-        source: a folder, or a label file for the layouts that have one.
+        files: of the source.
         layout: one of `LAYOUTS`.
         options: what the person says about the source.
 
@@ -53,21 +119,39 @@ def find_images(source: Path, layout: str, options: FindOptions) -> tuple[Found,
         What was found, and the layout with the reason for it.
 
     Raises:
-        UsageError: an unknown layout.
+        UsageError: an unknown layout, or an option that the layout does not use.
         LayoutError: the source does not have the layout, or for `auto` none that is known.
         InputError: what a layout refuses.
     """
-    if layout not in LAYOUTS:
-        raise UsageError(f"Unknown layout {layout!r}; known are {', '.join(LAYOUTS)}.")
+    check_options(layout)
     if layout != "auto":
-        return _REGISTRY[_ALIASES.get(layout, layout)].find(source, options), (
-            f"{layout}: as asked for"
+        name, reason = _ALIASES.get(layout, layout), "as asked for"
+        shown = layout
+    else:
+        name, reason = _recognised(files, options)
+        shown = name
+    chosen = _REGISTRY[name]
+    idle = [
+        flag for key, flag in _FLAGS.items() if getattr(options, key) and key not in chosen.uses
+    ]
+    if idle:
+        users = [n for n, one in _REGISTRY.items() if all(
+            k in one.uses for k, f in _FLAGS.items() if f in idle)]  # fmt: skip
+        raise UsageError(
+            f"{' and '.join(idle)} would have no effect: {files.root} is read as {shown} "
+            f"({reason}), which does not use {'it' if len(idle) == 1 else 'them'}"
+            f"{'; ' + ', '.join(users) + ' would' if users else ''}. Leave it out, or say "
+            "--layout."
         )
-    if not source.exists():
-        raise LayoutError(f"There is no folder {source}. Check the path.")
+    return chosen.find(files, options), f"{shown}: {reason}"
+
+
+def _recognised(files: SourceFiles, options: FindOptions) -> tuple[str, str]:
+    if options.images or options.masks:
+        return _OF_PATTERNS, "patterns were given"
     for name, candidate in _REGISTRY.items():
-        reason = candidate.recognise(source, options)
+        reason = candidate.recognise(files, options)
         if reason is not None:
-            return candidate.find(source, options), f"{name}: {reason}"
-    # No layout: the most common one says best what was expected.
-    raise LayoutError(mvtec.not_this_layout(source, mvtec.MVTEC_AD))
+            return name, reason
+    missed = {name: one.needs for name, one in _REGISTRY.items()}
+    raise LayoutError(advice(files, missed))

@@ -7,7 +7,9 @@ MVTec AD (Bergmann et al., CVPR 2019, and the readme.txt of the set):
     test/<type>/000.png
     ground_truth/<type>/000_mask.png
 
-MPDD (Jezek et al., ICUMT 2021) has the same folders. MVTec AD 2 (Heckler-Kram et al.,
+MPDD (Jezek et al., ICUMT 2021) has the same folders, and BTAD (Mishra et al., VT-ADL, ISIE 2021)
+has `ok` and `ko` in place of `good` and types, with masks of the image's own stem; any name that
+means good will do, in any case. MVTec AD 2 (Heckler-Kram et al.,
 arXiv:2503.21622; folder tree in the set's readme.txt) has `validation/good`, and with masks only
 the public test images:
 
@@ -30,8 +32,10 @@ from pathlib import Path
 from typing import Any, Final
 
 from annotations import GOOD, InputError, LayoutError
-from annotations.files import read_json
+from converters.dialects import read_json_text
+from converters.inventory import SourceFiles
 from converters.layouts.source import (
+    DEFECT,
     MASK_SUFFIX,
     BinaryMasks,
     FindOptions,
@@ -39,156 +43,166 @@ from converters.layouts.source import (
     IndexMasks,
     SourceImage,
     Truth,
-    folders_in,
-    images_in,
-    require_folder,
+    distinct_stems,
     sort_images,
 )
 
 DEFECTS_CONFIG: Final = "defects_config.json"
 PRIVATE_FOLDERS: Final = ("test_private", "test_private_mixed")
+_TRAIN: Final = ("train",)
+_TEST: Final = ("test", "test_public")
+_TRUTH: Final = ("ground_truth", "groundtruth", "ground-truth", "ground truth")
+_VALIDATION: Final = ("validation", "val", "valid")
+EXPECTED: Final = "train/good, test/good, test/<type> and ground_truth/<type>"
 
 
 @dataclass(frozen=True, slots=True)
-class FolderNames:
-    """Where a relative of MVTec AD keeps its images.
+class Folders:
+    """Where a category keeps its images.
 
     Attributes:
-        name: of the layout, for messages.
-        good: folder of good images.
+        train: folder of the training side.
+        good: folder of good training images, in it.
         test: folder of test images.
-        truth: folder of masks.
+        truth: folder of masks; it need not exist.
+        validation: folder of the validation side, or None.
     """
 
-    name: str = "MVTec"
-    good: str = GOOD
-    test: str = "test"
-    truth: str = "ground_truth"
-
-    @property
-    def expected(self) -> str:
-        """The layout in words."""
-        return (
-            f"train/{self.good}, {self.test}/{self.good}, {self.test}/<type> "
-            f"and {self.truth}/<type>"
-        )
+    train: Path
+    good: Path
+    test: Path
+    truth: Path
+    validation: Path | None
 
 
-MVTEC_AD: Final = FolderNames()
-MVTEC_AD_2: Final = FolderNames("MVTec AD 2", test="test_public", truth="test_public/ground_truth")
-
-
-def names_of(source: Path) -> FolderNames | None:
-    """Which of the two this folder is, or None."""
-    for names in (MVTEC_AD, MVTEC_AD_2):
-        if (source / "train" / names.good).is_dir() and (source / names.test).is_dir():
-            return names
-    return None
-
-
-def recognise(source: Path, options: FindOptions) -> str | None:
-    """Say why a folder looks like this layout; None where it does not."""
-    del options
-    names = names_of(source)
-    if names is None:
+def folders_of(files: SourceFiles, options: FindOptions) -> Folders | None:
+    """The folders of this layout, their names in any case and variant; None without them."""
+    train, test = files.child(files.root, *_TRAIN), files.child(files.root, *_TEST)
+    if train is None or test is None or not train.is_dir() or not test.is_dir():
         return None
-    if (source / DEFECTS_CONFIG).is_file():
-        return f"it holds train/{GOOD}, {names.test} and {DEFECTS_CONFIG} (MVTec LOCO)"
-    return f"it holds train/{GOOD} and {names.test}"
+    good = [folder for folder in subfolders(train) if options.is_good(folder.name)]
+    if not good:
+        return None
+    truth = files.child(test, *_TRUTH) or files.child(files.root, *_TRUTH)
+    return Folders(
+        train,
+        min(good, key=lambda folder: (folder.name != GOOD, folder.name)),
+        test,
+        truth or files.root / _TRUTH[0],
+        files.child(files.root, *_VALIDATION),
+    )
 
 
-def find(source: Path, options: FindOptions) -> Found:
-    """Find the images and masks of one category of MVTec AD, AD 2 or LOCO, or of MPDD.
+def recognise(files: SourceFiles, options: FindOptions) -> str | None:
+    """Say why a folder looks like this layout; None where it does not."""
+    folders = None if files.single else folders_of(files, options)
+    if folders is None:
+        return None
+    names = f"{files.relative(folders.good)} and {files.relative(folders.test)}"
+    if (files.root / DEFECTS_CONFIG).is_file():
+        return f"it holds {names} and {DEFECTS_CONFIG} (MVTec LOCO)"
+    like = " (as BTAD has them)" if folders.good.name.casefold() == "ok" else ""
+    return f"it holds {names}{like}"
+
+
+def find(files: SourceFiles, options: FindOptions) -> Found:
+    """Find the images and masks of one category of MVTec AD, AD 2 or LOCO, of MPDD or BTAD.
 
     Raises:
         LayoutError: no MVTec layout.
         InputError: a defect image without a mask, a mask without an image, two images or two
             masks of one stem, or no good training image.
     """
-    del options
-    names = names_of(source)
-    if names is None:
-        raise LayoutError(not_this_layout(source, MVTEC_AD))
-    return find_folders(source, names)
-
-
-def find_folders(source: Path, names: FolderNames) -> Found:
-    """Find the images and masks of a category whose folders are called `names`.
-
-    Raises:
-        InputError: as `find`.
-    """
+    folders = folders_of(files, options)
+    if folders is None:
+        raise LayoutError(not_this_layout(files))
     found = Found()
-    teaching = source / "train" / names.good
-    for path in images_in(teaching, found):
-        found.images.append(_good(source, path, f"train/{names.good}/{path.stem}", "train"))
+    for path in images_in(files, folders.good):
+        found.images.append(_good(files, path, files.relative(path.with_suffix("")), "train"))
     if not found.images:
-        raise InputError(f"{teaching} holds no image that can be read.")
-    _count_other_folders(source, names, found)
-    validating = source / "validation" / names.good
-    if validating.is_dir():
-        for path in images_in(validating, found):
-            image_id = f"validation/{names.good}/{path.stem}"
-            found.images.append(_good(source, path, image_id, "val"))
-    class_of_value = _loco_classes(source)
-    test, truth = source / names.test, source / names.truth
-    for folder in folders_in(test):
-        if folder == truth:
+        raise InputError(f"{folders.good} holds no image that can be read.")
+    for name in PRIVATE_FOLDERS:
+        if (files.root / name).is_dir():
+            found.passed_over[files.root / name] = "in test_private: its masks are not public"
+    if folders.validation is not None:
+        for inner in subfolders(folders.validation):
+            if options.is_good(inner.name):
+                for path in images_in(files, inner):
+                    image_id = files.relative(path.with_suffix(""))
+                    found.images.append(_good(files, path, image_id, "val"))
+    class_of_value = _loco_classes(files, found)
+    for folder in subfolders(folders.test):
+        if folder == folders.truth:
             continue
-        if folder.name == names.good:
-            for path in images_in(folder, found):
-                found.images.append(_good(source, path, f"{folder.name}/{path.stem}", "test"))
-            continue
-        masks = masks_by_stem(truth / folder.name, found)
-        for path in images_in(folder, found):
-            paths = masks.pop(path.stem, None)
-            if paths is None:
-                raise InputError(
-                    f"The defect image {path} has no mask: expected "
-                    f"{truth / folder.name / (path.stem + MASK_SUFFIX + '.png')} (or another "
-                    f"image suffix). Add the mask, or move the image to {names.test}/"
-                    f"{names.good} if it is good."
+        masks = masks_by_stem(files, _truth_of(files, folders, folder.name))
+        if options.is_good(folder.name):
+            for path in images_in(files, folder):
+                image_id = f"{folder.name}/{path.stem}"
+                # Some sets have all-black masks for good images too; they are read and checked.
+                truth = (
+                    BinaryMasks(paths, DEFECT) if (paths := masks.pop(path.stem, None)) else None
                 )
-            how: Truth = BinaryMasks(paths, folder.name)
-            if class_of_value is not None:
-                how = IndexMasks(paths, class_of_value, source / DEFECTS_CONFIG)
-            found.images.append(
-                SourceImage(
-                    image_id=f"{folder.name}/{path.stem}",
-                    image_path=path,
-                    defect_type=folder.name,
-                    source_split="test",
-                    relative=path.relative_to(source).as_posix(),
-                    truth=how,
-                    type_from_regions=class_of_value is not None,
+                found.images.append(_good(files, path, image_id, "test", truth))
+        else:
+            for path in images_in(files, folder):
+                paths = masks.pop(path.stem, None)
+                if paths is None:
+                    raise InputError(
+                        f"The defect image {path} has no mask: expected "
+                        f"{folders.truth / folder.name / (path.stem + MASK_SUFFIX + '.png')} (or "
+                        f"another image suffix). Add the mask, or move the image to "
+                        f"{folders.test / folders.good.name} if it is good."
+                    )
+                how: Truth = BinaryMasks(paths, folder.name)
+                if class_of_value is not None:
+                    how = IndexMasks(paths, class_of_value, files.root / DEFECTS_CONFIG)
+                found.images.append(
+                    SourceImage(
+                        image_id=f"{folder.name}/{path.stem}",
+                        image_path=path,
+                        defect_type=folder.name,
+                        source_split="test",
+                        relative=files.relative(path),
+                        truth=how,
+                        type_from_regions=class_of_value is not None,
+                    )
                 )
-            )
         for stem, paths in masks.items():
             raise InputError(
                 f"The mask {paths[0]} has no image: expected {folder}/{stem} with an image "
                 "suffix. Add the image, or remove the mask."
             )
-    for folder in folders_in(truth):
-        if not (test / folder.name).is_dir():
-            for paths in masks_by_stem(folder, found).values():
+    for folder in subfolders(folders.truth):
+        if files.child(folders.test, folder.name) is None:
+            for paths in masks_by_stem(files, folder).values():
                 raise InputError(
                     f"The mask {paths[0]} has no image: there is no folder "
-                    f"{test / folder.name}. Add the images, or remove the masks."
+                    f"{folders.test / folder.name}. Add the images, or remove the masks."
                 )
     return sort_images(found)
 
 
-def _count_other_folders(source: Path, names: FolderNames, found: Found) -> None:
-    for folder in folders_in(source / "train"):
-        if folder.name != names.good:
-            reason = f"folder train/{folder.name}: only train/{names.good} teaches"
-            found.skipped[reason] += 1
-    for name in PRIVATE_FOLDERS:
-        if (source / name).is_dir():
-            found.skipped[f"folder {name}: its ground truth is not public"] += 1
+def _truth_of(files: SourceFiles, folders: Folders, kind: str) -> Path:
+    return files.child(folders.truth, kind) or folders.truth / kind
 
 
-def masks_by_stem(folder: Path, found: Found) -> dict[str, tuple[Path, ...]]:
+def subfolders(parent: Path) -> list[Path]:
+    """Folders in a folder, by name, without hidden ones; none where there is no such folder."""
+    if not parent.is_dir():
+        return []
+    return sorted(p for p in parent.iterdir() if p.is_dir() and not p.name.startswith("."))
+
+
+def images_in(files: SourceFiles, folder: Path) -> list[Path]:
+    """Images that lie directly in a folder, by name.
+
+    Raises:
+        InputError: two images of one stem.
+    """
+    return distinct_stems(files.images_of(folder))
+
+
+def masks_by_stem(files: SourceFiles, folder: Path) -> dict[str, tuple[Path, ...]]:
     """Mask files by the stem of their image; a folder `<stem>/` holds several.
 
     Raises:
@@ -197,15 +211,13 @@ def masks_by_stem(folder: Path, found: Found) -> dict[str, tuple[Path, ...]]:
     masks: dict[str, tuple[Path, ...]] = {}
     if not folder.is_dir():
         return masks
-    inner = Found()
-    for path in images_in(folder, inner):
+    for path in images_in(files, folder):
         stem = path.stem.removesuffix(MASK_SUFFIX)
         if stem in masks:
             raise InputError(f"{masks[stem][0]} and {path} are masks of one image. Remove one.")
         masks[stem] = (path,)
-    inner.skipped.pop("folder inside an image folder", None)
-    for several in folders_in(folder):
-        paths = tuple(images_in(several, inner))
+    for several in subfolders(folder):
+        paths = tuple(images_in(files, several))
         if several.name in masks:
             raise InputError(
                 f"{masks[several.name][0]} and the folder {several} are masks of one image. "
@@ -213,21 +225,25 @@ def masks_by_stem(folder: Path, found: Found) -> dict[str, tuple[Path, ...]]:
             )
         if paths:
             masks[several.name] = paths
-    found.skipped.update(inner.skipped)
     return masks
 
 
-def _good(source: Path, path: Path, image_id: str, side: str) -> SourceImage:
-    return SourceImage(image_id, path, GOOD, side, path.relative_to(source).as_posix())
+def _good(
+    files: SourceFiles, path: Path, image_id: str, side: str, truth: Truth | None = None
+) -> SourceImage:
+    return SourceImage(image_id, path, GOOD, side, files.relative(path), truth)
 
 
-def _loco_classes(source: Path) -> dict[int, str] | None:
-    path = source / DEFECTS_CONFIG
+def _loco_classes(files: SourceFiles, found: Found) -> dict[int | tuple[int, int, int], str] | None:
+    path = files.root / DEFECTS_CONFIG
     if not path.is_file():
         return None
-    entries: Any = read_json(path, what="MVTec LOCO's list of defects")
+    found.used.add(path)
+    entries: Any = read_json_text(path, what="MVTec LOCO's list of defects", counts=found.counts)
     try:
-        classes = {int(entry["pixel_value"]): str(entry["defect_name"]) for entry in entries}
+        classes: dict[int | tuple[int, int, int], str] = {
+            int(entry["pixel_value"]): str(entry["defect_name"]) for entry in entries
+        }
     except (KeyError, TypeError, ValueError) as error:
         raise InputError(
             f"{path} should be a list of {{'defect_name', 'pixel_value', …}}, but "
@@ -238,22 +254,21 @@ def _loco_classes(source: Path) -> dict[int, str] | None:
     return classes
 
 
-def not_this_layout(source: Path, names: FolderNames) -> str:
+def not_this_layout(files: SourceFiles) -> str:
     """What to say of a folder that does not have the layout."""
-    require_folder(source, what=f"the folder of one {names.name} category")
-    inside = sorted(p.name for p in source.iterdir())
+    inside = sorted(p.name for p in files.root.iterdir())
     categories = [
         p.name
-        for p in folders_in(source)
-        if (p / "train" / names.good).is_dir() and (p / names.test).is_dir()
+        for p in subfolders(files.root)
+        if folders_of(SourceFiles(p), FindOptions()) is not None
     ]
     hint = (
         f"Its folders {', '.join(categories[:5])} look like categories; convert one at a time, "
-        f"for instance {source / categories[0]}."
+        f"for instance {files.root / categories[0]}."
         if categories
         else "Arrange the images so, choose another --layout, or check the path."
     )
     return (
-        f"{source} does not have the {names.name} layout: expected {names.expected}, found "
+        f"{files.root} does not have the MVTec layout: expected {EXPECTED}, found "
         f"{', '.join(inside[:8]) or 'nothing'}. {hint}"
     )

@@ -16,33 +16,30 @@ not merely numbered; numbered folders (`kos01`) are parts.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
 from annotations import GOOD, InputError, LayoutError, UsageError
 from annotations.images import is_image_path
+from converters.inventory import SourceFiles
 from converters.layouts.source import (
+    DEFECT,
     BinaryMasks,
     FindOptions,
     Found,
     SourceImage,
-    id_of,
-    require_folder,
-    side_of,
-    skip,
     sort_images,
-    walk_files,
 )
+from converters.names import IMAGE_FOLDERS, MASK_FOLDERS, side_of_folders, side_of_word
 
-MASK_ENDINGS: Final = ("_label", "_mask", "_gt", "_seg", "_annotation", "_labels", "_masks")
-IMAGE_FOLDERS: Final = frozenset({"images", "imgs", "image", "img", "input", "data"})
-MASK_FOLDERS: Final = frozenset(
-    {"masks", "mask", "labels", "label", "ground_truth", "gt", "annotations", "groundtruth"}
-)
-DEFECT: Final = "defect"
-_LOSSY: Final = frozenset({".jpg", ".jpeg"})
+MASK_ENDINGS: Final = (
+    "_label", "_mask", "_gt", "_seg", "_annotation", "_labels", "_masks", "-mask", "-label",
+)  # fmt: skip
+MASK_FILES: Final = frozenset({".mat"})
+"""Files that are no images and hold masks (see `converters.masks`)."""
+_LOSSY: Final = frozenset({".jpg", ".jpeg", ".jfif"})
 _FIELDS: Final = ("class", "group", "side", "name")
 _NUMBERED: Final = re.compile(r"^[^\d]*\d+$")
 _LOOKED_AT: Final = 3000
@@ -57,25 +54,24 @@ class Pair:
     fields: Mapping[str, str] = field(default_factory=dict)
 
 
-def recognise(source: Path, options: FindOptions) -> str | None:
+def recognise(files: SourceFiles, options: FindOptions) -> str | None:
     """Say why a folder looks like pairs; None where it does not. Looks at names only."""
-    if not source.is_dir():
+    if files.single:
         return None
     if options.images or options.masks:
         return "patterns were given"
-    files: list[Path] = []
-    for path in walk_files(source):
-        if is_image_path(path):
-            files.append(path)
-        if len(files) >= _LOOKED_AT:
-            break
-    masks = _masks_by_image(source, files)
+    masks = _masks_by_image(files, candidates(files)[:_LOOKED_AT])
     if not masks:
         return None
     return f"{len(masks)} images have a mask by name, such as {next(iter(masks.values())).name}"
 
 
-def find(source: Path, options: FindOptions) -> Found:
+def candidates(files: SourceFiles) -> list[Path]:
+    """Files that may be an image or a mask."""
+    return [p for p in files.files if is_image_path(p) or p.suffix.lower() in MASK_FILES]
+
+
+def find(files: SourceFiles, options: FindOptions) -> Found:
     """Find pairs, all masks binary.
 
     Raises:
@@ -85,8 +81,7 @@ def find(source: Path, options: FindOptions) -> Found:
         UsageError: a malformed pattern.
     """
     found = Found()
-    pairs = find_pairs(source, options, found)
-    for pair in pairs:
+    for pair in find_pairs(files, options, found):
         kind = pair.fields.get("class")
         is_good = kind is not None and options.is_good(kind)
         truth = None
@@ -101,33 +96,27 @@ def find(source: Path, options: FindOptions) -> Found:
         # Without classes, only the mask can tell what is good.
         from_regions = kind is None and not is_good
         defect_type = GOOD if is_good or kind is None or truth is None else kind
-        found.images.append(source_image(source, pair, defect_type, truth, from_regions))
+        found.images.append(
+            SourceImage(
+                image_id=files.relative(pair.image.with_suffix("")),
+                image_path=pair.image,
+                defect_type=defect_type,
+                source_split=side_of_pair(files, pair),
+                relative=files.relative(pair.image),
+                truth=truth,
+                type_from_regions=from_regions,
+                group=pair.fields.get("group"),
+            )
+        )
     return sort_images(found)
 
 
-def source_image(
-    source: Path,
-    pair: Pair,
-    defect_type: str,
-    truth: "BinaryMasks | None",
-    from_regions: bool,
-) -> SourceImage:
-    """A source image of a pair."""
-    relative = pair.image.relative_to(source).as_posix()
-    side = pair.fields.get("side") or ""
-    return SourceImage(
-        image_id=id_of(source, pair.image),
-        image_path=pair.image,
-        defect_type=defect_type,
-        source_split=side_of([side]) or side_of(relative.split("/")[:-1]),
-        relative=relative,
-        truth=truth,
-        type_from_regions=from_regions,
-        group=pair.fields.get("group"),
-    )
+def side_of_pair(files: SourceFiles, pair: Pair) -> str:
+    """The side that a pair's pattern or folders speak of."""
+    return side_of_word(pair.fields.get("side", "")) or side_of_folders(files.folders(pair.image))
 
 
-def find_pairs(source: Path, options: FindOptions, found: Found) -> list[Pair]:
+def find_pairs(files: SourceFiles, options: FindOptions, found: Found) -> list[Pair]:
     """Pair images with masks, by patterns or by names; see the head of this file.
 
     Raises:
@@ -135,24 +124,18 @@ def find_pairs(source: Path, options: FindOptions, found: Found) -> list[Pair]:
         InputError: a mask without an image, or two masks of one image.
         UsageError: a malformed pattern, or one of the two alone.
     """
-    require_folder(source, what="a folder of images and masks")
-    files = []
-    for path in walk_files(source):
-        if is_image_path(path):
-            files.append(path)
-        else:
-            skip(found, path)
     if (options.images is None) != (options.masks is None):
         raise UsageError("--images and --masks belong together: give both patterns, or none.")
+    paths = candidates(files)
     if options.images is not None and options.masks is not None:
-        pairs = _by_pattern(source, files, options.images, options.masks, found)
+        pairs = _by_pattern(files, paths, options.images, options.masks)
         found.notes.append(f"images are {options.images}, masks {options.masks}")
     else:
-        pairs = _by_name(source, files, options, found)
+        pairs = _by_name(files, paths, options, found)
     if not any(pair.mask is not None for pair in pairs):
         raise LayoutError(
-            f"{source} holds {len(files)} images, but no pair of an image and a mask was found. "
-            'Say how they are named, for instance --images "{class}/{name}.jpg" --masks '
+            f"{files.root} holds {len(paths)} images, but no pair of an image and a mask was "
+            'found. Say how they are named, for instance --images "{class}/{name}.jpg" --masks '
             '"{class}/{name}_mask.png".'
         )
     return pairs
@@ -184,19 +167,17 @@ def compile_pattern(pattern: str) -> re.Pattern[str]:
     return re.compile("".join(parts))
 
 
-def _by_pattern(
-    source: Path, files: list[Path], images: str, masks: str, found: Found
-) -> list[Pair]:
+def _by_pattern(files: SourceFiles, paths: Sequence[Path], images: str, masks: str) -> list[Pair]:
     image_pattern, mask_pattern = compile_pattern(images), compile_pattern(masks)
     shared = sorted(set(image_pattern.groupindex) & set(mask_pattern.groupindex))
     by_key: dict[tuple[str, ...], Path] = {}
     rest: list[tuple[Path, dict[str, str]]] = []
-    for path in files:
-        relative = path.relative_to(source).as_posix()
+    for path in paths:
+        relative = files.relative(path)
         mask_match = mask_pattern.fullmatch(relative)
         image_match = image_pattern.fullmatch(relative)
-        # Where both fit (`{name}.bmp` and `{name}_label.bmp`), the longer pattern says more.
-        if mask_match and image_match and len(images) > len(masks):
+        # Where both fit (`{name}.bmp` and `{name}_label.bmp`), the one that says more holds.
+        if mask_match and image_match and specificity(images) > specificity(masks):
             mask_match = None
         if mask_match:
             key = tuple(mask_match[name] for name in shared)
@@ -206,8 +187,6 @@ def _by_pattern(
         elif image_match:
             fields = {name.rstrip("_"): text for name, text in image_match.groupdict().items()}
             rest.append((path, fields))
-        else:
-            found.skipped["fits neither --images nor --masks"] += 1
     pairs = []
     for path, fields in rest:
         mask = by_key.pop(tuple(fields[name.rstrip("_")] for name in shared), None)
@@ -220,17 +199,22 @@ def _by_pattern(
     return pairs
 
 
-def _masks_by_image(source: Path, files: list[Path]) -> dict[Path, Path]:
+def specificity(pattern: str) -> int:
+    """How much of a pattern is literal text; `{side}` and `{s}` say equally little."""
+    return len(re.sub(r"\{[^{}]*\}|\*", "", pattern))
+
+
+def _masks_by_image(files: SourceFiles, paths: Sequence[Path]) -> dict[Path, Path]:
     """Masks by image, as names tell."""
     by_place: dict[tuple[Path, str], list[Path]] = {}
-    for path in files:
-        by_place.setdefault((path.parent, path.stem), []).append(path)
+    for path in paths:
+        by_place.setdefault((path.parent, path.stem.casefold()), []).append(path)
     result: dict[Path, Path] = {}
-    for path in files:
-        ending = next((e for e in MASK_ENDINGS if path.stem.casefold().endswith(e)), None)
+    for path in paths:
+        ending = _ending(path)
         if ending is None:
             continue
-        stem = path.stem[: -len(ending)]
+        stem = path.stem[: -len(ending)].casefold()
         for image in by_place.get((path.parent, stem), []):
             _put(result, image, path)
     masks = set(result.values())
@@ -240,43 +224,35 @@ def _masks_by_image(source: Path, files: list[Path]) -> dict[Path, Path]:
         if len(lossy) == 1 and len(other) == 1 and lossy[0] not in masks:
             _put(result, lossy[0], other[0])
     masks = set(result.values())
-    for path in files:
+    in_images: dict[tuple[tuple[str, ...], tuple[str, ...], str], list[Path]] = {}
+    for path in paths:
+        parts = files.folders(path)
+        for place, name in enumerate(parts):
+            if name.casefold() in IMAGE_FOLDERS and path.suffix.lower() not in MASK_FILES:
+                key = (parts[:place], parts[place + 1 :], path.stem.casefold())
+                in_images.setdefault(key, []).append(path)
+    for path in paths:
         if path in result or path in masks:
             continue
-        relative = path.relative_to(source).parts
-        for place, name in enumerate(relative[:-1]):
+        parts = files.folders(path)
+        for place, name in enumerate(parts):
             if name.casefold() not in MASK_FOLDERS:
                 continue
-            for image in _across(source, relative, place, by_place):
-                _put(result, image, path)
-    return {image: mask for image, mask in result.items() if image not in set(result.values())}
+            for ending in ("", *MASK_ENDINGS):
+                if ending and not path.stem.casefold().endswith(ending):
+                    continue
+                stem = path.stem.casefold()[: len(path.stem) - len(ending)]
+                hits = in_images.get((parts[:place], parts[place + 1 :], stem), [])
+                if len(hits) == 1:
+                    _put(result, hits[0], path)
+                    break
+    masks = set(result.values())
+    return {image: mask for image, mask in result.items() if image not in masks}
 
 
-def _across(
-    source: Path,
-    relative: tuple[str, ...],
-    place: int,
-    by_place: Mapping[tuple[Path, str], list[Path]],
-) -> list[Path]:
-    """Images with the path of a mask, its folder of masks being one of images."""
-    before, after = relative[:place], relative[place + 1 : -1]
-    stem = Path(relative[-1]).stem
-    for ending in ("", *MASK_ENDINGS):
-        if ending and not stem.casefold().endswith(ending):
-            continue
-        bare = stem[: len(stem) - len(ending)]
-        for (parent, other), paths in by_place.items():
-            if other != bare or len(paths) != 1:
-                continue
-            parts = parent.relative_to(source).parts
-            if (
-                len(parts) == place + 1 + len(after)
-                and parts[:place] == before
-                and parts[place + 1 :] == after
-                and parts[place].casefold() in IMAGE_FOLDERS
-            ):
-                return paths
-    return []
+def _ending(path: Path) -> str | None:
+    folded = path.stem.casefold()
+    return next((e for e in MASK_ENDINGS if folded.endswith(e) and len(folded) > len(e)), None)
 
 
 def _put(result: dict[Path, Path], image: Path, mask: Path) -> None:
@@ -287,37 +263,53 @@ def _put(result: dict[Path, Path], image: Path, mask: Path) -> None:
         )
 
 
-def _by_name(source: Path, files: list[Path], options: FindOptions, found: Found) -> list[Pair]:
-    masks = _masks_by_image(source, files)
+def _by_name(
+    files: SourceFiles, paths: Sequence[Path], options: FindOptions, found: Found
+) -> list[Pair]:
+    masks = _masks_by_image(files, paths)
     taken = set(masks.values())
-    images = [path for path in files if path not in taken]
+    images = [path for path in paths if path not in taken]
     for path in images:
-        ending = next((e for e in MASK_ENDINGS if path.stem.casefold().endswith(e)), None)
-        folders = {part.casefold() for part in path.relative_to(source).parts[:-1]}
-        if ending is not None or folders & MASK_FOLDERS:
+        folders = {part.casefold() for part in files.folders(path)}
+        if _ending(path) is not None or folders & MASK_FOLDERS or not is_image_path(path):
             raise InputError(
                 f"{path} looks like a mask, but there is no image that it belongs to. Add the "
                 "image, remove the mask, or say how they are named (--images, --masks)."
             )
-    folder_of = {path: _telling_folder(source, path) for path in images}
-    names = {name for name in folder_of.values() if name}
+    folder_of = {path: _telling_folder(files, path) for path in images}
+    names = {folder.name for folder in folder_of.values() if folder is not None}
     use = ""
     if names and all(_NUMBERED.match(name) for name in names) and len(names) > 1:
         use = "group"
-        found.notes.append(f"the {len(names)} numbered folders are taken for parts")
+        n = len({folder for folder in folder_of.values() if folder})
+        found.notes.append(f"the {n} numbered folders are taken for parts")
     elif any(options.is_good(name) for name in names) or len(names) > 1:
         use = "class"
         good = sorted(name for name in names if options.is_good(name))
         found.notes.append(f"folders name the class; good is {', '.join(good) or 'none of them'}")
-    return [
-        Pair(path, masks.get(path), {use: folder_of[path]} if use and folder_of[path] else {})
-        for path in images
-    ]
+    pairs = []
+    for path in images:
+        folder = folder_of[path]
+        if use == "class" and folder is None:
+            # Folders name the class of all others: what lies beside them is not one of them.
+            if path in masks:
+                where = f"{path} and {masks[path].name}"
+                reason = "pairs outside of the folders that name the class"
+                found.leftover_labels.append((where, reason))
+                found.used |= {path, masks[path]}
+            continue
+        value = ""
+        if folder is not None:
+            value = files.relative(folder) if use == "group" else folder.name
+        pairs.append(Pair(path, masks.get(path), {use: value} if use and value else {}))
+    return pairs
 
 
-def _telling_folder(source: Path, path: Path) -> str:
-    """The deepest folder that is neither a folder of images nor a side; empty without one."""
-    for name in reversed(path.relative_to(source).parts[:-1]):
-        if name.casefold() not in IMAGE_FOLDERS and not side_of([name]):
-            return name
-    return ""
+def _telling_folder(files: SourceFiles, path: Path) -> Path | None:
+    """The deepest folder that is neither a folder of images nor a side; None without one."""
+    for folder in path.parents:
+        if folder == files.root:
+            return None
+        if folder.name.casefold() not in IMAGE_FOLDERS and not side_of_folders([folder.name]):
+            return folder
+    return None

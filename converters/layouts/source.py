@@ -1,20 +1,19 @@
 """What every layout reader yields: source images, each with the way to read its truth."""
 
-import os
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final, Literal
 
-from annotations import GOOD, InputError, LayoutError
-from annotations.images import is_image_path
+from annotations import GOOD, InputError
+from converters.dialects import shown
+from converters.inventory import SourceFiles
+from converters.names import means_good, side_of_folders
 
 MASK_SUFFIX: Final = "_mask"
-MAX_FILES: Final = 2_000_000
-"""A source with more files is refused: SRC is probably not what was meant."""
-GOOD_NAMES: Final = frozenset({GOOD, "ok", "normal", "free", "defect_free", "no_defect"})
-"""Class names that mean a good image, in any case, where a layout takes classes from names."""
+DEFECT: Final = "defect"
+"""The class of regions that nothing names."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,12 +37,13 @@ class IndexMasks:
 
     Attributes:
         paths: one or several files.
-        class_of_value: class by pixel value; None where nobody wrote it down: `class_<value>`.
+        class_of_value: class by pixel value, or by colour (red, green, blue); None where nobody
+            wrote it down: `class_<value>`. `background` and `ignore` are no classes.
         names_from: the file that says so, for messages.
     """
 
     paths: tuple[Path, ...]
-    class_of_value: Mapping[int, str] | None = None
+    class_of_value: Mapping[int | tuple[int, int, int], str] | None = None
     names_from: Path | None = None
 
 
@@ -55,16 +55,22 @@ class Shape:
         class_name: its class.
         kind: of `data`.
         data: for `rle` the counts (text or list of numbers) and the size; for `polygons` lists
-            x1, y1, x2, y2, … in pixels; for `box` x1, y1, x2, y2 in pixels, half-open.
+            x1, y1, x2, y2, … in pixels; for `box` x1, y1, x2, y2 in pixels, half-open; for
+            `ellipse` cx, cy, rx, ry in pixels and the turn in degrees, clockwise; for `mask` a
+            dict of `left` and `top` in pixels and one of `png` (bytes of an image, non-zero or
+            opaque inside), `row_runs` (outside, inside, … along the rows) and `brush` (see
+            `converters.shapes.decode_brush`), the latter two with `height` and `width`.
         ignore: neither a defect nor background (COCO's `iscrowd`).
+        box_xyxy: a box that the file gives beside the data; used where that is no region.
         where: file and place in it, for messages.
     """
 
     class_name: str
-    kind: Literal["rle", "polygons", "box"]
+    kind: Literal["rle", "polygons", "box", "ellipse", "mask"]
     data: Any
     ignore: bool
     where: str
+    box_xyxy: tuple[float, float, float, float] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,10 +80,12 @@ class Shapes:
     Attributes:
         shapes: of one image.
         image_hw: the image's size as the file states it, or None.
+        counts: what was read leniently, by what it was.
     """
 
     shapes: tuple[Shape, ...]
     image_hw: tuple[int, int] | None = None
+    counts: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,19 +140,25 @@ class SourceImage:
 
 @dataclass(slots=True)
 class Found:
-    """What a layout found in a folder.
+    """What a layout found in a source.
 
     Attributes:
         images: sorted by id.
-        skipped: how many files were passed over, by reason.
         class_names: in the source's own order, where it has one.
         notes: what was decided or guessed, for the report.
+        counts: what was read leniently, by what it was.
+        used: files that were read beside images and masks: labels, lists, tables.
+        passed_over: files and folders that are left out on purpose, and why.
+        leftover_labels: labels that belong to nothing, as place and reason.
     """
 
     images: list[SourceImage] = field(default_factory=list)
-    skipped: Counter[str] = field(default_factory=Counter)
     class_names: tuple[str, ...] | None = None
     notes: list[str] = field(default_factory=list)
+    counts: Counter[str] = field(default_factory=Counter)
+    used: set[Path] = field(default_factory=set)
+    passed_over: dict[Path, str] = field(default_factory=dict)
+    leftover_labels: list[tuple[str, str]] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,9 +168,10 @@ class FindOptions:
     Attributes:
         images: pattern of image files (see `converters.layouts.pairs`).
         masks: pattern of mask files.
-        good: class names that mean good, besides `GOOD_NAMES`.
-        no_mask_is_good: take an image without mask and class for a good one.
-        classes: class names of the values 1, 2, … of class-index masks.
+        good: class names that mean good, besides those that `converters.names` knows.
+        no_mask_is_good: take an image without mask or label for a good one.
+        classes: class names of the values 1, 2, … of class-index masks, or of YOLO's numbers.
+        crowd_is_defect: count COCO's `iscrowd` and VOC's `difficult` regions as defects.
     """
 
     images: str | None = None
@@ -164,157 +179,129 @@ class FindOptions:
     good: tuple[str, ...] = ()
     no_mask_is_good: bool = False
     classes: tuple[str, ...] = ()
+    crowd_is_defect: bool = False
 
     def is_good(self, name: str) -> bool:
         """True for a class name that means a good image, `MT_Free` as well as `free`."""
-        folded = name.casefold()
-        named = {*GOOD_NAMES, *(other.casefold() for other in self.good)}
-        return folded in named or folded.replace("-", "_").rpartition("_")[2] in GOOD_NAMES
+        return means_good(name, self.good)
 
 
-def require_folder(source: Path, *, what: str) -> None:
-    """Refuse what is not a folder.
-
-    Raises:
-        LayoutError: it does not exist, or is a file.
-    """
-    if not source.exists():
-        raise LayoutError(f"There is no folder {source}. Check the path.")
-    if not source.is_dir():
-        raise LayoutError(f"{source} is a file; expected {what}.")
-
-
-def folders_in(parent: Path) -> list[Path]:
-    """Folders in a folder, by name, without hidden ones; none where there is no such folder."""
-    if not parent.is_dir():
-        return []
-    return sorted(p for p in parent.iterdir() if p.is_dir() and not p.name.startswith("."))
-
-
-def images_in(folder: Path, found: Found) -> Iterator[Path]:
-    """Images of one folder, by name; what is passed over is counted.
+def distinct_stems(paths: Sequence[Path]) -> list[Path]:
+    """Images of one folder.
 
     Raises:
         InputError: two images of one stem.
     """
     stems: dict[str, Path] = {}
-    for path in sorted(folder.iterdir()):
-        if path.is_dir():
-            found.skipped["folder inside an image folder"] += 1
-        elif not is_image_path(path):
-            skip(found, path)
-        elif path.stem in stems:
+    for path in paths:
+        if path.stem in stems:
             raise InputError(
                 f"{stems[path.stem]} and {path} have one stem, so that their masks and labels "
                 "cannot be told apart. Rename or remove one of them."
             )
-        else:
-            stems[path.stem] = path
-            yield path
+        stems[path.stem] = path
+    return list(stems.values())
 
 
-def skip(found: Found, path: Path) -> None:
-    """Count a file that is no image."""
-    found.skipped[f"not an image ({path.suffix.lower() or 'no suffix'})"] += 1
+def id_of(files: SourceFiles, path: Path) -> str:
+    """The relative path without its suffix and without a leading `images/`, with `/`."""
+    relative = path.relative_to(files.root).with_suffix("").as_posix()
+    head, _, rest = relative.partition("/")
+    return rest if head.casefold() == "images" and rest else relative
 
 
-def walk_files(source: Path) -> Iterator[Path]:
-    """All files under a folder in sorted order, hidden ones left out.
+def labelled_image(
+    files: SourceFiles,
+    path: Path,
+    truth: "Truth | None",
+    *,
+    side: str = "",
+    defect_type: str = GOOD,
+    group: str | None = None,
+) -> SourceImage:
+    """A source image whose labels tell its type.
 
-    Links to folders are followed, each folder once: a loop of links ends.
-
-    Raises:
-        InputError: more than `MAX_FILES` files.
+    Args:
+        files: of the source.
+        path: the image.
+        truth: its labels; None for an image that is good without any.
+        side: where the source says it beside the folders' names.
+        defect_type: what the image is called without any region.
+        group: physical part, where the source says so.
     """
-    seen: set[tuple[int, int]] = set()
-    count = 0
-    # Folders still to be read, the first in order last; no recursion, so that depth is no limit.
-    waiting = [source]
-    while waiting:
-        folder = waiting.pop()
-        state = folder.stat()
-        if (state.st_dev, state.st_ino) in seen:
-            continue
-        seen.add((state.st_dev, state.st_ino))
-        inner: list[Path] = []
-        with os.scandir(folder) as scanned:
-            entries = sorted(scanned, key=lambda entry: entry.name)
-        for entry in entries:
-            if entry.name.startswith("."):
-                continue
-            try:
-                if entry.is_dir():
-                    inner.append(folder / entry.name)
-                    continue
-                if not entry.is_file():
-                    continue
-            except OSError:  # a link that leads to itself is no file
-                continue
-            count += 1
-            if count > MAX_FILES:
-                raise InputError(
-                    f"{source} holds more than {MAX_FILES:,} files. Give the folder of one "
-                    "dataset as SRC."
-                )
-            yield folder / entry.name
-        waiting.extend(reversed(inner))
+    return SourceImage(
+        image_id=id_of(files, path),
+        image_path=path,
+        defect_type=defect_type,
+        source_split=side or side_of_folders(files.folders(path)),
+        relative=files.relative(path),
+        truth=truth,
+        type_from_regions=True,
+        group=group,
+    )
 
 
-def id_of(source: Path, path: Path) -> str:
-    """The relative path without its suffix, with `/`."""
-    return path.relative_to(source).with_suffix("").as_posix()
+def add_unlabelled(files: SourceFiles, found: Found, options: FindOptions) -> None:
+    """Take images that no label speaks of for good ones, where a person said so.
+
+    Otherwise they stay unused, and are counted and named as every unused file is.
+    """
+    if not options.no_mask_is_good:
+        return
+    known = {image.image_path for image in found.images} | found.used
+    more = [path for path in files.images if path not in known]
+    found.images += [labelled_image(files, path, None) for path in more]
+    if more:
+        found.notes.append(f"{len(more)} images have no label and count as good (as asked for)")
 
 
 def sort_images(found: Found) -> Found:
-    """Sort by id.
-
-    Raises:
-        InputError: two images of one id, that is of one path but for the suffix.
-    """
-    found.images.sort(key=lambda image: image.image_id)
-    for one, other in zip(found.images, found.images[1:], strict=False):
-        if one.image_id == other.image_id:
-            raise InputError(
-                f"{one.image_path} and {other.image_path} would both be called "
-                f"{one.image_id!r}. Rename or remove one of them."
-            )
+    """Sort by id; two images that differ in their suffix alone keep it in their ids."""
+    found.images.sort(key=lambda image: (image.image_id, image.relative))
+    same = Counter(image.image_id for image in found.images)
+    if max(same.values(), default=1) > 1:
+        found.images = [
+            replace(image, image_id=f"{image.image_id}{image.image_path.suffix}")
+            if same[image.image_id] > 1
+            else image
+            for image in found.images
+        ]
+        found.images.sort(key=lambda image: image.image_id)
+        for one, other in zip(found.images, found.images[1:], strict=False):
+            if one.image_id == other.image_id:
+                raise InputError(
+                    f"{one.image_path} and {other.image_path} would both be called "
+                    f"{shown(one.image_id)}. Rename or remove one of them."
+                )
+        n = sum(count for count in same.values() if count > 1)
+        found.notes.append(f"{n} images differ in their suffix alone, which their ids then keep")
     return found
 
 
 def settle_sides(found: Found) -> None:
-    """Decide which side of the source judges: `test`; else `val`; else none has sides."""
+    """Decide which side of the source is for testing: `test`; else `val`; else none has sides."""
     sides = {image.source_split for image in found.images}
-    if "test" in sides:
+    if "test" in sides and len(sides) > 1:
         rename = {"": "train"}
     elif "val" in sides and len(sides) > 1:
         rename = {"val": "test", "": "train"}
-        found.notes.append("the source has no test side; its validation side judges")
+        found.notes.append("the source has no test side; its validation side is the test side")
     else:
-        rename = {"train": "", "val": ""}
-    found.images = [_with_side(image, rename) for image in found.images]
-
-
-def _with_side(image: SourceImage, rename: Mapping[str, str]) -> SourceImage:
-    side = rename.get(image.source_split, image.source_split)
-    if side == image.source_split:
-        return image
-    return SourceImage(
-        image.image_id,
-        image.image_path,
-        image.defect_type,
-        side,
-        image.relative,
-        image.truth,
-        image.type_from_regions,
-        image.group,
-    )
-
-
-def side_of(words: Iterable[str]) -> str:
-    """The side that file or folder names speak of: `train`, `val`, `test`, or empty."""
-    for word in words:
-        folded = word.casefold()
-        for side, starts in (("train", "train"), ("val", "val"), ("test", "test")):
-            if folded.startswith(starts):
-                return side
-    return ""
+        rename = dict.fromkeys(("train", "val", "test"), "")
+    found.images = [
+        replace(image, source_split=rename.get(image.source_split, image.source_split))
+        if image.source_split in rename
+        else image
+        for image in found.images
+    ]
+    named = Counter(image.source_split for image in found.images if image.source_split)
+    if named:
+        first = {i.source_split: i.relative for i in reversed(found.images)}
+        found.notes.append(
+            "sides of the source: "
+            + ", ".join(
+                f"{named[side]} {side} (such as {first[side]})"
+                for side in ("train", "val", "test")
+                if named[side]
+            )
+        )

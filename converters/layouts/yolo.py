@@ -1,144 +1,242 @@
 """Reading YOLO labels: boxes `class cx cy w h`, or polygons `class x1 y1 x2 y2 …`, from 0 to 1.
 
-SRC is a folder with data.yaml (names, and train, val, test as folders or list files), or with
-`images/` and `labels/` of one structure; a label stands where its image does, `images` in the
-path being `labels`. An image without labels, or with an empty file, is good, as it is for YOLO.
+SRC is a folder with data.yaml (names, and train, val, test as folders or list files), with
+obj.data and obj.names (Darknet, CVAT), or simply with images and .txt files of their names, in
+`images/` and `labels/`, side by side, or in folders of any usual name. Class names come from
+data.yaml, `--classes`, classes.txt, *.names or Label Studio's notes.json. An image without labels,
+or with an empty file, is good, as it is for YOLO.
 """
 
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
-from annotations import GOOD, InputError, LayoutError
-from annotations.files import inside
+from annotations import InputError, LayoutError
 from annotations.images import is_image_path
-from annotations.yaml_files import read_yaml
+from annotations.yaml_files import MAX_YAML_BYTES, parse_yaml
+from converters.dialects import (
+    class_number,
+    read_json_text,
+    read_lines,
+    read_text,
+    shown,
+    split_numbers,
+)
+from converters.inventory import SourceFiles, looks_like_label
 from converters.layouts.source import (
     FindOptions,
     Found,
     Shape,
     Shapes,
-    SourceImage,
     YoloLabels,
-    require_folder,
-    side_of,
-    skip,
+    labelled_image,
     sort_images,
-    walk_files,
+)
+from converters.names import is_label_folder, side_of_folders
+
+DATA_FILES: Final = ("data.yaml", "data.yml", "dataset.yaml", "dataset.yml")
+NAMES_FILES: Final = (
+    "classes.txt", "obj.names", "_darknet.labels", "predefined_classes.txt", "labels.names",
+)  # fmt: skip
+LIST_FILES: Final = {"train.txt": "train", "val.txt": "val", "valid.txt": "val", "test.txt": "test"}
+NOTES_FILE: Final = "notes.json"
+FAR: Final = 2.0
+"""Numbers beyond this are no parts of the image: pixels, most likely."""
+CLASS_BY_NAME: Final = "label lines with a class's name in place of its number"
+_NO_LABELS: Final = frozenset(
+    {"readme", "license", "licence", "notes", "changelog", "requirements"}
 )
 
-DATA_FILES: Final = ("data.yaml", "data.yml", "dataset.yaml")
-MAX_LABEL_BYTES: Final = 64 << 20
-_SLACK: Final = 1e-6
 
-
-def recognise(source: Path, options: FindOptions) -> str | None:
+def recognise(files: SourceFiles, options: FindOptions) -> str | None:
     """Say why a folder looks like YOLO; None where it does not."""
     del options
-    data = data_file(source)
+    if files.single:
+        return None
+    data = data_file(files)
     if data is not None:
         return f"it holds {data.name}"
-    both = (source / "images").is_dir() and (source / "labels").is_dir()
-    if both and next((source / "labels").rglob("*.txt"), None) is not None:
+    labels = label_files(files)
+    for path in labels[:200]:
+        if looks_like_label(path):
+            return f"it holds labels such as {files.relative(path)}"
+    images = files.child(files.root, "images")
+    if images is not None and any(is_label_folder(f) for p in labels for f in files.folders(p)):
         return "it holds images and labels with .txt"
     return None
 
 
-def data_file(source: Path) -> Path | None:
+def data_file(files: SourceFiles) -> Path | None:
     """The folder's data.yaml, or None."""
-    return next((source / n for n in DATA_FILES if (source / n).is_file()), None)
+    for name in DATA_FILES:
+        path = files.child(files.root, name)
+        if path is not None and path.is_file():
+            return path
+    return None
 
 
-def find(source: Path, options: FindOptions) -> Found:
+def label_files(files: SourceFiles) -> list[Path]:
+    """Text files that may be labels: not lists, names or a readme."""
+    return [
+        path
+        for path in files.with_suffix(".txt")
+        if path.name.casefold() not in NAMES_FILES
+        and path.name.casefold() not in LIST_FILES
+        and path.stem.casefold().split(".")[0] not in _NO_LABELS
+    ]
+
+
+def find(files: SourceFiles, options: FindOptions) -> Found:
     """Find images and label files.
 
     Raises:
-        LayoutError: neither data.yaml nor images and labels.
-        InputError: a malformed data.yaml, or a path that leaves the folder or does not exist.
+        LayoutError: no image, or neither data.yaml nor a label.
+        InputError: a malformed data.yaml, a path that does not exist in the folder, two labels of
+            one image, or label files of which none belongs to an image.
     """
-    require_folder(source, what="a folder with YOLO labels")
     found = Found()
-    data = data_file(source)
+    data = data_file(files)
     names = options.classes or None
     images: dict[Path, str] = {}
     if data is not None:
-        document = _read_yaml(data)
-        names = names or _class_names(document, data)
-        base = _base(document, source, data, found)
+        found.used.add(data)
+        document = _read_yaml(data, found)
+        names = names or _class_names(document, data, found)
+        base = _base(document, files, data, found)
         for side in ("train", "val", "test"):
-            for place in _places(document.get(side), data):
-                for path in _images_at(base, place, data, found):
-                    if images.setdefault(path, side) != side:
-                        raise InputError(
-                            f"{data} lists {path} under {images[path]} and {side}. An image "
-                            "cannot teach and judge: remove it from one."
-                        )
-    elif (source / "images").is_dir():
-        for path in walk_files(source / "images"):
-            if is_image_path(path):
-                images[path] = side_of(path.relative_to(source).parts[1:-1])
-            else:
-                skip(found, path)
+            key = next((k for k in _KEYS[side] if document.get(k)), side)
+            for place in _places(document.get(key), data):
+                for path in _images_at(files, base, place, data, found):
+                    _on_side(images, path, side, data)
+    names = names or _names_beside(files, found)
+    _skip_darknet_files(files, found)
     if not images:
+        for path in files.images:
+            images[path] = side_of_folders(files.folders(path))
+        images.update(_listed(files, found))
+    labels = [path for path in label_files(files) if path not in found.used]
+    pairs, without = files.pair(list(images), labels)
+    if not images or (data is None and not labels):
         raise LayoutError(
-            f"{source} does not have the YOLO layout: expected data.yaml with train, val or test, "
-            "or the folders images and labels, with images in them."
+            f"{files.root} does not have the YOLO layout: expected data.yaml with train, val or "
+            "test, or images and .txt labels of their names (in images/ and labels/, or side by "
+            "side)."
         )
+    of_shape = [path for path in without if looks_like_label(path)]
+    if of_shape and not any(path.stat().st_size for path in pairs.values()):
+        raise InputError(
+            f"None of the {len(of_shape)} label files with content in {files.root} belongs to an "
+            f"image by its name: {of_shape[0].name} would need an image {of_shape[0].stem}.jpg or "
+            f".png, and the images are called {next(iter(images)).name} and so on. Give both the "
+            "same names."
+        )
+    for path in without:
+        if path in of_shape or is_label_folder(path.parent.name):
+            if path.stat().st_size:
+                found.leftover_labels.append((str(path), "label files without an image"))
+            else:
+                found.counts["empty label files without an image"] += 1
+            found.used.add(path)
     found.class_names = names
-    without = 0
     for path, side in images.items():
-        relative = path.relative_to(source).as_posix()
-        label = label_path(source, path)
-        without += not label.is_file()
-        found.images.append(
-            SourceImage(
-                image_id=str(Path(relative.removeprefix("images/")).with_suffix("").as_posix()),
-                image_path=path,
-                defect_type=GOOD,
-                source_split=side,
-                relative=relative,
-                truth=YoloLabels(label, names) if label.is_file() else None,
-                type_from_regions=True,
-            )
-        )
-    if without:
-        found.notes.append(f"{without} images have no label file and count as good, as for YOLO")
+        label = pairs.get(path)
+        truth = None if label is None else YoloLabels(label, names)
+        found.images.append(labelled_image(files, path, truth, side=side))
+    if len(pairs) < len(images):
+        n = len(images) - len(pairs)
+        found.notes.append(f"{n} images have no label file and count as good, as for YOLO")
     return sort_images(found)
 
 
-def label_path(source: Path, image: Path) -> Path:
-    """Where an image's label file stands: `labels` for the last `images` in its path."""
-    parts = list(image.relative_to(source).parts)
-    for place in range(len(parts) - 2, -1, -1):
-        if parts[place] == "images":
-            parts[place] = "labels"
-            break
-    return source.joinpath(*parts).with_suffix(".txt")
+_KEYS: Final = {"train": ("train",), "val": ("val", "valid", "validation"), "test": ("test",)}
+
+
+def _on_side(images: dict[Path, str], path: Path, side: str, listed_by: Path) -> None:
+    if images.setdefault(path, side) != side:
+        raise InputError(
+            f"{listed_by} lists {path} under {images[path]} and {side}. An image cannot be on two "
+            "sides of a split: remove it from one."
+        )
+
+
+def _names_beside(files: SourceFiles, found: Found) -> tuple[str, ...] | None:
+    """Class names from the file that is there beside the labels, if one is."""
+    candidates = [
+        p for p in files.files if p.name.casefold() in NAMES_FILES or p.suffix == ".names"
+    ]
+    notes = [p for p in files.files if p.name.casefold() == NOTES_FILE]
+    found.used.update([*candidates, *notes])
+    if candidates:
+        path = min(candidates, key=lambda p: (len(p.parts), p))
+        names = tuple(read_lines(path, counts=found.counts))
+        if len(set(names)) != len(names):
+            raise InputError(f"{path} names a class twice.")
+        found.notes.append(f"class names come from {files.relative(path)}")
+        return names or None
+    for path in notes:
+        document: Any = read_json_text(path, what="Label Studio's notes", counts=found.counts)
+        try:
+            by_id = {int(c["id"]): str(c["name"]) for c in document["categories"]}
+            found.notes.append(f"class names come from {files.relative(path)}")
+            return _by_number(by_id, path, found)
+        except (KeyError, TypeError, ValueError) as error:
+            raise InputError(
+                f"{path} should hold categories with id and name ({str(error)[:100]})."
+            ) from error
+    return None
+
+
+def _skip_darknet_files(files: SourceFiles, found: Found) -> None:
+    for path in files.with_suffix(".data"):
+        found.passed_over[path] = "Darknet's settings"
+
+
+def _listed(files: SourceFiles, found: Found) -> Iterator[tuple[Path, str]]:
+    """Images by side, from train.txt, val.txt and test.txt, where those are lists of paths."""
+    seen: dict[Path, str] = {}
+    for path in files.with_suffix(".txt"):
+        side = LIST_FILES.get(path.name.casefold())
+        if side is None or looks_like_label(path):
+            continue
+        lines = read_lines(path, counts=found.counts)
+        found.used.add(path)
+        for line in lines:
+            image = files.resolve(
+                line, named_by=path, bases=[path.parent, files.root], counts=found.counts
+            )
+            _on_side(seen, image, side, path)
+    yield from seen.items()
 
 
 def shapes_of_labels(labels: YoloLabels, image_hw: tuple[int, int]) -> Shapes:
     """Read a label file; five numbers are a box, seven and more a polygon.
 
     Raises:
-        InputError: not text, another count of numbers, a class without a name, or a number
-            outside of 0 to 1 by more than rounding.
+        InputError: not text, another count of numbers, a class without a name, or numbers that
+            are no parts of the image.
     """
     path = labels.path
-    lines = _lines(path)
+    counts: Counter[str] = Counter()
     height, width = image_hw
     shapes = []
-    for number, line in enumerate(lines, start=1):
-        words = line.split()
+    for number, line in enumerate(read_text(path, counts=counts).split("\n"), start=1):
+        words = split_numbers(line, counts)
         if not words:
             continue
         where = f"{path}, line {number}"
         try:
-            label = int(words[0])
+            label = class_number(words[0], counts)
+            if label is None and labels.class_names and words[0] in labels.class_names:
+                label = labels.class_names.index(words[0])
+                counts[CLASS_BY_NAME] += 1
+            if label is None:
+                raise ValueError("no class number")
             values = [float(word) for word in words[1:]]
         except (ValueError, OverflowError) as error:
             raise InputError(
-                f"{where}: a class number and numbers from 0 to 1 are expected, found "
-                f"{line[:60]!r}."
+                f"{where}: a class number and numbers from 0 to 1, separated by spaces, are "
+                f"expected, found {shown(line)}."
             ) from error
         if not (len(values) == 4 or (len(values) >= 6 and len(values) % 2 == 0)):
             raise InputError(
@@ -148,24 +246,15 @@ def shapes_of_labels(labels: YoloLabels, image_hw: tuple[int, int]) -> Shapes:
         name = _name(label, labels, where)
         if len(values) == 4:
             cx, cy, w, h = values
+            _require_parts([cx - w / 2, cy - h / 2, cx + w / 2, cy + h / 2, *values], where)
             box = [(cx - w / 2) * width, (cy - h / 2) * height]
             box += [(cx + w / 2) * width, (cy + h / 2) * height]
-            _require_unit([cx - w / 2, cy - h / 2, cx + w / 2, cy + h / 2, w, h], where)
             shapes.append(Shape(name, "box", _snapped(box), ignore=False, where=where))
         else:
-            _require_unit(values, where)
+            _require_parts(values, where)
             points = [v * (width if k % 2 == 0 else height) for k, v in enumerate(values)]
             shapes.append(Shape(name, "polygons", [points], ignore=False, where=where))
-    return Shapes(tuple(shapes))
-
-
-def _lines(path: Path) -> list[str]:
-    if path.stat().st_size > MAX_LABEL_BYTES:
-        raise InputError(f"{path} is larger than {MAX_LABEL_BYTES:,} bytes.")
-    try:
-        return path.read_text(encoding="utf-8").splitlines()
-    except UnicodeDecodeError as error:
-        raise InputError(f"{path} is not text ({error}).") from error
+    return Shapes(tuple(shapes), counts=dict(counts))
 
 
 def _snapped(box: list[float]) -> list[float]:
@@ -173,8 +262,8 @@ def _snapped(box: list[float]) -> list[float]:
     return [float(round(v)) if abs(v - round(v)) < 1e-4 else v for v in box]
 
 
-def _require_unit(values: list[float], where: str) -> None:
-    if any(not -_SLACK <= value <= 1 + _SLACK for value in values):
+def _require_parts(values: list[float], where: str) -> None:
+    if any(not -FAR < value < FAR for value in values):
         raise InputError(
             f"{where}: numbers must lie between 0 and 1, as parts of the image. Are these pixels, "
             "or corners for centre and size?"
@@ -182,33 +271,41 @@ def _require_unit(values: list[float], where: str) -> None:
 
 
 def _name(label: int, labels: YoloLabels, where: str) -> str:
-    if labels.class_names is None:
+    names = labels.class_names
+    if names is None:
         if not 0 <= label <= 65535:
             raise InputError(f"{where}: the class number {label} is out of range.")
         return f"class_{label}"
-    if not 0 <= label < len(labels.class_names):
+    if not 0 <= label < len(names):
         raise InputError(
-            f"{where}: class {label}, but there are {len(labels.class_names)} names "
-            f"({', '.join(labels.class_names[:8])}), numbered from 0."
+            f"{where}: class {label}, but there are {len(names)} names "
+            f"({', '.join(names[:8])}), numbered from 0."
         )
-    return labels.class_names[label]
+    return names[label]
 
 
-def _read_yaml(path: Path) -> dict[str, Any]:
-    document = read_yaml(path, what="the description of a YOLO dataset")
+def _read_yaml(path: Path, found: Found) -> dict[str, Any]:
+    text = read_text(path, counts=found.counts, limit=MAX_YAML_BYTES)
+    document = parse_yaml(text, what=str(path))
     if not isinstance(document, dict):
         raise InputError(f"{path} should hold names, train, val and test.")
     return document
 
 
-def _class_names(document: dict[str, Any], path: Path) -> tuple[str, ...] | None:
+def _class_names(document: dict[str, Any], path: Path, found: Found) -> tuple[str, ...] | None:
     names = document.get("names")
     if names is None:
         return None
     if isinstance(names, dict):
-        if sorted(names, key=str) != sorted(range(len(names)), key=str):
-            raise InputError(f"{path}: names must be numbered from 0 without gaps.")
-        names = [names[number] for number in range(len(names))]
+        try:
+            by_number = {int(str(key)): str(name) for key, name in names.items()}
+        except ValueError as error:
+            raise InputError(
+                f"{path}: names must be a list, or names by number, found the key {error}."
+            ) from error
+        if len(by_number) != len(names):
+            raise InputError(f"{path} names a class twice.")
+        return _by_number(by_number, path, found)
     if not isinstance(names, list):
         raise InputError(f"{path}: names must be a list, or names by number.")
     result = tuple(str(name) for name in names)
@@ -217,14 +314,30 @@ def _class_names(document: dict[str, Any], path: Path) -> tuple[str, ...] | None
     return result
 
 
-def _base(document: dict[str, Any], source: Path, data: Path, found: Found) -> Path:
+def _by_number(by_number: dict[int, str], path: Path, found: Found) -> tuple[str, ...]:
+    """Names in the order of their numbers; a gap gets a name of its own."""
+    if any(not 0 <= number <= 65535 for number in by_number):
+        raise InputError(f"{path}: class numbers must lie between 0 and 65535.")
+    names = tuple(by_number.get(n, f"class_{n}") for n in range(max(by_number, default=-1) + 1))
+    if len(set(names)) != len(names):
+        raise InputError(f"{path} names a class twice.")
+    if len(names) > len(by_number):
+        found.counts["class numbers without a name, called class_N"] += len(names) - len(by_number)
+    return names
+
+
+def _base(document: dict[str, Any], files: SourceFiles, data: Path, found: Found) -> Path:
     stated = document.get("path")
-    if stated in (None, ""):
-        return source
-    if Path(str(stated)).is_absolute():
-        found.notes.append(f"`path` in {data.name} is absolute; the folder of the file is taken")
-        return source
-    return inside(source, str(stated), source=data)
+    if stated in (None, "", "."):
+        return files.root
+    base = files.folder_at(str(stated), bases=[data.parent])
+    if base is None or base == files.root:
+        found.notes.append(
+            f"`path` in {data.name} is {shown(str(stated))}, which is not in SRC; the folder of "
+            "the file is taken"
+        )
+        return files.root
+    return base
 
 
 def _places(value: Any, data: Path) -> list[str]:
@@ -236,45 +349,25 @@ def _places(value: Any, data: Path) -> list[str]:
     return places
 
 
-def _images_at(base: Path, place: str, data: Path, found: Found) -> Iterator[Path]:
-    # Exports write `../train/images`, which is meant from within a folder that is not there.
-    while place.startswith("../") and not (base / place).exists():
-        place = place[3:]
-    path = inside(base, place, source=data)
-    if path.is_dir():
-        for image in walk_files(path):
-            if is_image_path(image):
-                yield image
-            else:
-                skip(found, image)
+def _images_at(
+    files: SourceFiles, base: Path, place: str, data: Path, found: Found
+) -> Iterator[Path]:
+    folder = files.folder_at(place, bases=[base, data.parent, files.root])
+    if folder is not None:
+        yield from (p for p in files.images if p.is_relative_to(folder))
         return
-    if not path.is_file():
-        raise InputError(f"{data} names {path}, which does not exist.")
-    for line in _lines(path):
-        if not line.strip():
-            continue
+    if not place.lower().endswith((".txt", ".lst")) and not is_image_path(Path(place)):
+        raise InputError(
+            f"{data} names the folder {shown(place)}, which does not exist in {files.root}; a path "
+            "that leaves it leads nowhere. Put the images there, or mend the path."
+        )
+    path = files.resolve(place, named_by=data, bases=[base, files.root], counts=found.counts)
+    if is_image_path(path):
+        yield path
+        return
+    found.used.add(path)
+    for line in read_lines(path, counts=found.counts):
         # In a list, `./` stands for the list's own folder.
-        text = line.strip()
-        start = path.parent if text.startswith("./") else base
-        joined = _normal(start, text, base=base, source=path)
-        if not joined.is_file():
-            raise InputError(f"{path} names the image {joined}, which does not exist.")
-        yield joined
-
-
-def _normal(start: Path, text: str, *, base: Path, source: Path) -> Path:
-    """Join, resolve `..` by name, and refuse what leaves the folder."""
-    if Path(text).is_absolute() or "\x00" in text:
-        raise InputError(f"{source} names the path {text!r}; one inside {base} is needed.")
-    parts: list[str] = list(start.relative_to(base).parts)
-    for part in Path(text).parts:
-        if part == "..":
-            if not parts:
-                raise InputError(f"{source} names {text!r}, which leaves {base}. Refused.")
-            parts.pop()
-        else:
-            parts.append(part)
-    joined = base.joinpath(*parts)
-    if not (joined.parent.resolve()).is_relative_to(base.resolve()):
-        raise InputError(f"{source} names {text!r}, which leaves {base}. Refused.")
-    return joined
+        own = line.startswith(("./", ".\\"))
+        bases = [path.parent, base] if own else [base, path.parent]
+        yield files.resolve(line, named_by=path, bases=bases, counts=found.counts)

@@ -77,12 +77,13 @@ def test_holdout_keeps_good_test_images_for_judging():
 
 
 def test_official_lets_no_defect_teach():
-    split = make_split(many_samples(), protocol="official")
+    samples = many_samples()
+    split = make_split(samples, protocol="official")
     (fold,) = split.folds
     assert all(i.startswith("train/good/") for i in fold.train + fold.val)
     assert len(fold.test) == 22
     with pytest.raises(ProtocolError, match="--protocol kfold"):
-        require_defects_in_training(split, family="detect")
+        require_defects_in_training(split, samples, family="detect")
 
 
 def test_a_split_file_comes_back_and_a_changed_one_is_refused(tmp_path):

@@ -212,7 +212,7 @@ def damage(source: Path, what: str) -> None:
         ("no image at all", ImageReadError, r"001.png .*cannot be read"),
         ("one stem twice", InputError, r"have one stem"),
         ("one mask twice", InputError, r"masks of one image"),
-        ("no layout", LayoutError, r"does not have the MVTec layout"),
+        ("no layout", LayoutError, r"an MVTec category without good training images"),
         ("no good images", InputError, r"holds no image"),
     ],
 )
@@ -230,8 +230,8 @@ def test_wrong_calls(tmp_path, source):
         convert(source.parent, tmp_path / "out")
     with pytest.raises(UsageError, match="no regular expression"):
         convert(source, tmp_path / "out", ConvertOptions(group_by="("))
-    with pytest.raises(UsageError, match="Unknown layout"):
-        convert(source, tmp_path / "out", ConvertOptions(layout="labelme"))
+    with pytest.raises(UsageError, match=r"Unknown layout .*Did you mean labelme"):
+        convert(source, tmp_path / "out", ConvertOptions(layout="labelmee"))
     with pytest.raises(OutputExistsError, match="inside the source"):
         convert(source, source / "out")
     kept = tmp_path / "out" / "mine.txt"

@@ -63,7 +63,7 @@ def test_the_whole_job(tmp_path, source):
     ("arguments", "status", "words"),
     [
         (("convert", "NOWHERE", "out"), 1, ("There is no folder", "NOWHERE")),
-        (("convert", "SOURCE/..", "out"), 1, ("does not have the MVTec layout", "drawn_bottle")),
+        (("convert", "SOURCE/..", "out"), 1, ("No known layout fits", "drawn_bottle")),
         (("convert", "SOURCE", "out", "--protocol", "nested"), 2, ("Unknown protocol",)),
         (("convert", "SOURCE", "full"), 1, ("already exists", "nothing is overwritten")),
         (("train", "segment", "full"), 1, ("not a converted dataset", "defectune convert")),
