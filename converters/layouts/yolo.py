@@ -58,8 +58,9 @@ def recognise(files: SourceFiles, options: FindOptions) -> str | None:
     if data is not None:
         return f"it holds {data.name}"
     labels = label_files(files)
-    for path in labels[:200]:
-        if looks_like_label(path):
+    paired = set(files.pair(list(files.images), labels)[0].values())
+    for path in labels:
+        if (path in paired or is_label_folder(path.parent.name)) and looks_like_label(path):
             return f"it holds labels such as {files.relative(path)}"
     images = files.child(files.root, "images")
     if images is not None and any(is_label_folder(f) for p in labels for f in files.folders(p)):
