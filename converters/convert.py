@@ -43,7 +43,7 @@ from converters.looking import (
     require_few_classes,
     settle_pixels,
 )
-from converters.masks import write_class_masks
+from converters.masks import IGNORE, write_class_masks
 from converters.pool import read_all
 from converters.reading import (
     AMBIGUOUS,
@@ -237,7 +237,9 @@ def _class_names(
     """Names in the source's order where it has one, then by name; only those that occur, and
     those that the source lists."""
     used = {region.name for one in facts for region in one.regions}
-    used |= {one.defect_type for one in facts} - {GOOD}
+    used |= {one.defect_type for one in facts}
+    # A value that a mask ignores is no class; its regions go by the first one.
+    used -= {GOOD, IGNORE}
     listed = [options.read.final_name(name)[0] for name in found.class_names or ()]
     names = tuple(dict.fromkeys([*(n for n in listed if n != GOOD), *sorted(used)]))
     require_few_classes(names)

@@ -84,7 +84,10 @@ def require_effect(found: Found, facts: Sequence[ImageFacts], options: ConvertOp
     _require_names("--ignore", read.ignore, mapped)
     folders = {part for image in found.images for part in image.relative.split("/")[:-1]}
     for name in options.find.good:
-        if not any(means_good(one, (name,)) for one in mapped | folders):
+        if not any(
+            one.casefold() == name.casefold() or (means_good(one, (name,)) and not means_good(one))
+            for one in mapped | folders
+        ):
             raise UsageError(_no_such("--good", name, seen | folders))
     has_masks = any(isinstance(i.truth, BinaryMasks | IndexMasks) for i in found.images)
     idle = [

@@ -21,10 +21,18 @@ GOOD_WORDS: Final = frozenset(
 )
 """A class or folder whose last word is one of these holds good images."""
 GOOD_PHRASES: Final = frozenset(
-    {"no defect", "no defects", "non defective", "not defective", "without defect", "i o"}
+    {
+        "no defect",
+        "no defects",
+        "defect free",
+        "non defective",
+        "not defective",
+        "without defect",
+        "i o",
+    }
     | {"without defects", "no anomaly", "non anomalous", "no fault", "not damaged", "no damage"}
 )
-_NEGATIONS: Final = frozenset({"not", "no", "non", "un", "never", "bad", "ng", "in"})
+_NEGATIONS: Final = frozenset({"not", "no", "n", "non", "un", "never", "bad", "ng", "in"})
 _FILLERS: Final = frozenset(
     {"image", "images", "img", "imgs", "part", "parts", "sample", "samples", "set", "piece"}
     | {"pieces", "product", "products", "item", "items", "data", "test", "train", "class"}
@@ -66,9 +74,9 @@ def means_good(name: str, also: tuple[str, ...] = ()) -> bool:
             return True
     while len(words) > 1 and words[-1] in _FILLERS:
         words.pop()
-    joined = " ".join(words)
-    if joined in GOOD_PHRASES or joined.endswith((" defect free", "defect free")):
-        return True
+    # A phrase may follow a set's own prefix: `MT_no_defect`.
+    if any(" ".join(words[start:]) in GOOD_PHRASES for start in range(min(len(words), 3))):
+        return bool(words) and (words[0] not in _NEGATIONS or " ".join(words) in GOOD_PHRASES)
     return bool(words) and words[-1] in GOOD_WORDS and not _NEGATIONS & {*words}
 
 

@@ -525,7 +525,7 @@ def regions_of(facts: ImageFacts, class_names: Sequence[str], *, ignored: bool) 
     return Regions(
         boxes_xyxy=boxes,
         masks=tuple(region.rle for region in chosen),
-        labels=np.array([label_of[region.name] for region in chosen], np.int64),
+        labels=np.array([label_of[r.name] if r.name != IGNORE else 0 for r in chosen], np.int64),
         scores=None,
         image_hw=facts.image_hw,
     )

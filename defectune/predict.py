@@ -89,6 +89,7 @@ class _Recipe:
     chosen_by: str
     score_range: tuple[float, float]
     maps: bool
+    bit_depth: int | None
 
     def to_json(self, inputs: Inputs) -> dict[str, Any]:
         # By size and time, since hashing a camera's images takes longer than predicting them.
@@ -103,6 +104,7 @@ class _Recipe:
             "fold_thresholds": self.thresholds.to_json(),
             "heat_map_range": list(self.score_range),
             "maps": self.maps,
+            "bit_depth": self.bit_depth,
             "n_images": len(inputs.images),
             "images_digest": hashlib.sha256(json.dumps(facts).encode()).hexdigest(),
             "passed_over": {
@@ -238,6 +240,7 @@ def _recipe(run: Path, options: PredictOptions) -> _Recipe:
         chosen_by,
         map_range(run),
         options.maps,
+        document["bit_depth"],
     )
 
 
@@ -276,7 +279,7 @@ def _predict_one(
     row = dict.fromkeys(COLUMNS, "") | {"image": str(path)}
     line: dict[str, Any] = {"row": row, "regions": [], "map": None}
     try:
-        image_rgb = read_image_rgb(path)
+        image_rgb = read_image_rgb(path, bit_depth=recipe.bit_depth)
     except (ImageReadError, OSError) as error:
         row["error"] = str(error)
         return line

@@ -144,10 +144,11 @@ def open_run(dataset: Dataset, name: str, *, family: str, config: FamilyConfig) 
         SplitMismatchError: a run of this name under another split.
     """
     run = run_folder(dataset, name)
-    document = {
+    document: dict[str, Any] = {
         "family": family,
         "split_digest": dataset.split.digest,
         "class_names": list(dataset.class_names),
+        "bit_depth": dataset.bit_depth,
         "config": config.model_dump(mode="json"),
     }
     path = run / CONFIG_FILE
@@ -161,7 +162,7 @@ def open_run(dataset: Dataset, name: str, *, family: str, config: FamilyConfig) 
             changed = sorted(
                 key
                 for key in {*before["config"], *config.model_dump()}
-                if before["config"].get(key) != document["config"].get(key)  # type: ignore[attr-defined]
+                if before["config"].get(key) != document["config"].get(key)
             )
             raise OutputExistsError(
                 f"The run {run} was begun with other settings "
@@ -176,7 +177,7 @@ def open_run(dataset: Dataset, name: str, *, family: str, config: FamilyConfig) 
 
 
 def read_run_config(run: Path) -> dict[str, Any]:
-    """Read a run's `config.yaml`: family, split_digest, class_names, config.
+    """Read a run's `config.yaml`: family, split_digest, class_names, bit_depth, config.
 
     Raises:
         InputError: not a run, or a damaged file.
@@ -192,6 +193,9 @@ def read_run_config(run: Path) -> dict[str, Any]:
             raise TypeError("it should hold settings by name")
         if not isinstance(value["config"], dict) or not isinstance(value["class_names"], list):
             raise TypeError("config or class_names has another type")
+        depth = value.setdefault("bit_depth", None)
+        if depth is not None and (type(depth) is not int or not 8 <= depth <= 16):
+            raise TypeError("bit_depth should be a number from 8 to 16, or nothing")
         names = value["class_names"]
         if not 0 < len(names) <= MAX_CLASSES or not all(isinstance(n, str) for n in names):
             raise TypeError(f"class_names should be 1 to {MAX_CLASSES} texts")
