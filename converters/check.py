@@ -12,6 +12,7 @@ from annotations.dataset import COCO_ALL, IMAGES_FOLDER, LABELS_FOLDER, MASKS_FO
 from annotations.files import read_json
 from annotations.images import check_image_file, check_image_header, sha256_of
 from converters.groups import MOST_IMAGES
+from converters.manifest import manifest_problems
 from converters.masks import cut_mask, mask_file_name, read_mask_pixels
 from converters.reshots import MIN_IMAGES, find_reshots
 from converters.yolo import fold_place, yolo_lines
@@ -81,6 +82,9 @@ def check_dataset(
     ]
     problems += _fold_file_problems(dataset)
     problems += _foreign_files(dataset)
+    changed, held = manifest_problems(dataset.root, problems)
+    problems += changed
+    facts.append(("files as the conversion wrote them", held))
     n = len(dataset.samples)
     if not reshots or images < n:
         facts.append(("images of one part on two sides", "not looked for"))
@@ -206,13 +210,11 @@ def _fold_files(dataset: Dataset) -> Iterator[tuple[Path, list[str]]]:
 
 def _foreign_files(dataset: Dataset) -> list[str]:
     root = dataset.root
+    # Other files are the manifest's affair.
     expected = {sample.image_path for sample in dataset.samples}
-    expected |= {root / LABELS_FOLDER / f"{sample.stem}.txt" for sample in dataset.samples}
-    expected |= {root / mask_file_name(s) for s in dataset.samples if s.is_defective}
     foreign = [
         path
-        for folder in (IMAGES_FOLDER, LABELS_FOLDER, MASKS_FOLDER)
-        for path in sorted((root / folder).rglob("*"))
+        for path in sorted((root / IMAGES_FOLDER).rglob("*"))
         if not path.is_dir() and path not in expected
     ]
     if not foreign:

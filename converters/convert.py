@@ -43,6 +43,7 @@ from converters.looking import (
     require_few_classes,
     settle_pixels,
 )
+from converters.manifest import write_manifest
 from converters.masks import IGNORE, write_class_masks
 from converters.pool import read_all
 from converters.reading import (
@@ -391,6 +392,7 @@ def _write(
     write_data_files(folder, names, dataset.split, dataset.class_names)
     write_split(folder / SPLIT_FILE, dataset.split, samples)
     write_json_atomic(folder / REPORT_FILE, report.to_json())
+    write_manifest(folder)
 
 
 def texts_stand_in(path: Path, dataset: Dataset) -> set[str]:

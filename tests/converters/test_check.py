@@ -83,7 +83,7 @@ def test_lists_of_another_fold(root):
     (root / "yolo/fold-0/train.txt").write_text("./../images/nobody.png\n")
     (root / "annotations/fold-1/test.json").unlink()
     found = problems(root)
-    assert len(found) == 2
+    assert len(found) == 2, found
     assert "train.txt lists 1 images" in found[1] or "train.txt lists 1 images" in found[0]
 
 
@@ -129,3 +129,51 @@ def test_a_part_that_was_shot_again_on_the_other_side(tmp_path):
 
 def as_rgb(picture):
     return np.repeat(np.clip(picture, 0, 255).astype(np.uint8)[..., None], 3, axis=2)
+
+
+EDITS = {
+    "a group": ("annotations/all.json", '"group": "', '"group": "x'),
+    "a side of the source": ("annotations/all.json", '"source_split": "train"', '"source_split": "test"'),
+    "an area": ("annotations/all.json", '"area": ', '"area": 1'),
+    "a class of a fold's file": ("annotations/fold-0/train.json", '"category_id": 1', '"category_id": 2'),
+    "the seed": ("split.json", '"seed": 0', '"seed": 1'),
+    "the report": ("conversion.json", '"images": 22', '"images": 23'),
+    "the names in data.yaml": ("yolo/fold-0/data.yaml", "broken_large", "broken"),
+    "a list": ("yolo/fold-0/train.txt", "../images", "../elsewhere/../images"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("what", EDITS)
+def test_every_edit_is_noticed(root, what):
+    name, old, new = EDITS[what]
+    path = root / name
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new, 1))
+    assert any(name in problem or str(path) in problem for problem in problems(root))
+
+
+def test_one_flipped_byte_in_any_file_is_noticed(root):
+    dataset = load_dataset(root)
+    files = sorted(p for p in root.rglob("*") if p.is_file())
+    rng = np.random.default_rng(0)
+    for path in files:
+        data = path.read_bytes()
+        if not data:
+            continue
+        place = int(rng.integers(len(data)))
+        changed = bytearray(data)
+        changed[place] ^= 1
+        path.write_bytes(bytes(changed))
+        try:
+            # What was read before the change stands for a change that still reads.
+            assert check_dataset(dataset, reshots=False).problems, path
+        finally:
+            path.write_bytes(data)
+    assert check_dataset(dataset, reshots=False).problems == ()
+
+
+def test_a_missing_manifest_is_a_problem(root):
+    (root / "manifest.json").unlink()
+    (problem,) = problems(root)
+    assert "manifest.json" in problem
