@@ -3,17 +3,22 @@
 import contextlib
 import json
 import os
+import re
 import secrets
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from annotations.errors import InputError, OutputExistsError
+from annotations.locks import hold_lock, process_lives
 
 MAX_JSON_BYTES = 1 << 30
 MAX_NAME_BYTES = 255
 MAX_PATH_BYTES = 4000
+PARTIAL: Final = ".part"
+"""How temporary files and folders end."""
+_LOCK: Final = ".lock"
 
 
 def write_bytes_atomic(path: Path, data: bytes) -> None:
@@ -23,7 +28,7 @@ def write_bytes_atomic(path: Path, data: bytes) -> None:
         OSError: the disk is full or the folder cannot be written to.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
+    partial = path.with_name(f".{path.name}.{secrets.token_hex(4)}{PARTIAL}")
     try:
         partial.write_bytes(data)
         partial.replace(path)
@@ -120,18 +125,58 @@ def require_new_folder(path: Path, *, hint: str) -> None:
 def folder_moved_into_place(target: Path, *, hint: str) -> Iterator[Path]:
     """Give a fresh folder beside `target`; move it to `target` on success, remove it on failure.
 
+    A link is followed, so that the folder is made where it leads. What killed calls with this
+    target left is removed first.
+
     Raises:
         OutputExistsError: `target` already holds something.
+        InputError: its name leaves no room for a temporary one beside it.
     """
     require_new_folder(target, hint=hint)
+    target = target.resolve()
     target.parent.mkdir(parents=True, exist_ok=True)
-    partial = target.with_name(f".{target.name}.{os.getpid()}-{secrets.token_hex(4)}.part")
+    remove_dead_partials(target)
+    partial = target.with_name(f".{target.name}.{os.getpid()}-{secrets.token_hex(4)}{PARTIAL}")
+    if len(partial.name.encode()) > MAX_NAME_BYTES:
+        raise InputError(
+            f"The name {target.name[:60]}… is too long: at most "
+            f"{MAX_NAME_BYTES - len(partial.name) + len(target.name)} bytes leave room for the "
+            "temporary folder beside it. Choose a shorter one."
+        )
     partial.mkdir()
     try:
-        yield partial
+        with hold_lock(partial / _LOCK, lambda who: OutputExistsError(f"{partial} is taken{who}.")):
+            yield partial
         require_new_folder(target, hint=hint)
-        if target.is_dir():
-            target.rmdir()
-        partial.replace(target)
+        _move(partial, target)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
+
+
+def _move(partial: Path, target: Path) -> None:
+    if target.is_dir() and target == Path.cwd():
+        # The folder in which the person stands stays the same one; what makes it a whole dataset,
+        # report or export comes last.
+        for path in sorted(partial.iterdir(), key=lambda p: (not p.is_dir(), p.name)):
+            path.replace(target / path.name)
+        return
+    if target.is_dir():
+        target.rmdir()
+    partial.replace(target)
+
+
+def remove_dead_partials(target: Path) -> None:
+    """Remove temporary folders beside `target` that killed calls left; a living one's stay."""
+    pattern = re.compile(rf"\.{re.escape(target.name)}\.(\d+)-[0-9a-f]{{8}}{re.escape(PARTIAL)}")
+    for path in target.parent.iterdir():
+        match = pattern.fullmatch(path.name)
+        if match is None or not path.is_dir() or path.is_symlink():
+            continue
+        if os.name != "posix" or process_lives(int(match[1])):
+            continue
+        # The number of the process may be that of another machine: the lock decides.
+        with (
+            contextlib.suppress(OutputExistsError, OSError),
+            hold_lock(path / _LOCK, lambda who: OutputExistsError(f"taken{who}")),
+        ):
+            shutil.rmtree(path, ignore_errors=True)

@@ -8,7 +8,7 @@ from typing import Any, Final
 import numpy as np
 
 from annotations import Dataset, DefectuneError, boxes_of_masks, read_mask_raw, rle_area
-from annotations.dataset import COCO_ALL, IMAGES_FOLDER, LABELS_FOLDER, MASKS_FOLDER
+from annotations.dataset import COCO_ALL, IMAGES_FOLDER, LABELS_FOLDER
 from annotations.files import read_json
 from annotations.images import check_image_file, check_image_header, sha256_of
 from converters.groups import MOST_IMAGES

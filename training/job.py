@@ -5,6 +5,7 @@ import shutil
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Final, Protocol
 
@@ -20,12 +21,14 @@ from annotations import (
     Prediction,
     PredictionWriter,
     SplitMismatchError,
+    TrainingError,
     UsageError,
 )
 from annotations.dataset import RUNS_FOLDER
 from annotations.errors import shortened
-from annotations.files import read_json, write_json_atomic, write_text_atomic
+from annotations.files import PARTIAL, read_json, write_json_atomic, write_text_atomic
 from annotations.images import read_image_rgb
+from annotations.locks import hold_lock
 from annotations.prediction_files import (
     META_FILE,
     PREDICTIONS_FOLDER,
@@ -36,12 +39,11 @@ from annotations.prediction_files import (
 from annotations.yaml_files import read_yaml
 from training.configs import Config, FamilyConfig, build_config
 from training.device import keep_freed_memory
-from training.lock import LOCK_FILE, run_lock
 
 CONFIG_FILE: Final = "config.yaml"
 MAX_CLASSES: Final = 255
 """As many as an 8-bit class mask tells apart from the background."""
-PARTIAL: Final = ".part"
+LOCK_FILE: Final = ".lock"
 STATES: Final = ("checkpoints", "data", "saved", "state.pt", "ultralytics/weights")
 """Of a fold: what an interrupted training goes on from, of all families."""
 TIMING_FILE: Final = "timing.json"
@@ -115,6 +117,13 @@ def run_folder(dataset: Dataset, name: str) -> Path:
     if not name or name != Path(name).name or name.startswith(".") or "\0" in name:
         raise UsageError(f"--name takes a plain name without folders, got {shortened(name)!r}.")
     return dataset.root / RUNS_FOLDER / name
+
+
+def _being_trained(run: Path, who: str) -> TrainingError:
+    return TrainingError(
+        f"The run {run} is being trained already{who}. Two trainings of one run would spoil each "
+        "other's files: wait until that one has ended, or train under another --name."
+    )
 
 
 def remove_leftovers(run: Path) -> None:
@@ -277,7 +286,7 @@ def train_run(
         DefectuneError: see `open_run`, and what the family raises.
     """
     run = run_folder(dataset, name)
-    with run_lock(run):
+    with hold_lock(run / LOCK_FILE, partial(_being_trained, run)):
         open_run(dataset, name, family=family, config=config)
         remove_leftovers(run)
         keep_freed_memory()

@@ -133,9 +133,9 @@ def as_rgb(picture):
 
 EDITS = {
     "a group": ("annotations/all.json", '"group": "', '"group": "x'),
-    "a side of the source": ("annotations/all.json", '"source_split": "train"', '"source_split": "test"'),
+    "a side": ("annotations/all.json", '"source_split": "train"', '"source_split": "test"'),
     "an area": ("annotations/all.json", '"area": ', '"area": 1'),
-    "a class of a fold's file": ("annotations/fold-0/train.json", '"category_id": 1', '"category_id": 2'),
+    "a class": ("annotations/fold-0/train.json", '"category_id": 1', '"category_id": 2'),
     "the seed": ("split.json", '"seed": 0', '"seed": 1'),
     "the report": ("conversion.json", '"images": 22', '"images": 23'),
     "the names in data.yaml": ("yolo/fold-0/data.yaml", "broken_large", "broken"),

@@ -6,6 +6,7 @@ import shutil
 import socket
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -13,13 +14,14 @@ import pytest
 
 from annotations import InputError, TrainingError, load_dataset, read_predictions
 from annotations.files import read_json, write_json_atomic
+from annotations.locks import _lock_by_name, hold_lock
 from annotations.prediction_files import read_csv
 from classify import ClassifyConfig, train_classifier
 from detect import DetectConfig, train_detector
 from segment import SegmentConfig, train_segmenter
 from tests.drawn import drawn_dataset
 from training import SilentReporter, finished_folds
-from training.lock import LOCK_FILE, _lock_by_name, run_lock
+from training.job import LOCK_FILE, _being_trained
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 
@@ -154,7 +156,8 @@ def test_a_state_that_was_cut_off_is_none(tmp_path):
 def test_the_same_run_twice_at_once_is_refused(tmp_path, dataset):
     train, config = CASES["pretrained"]
     run = dataset.root / "runs" / "locked"
-    with run_lock(run), pytest.raises(TrainingError, match=r"being trained already \(process \d+"):
+    lock = hold_lock(run / LOCK_FILE, partial(_being_trained, run))
+    with lock, pytest.raises(TrainingError, match=r"being trained already \(process \d+"):
         train(dataset, config, name="locked", folds=[0], reporter=SilentReporter())
     train(dataset, config, name="locked", folds=[0], reporter=SilentReporter())
     assert not (run / LOCK_FILE).exists()
@@ -165,10 +168,10 @@ def test_a_lock_by_name_outlives_no_process(tmp_path):
     ended = subprocess.Popen([sys.executable, "-c", ""])
     ended.wait()
     path.write_text(f"{ended.pid} {socket.gethostname()}", encoding="utf-8")
-    os.close(_lock_by_name(path))
+    os.close(_lock_by_name(path, partial(_being_trained, tmp_path)))
     path.write_text(f"{os.getpid()} {socket.gethostname()}", encoding="utf-8")
     with pytest.raises(TrainingError, match="being trained already"):
-        _lock_by_name(path)
+        _lock_by_name(path, partial(_being_trained, tmp_path))
 
 
 def test_what_kills_left_is_removed_by_the_next_call(dataset):

@@ -1,29 +1,30 @@
-"""One training of a run at a time: a lock in the run's folder."""
+"""One writer at a time: a lock file, held by a process and gone with it."""
 
 import contextlib
 import os
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Final
 
-from annotations import TrainingError
-
-LOCK_FILE: Final = ".lock"
+Refusal = Callable[[str], Exception]
+"""Makes the error for a lock that another process holds, from who that is, in words."""
 
 
 @contextlib.contextmanager
-def run_lock(run: Path) -> Iterator[None]:
-    """Hold a run's lock; a process that is killed holds none.
+def hold_lock(path: Path, refusal: Refusal) -> Iterator[None]:
+    """Hold a lock; a process that is killed holds none.
+
+    Args:
+        path: the lock file; its folder is made.
+        refusal: makes the error.
 
     Raises:
-        TrainingError: another process, or another call of this one, trains the run.
+        Exception: of `refusal`, where another process, or another call of this one, holds it.
     """
-    run.mkdir(parents=True, exist_ok=True)
-    path = run / LOCK_FILE
-    opened = _lock_by_system(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    opened = _lock_by_system(path, refusal)
     if opened is None:
-        opened = _lock_by_name(path)
+        opened = _lock_by_name(path, refusal)
     try:
         os.ftruncate(opened, 0)
         os.write(opened, f"{os.getpid()} {socket.gethostname()}".encode())
@@ -34,7 +35,7 @@ def run_lock(run: Path) -> Iterator[None]:
         os.close(opened)
 
 
-def _lock_by_system(path: Path) -> int | None:
+def _lock_by_system(path: Path, refusal: Refusal) -> int | None:
     """The locked file; None where the system, or its file system, locks none."""
     try:
         import fcntl
@@ -46,7 +47,7 @@ def _lock_by_system(path: Path) -> int | None:
             fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             os.close(opened)
-            raise _held(path) from error
+            raise refusal(_who(path)) from error
         except OSError:
             os.close(opened)
             with contextlib.suppress(OSError):
@@ -59,32 +60,36 @@ def _lock_by_system(path: Path) -> int | None:
         os.close(opened)
 
 
-def _lock_by_name(path: Path) -> int:
+def _lock_by_name(path: Path, refusal: Refusal) -> int:
     """A file that is made only where there is none; one of a process that has ended is removed."""
     for _ in range(3):
         try:
             return os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o644)
         except FileExistsError as error:
             if _holder_lives(path):
-                raise _held(path) from error
+                raise refusal(_who(path)) from error
             # Windows refuses this while the holder has the file open.
             try:
                 path.unlink(missing_ok=True)
             except OSError as refused:
-                raise _held(path) from refused
-    raise _held(path)
+                raise refusal(_who(path)) from refused
+    raise refusal(_who(path))
 
 
 def _holder_lives(path: Path) -> bool:
-    if os.name != "posix":
-        return False
     pid, _, host = _holder(path).partition(" ")
     if host and host != socket.gethostname():
         return True
-    if not pid.isdecimal():
+    return pid.isdecimal() and process_lives(int(pid))
+
+
+def process_lives(pid: int) -> bool:
+    """Whether a process of this machine lives; False where the system cannot tell."""
+    # On Windows, `os.kill` ends processes.
+    if os.name != "posix":
         return False
     try:
-        os.kill(int(pid), 0)
+        os.kill(pid, 0)
     except (ProcessLookupError, OverflowError):
         return False
     except OSError:
@@ -99,10 +104,6 @@ def _holder(path: Path) -> str:
         return ""
 
 
-def _held(path: Path) -> TrainingError:
+def _who(path: Path) -> str:
     pid, _, host = _holder(path).partition(" ")
-    who = f" (process {pid} on {host})" if pid and host else ""
-    return TrainingError(
-        f"The run {path.parent} is being trained already{who}. Two trainings of one run would "
-        "spoil each other's files: wait until that one has ended, or train under another --name."
-    )
+    return f" (process {pid} on {host})" if pid and host else ""

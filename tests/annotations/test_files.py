@@ -1,0 +1,83 @@
+"""Folders moved into place: what is written, what killed calls left, where the person stands."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from annotations import InputError, OutputExistsError
+from annotations.files import folder_moved_into_place
+from annotations.locks import hold_lock
+
+HINT = "Choose another."
+
+
+def make(target, text="whole"):
+    with folder_moved_into_place(target, hint=HINT) as folder:
+        (folder / "a.txt").write_text(text)
+        (folder / "inner").mkdir()
+
+
+def ended_process():
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended.wait()
+    return ended.pid
+
+
+def names(folder):
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_a_failed_call_leaves_nothing(tmp_path):
+    with pytest.raises(TypeError):
+        make(tmp_path / "out", text=b"not text")
+    assert names(tmp_path) == []
+
+
+@pytest.mark.skipif(os.name != "posix", reason="processes are told apart by number on POSIX")
+def test_what_a_killed_call_left_is_removed_by_the_next_and_nothing_else(tmp_path):
+    dead = ended_process()
+    kept = [
+        f".other.{dead}-0123abcd.part",  # of another target
+        f".out.{os.getpid()}-0123abcd.part",  # of a living process
+        ".out.mine.part",
+        "out.part",
+    ]
+    for name in [*kept, f".out.{dead}-0123abcd.part", f".out.{dead}-89efabcd.part"]:
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "a.txt").write_text("half")
+    make(tmp_path / "out")
+    assert names(tmp_path) == sorted([*kept, "out"])
+    assert names(tmp_path / "out") == ["a.txt", "inner"]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="as above")
+def test_a_folder_that_is_locked_by_another_machine_stays(tmp_path):
+    left = tmp_path / f".out.{ended_process()}-0123abcd.part"
+    left.mkdir()
+    with hold_lock(left / ".lock", lambda who: OutputExistsError(who)):
+        make(tmp_path / "out")
+        assert names(tmp_path) == [left.name, "out"]
+
+
+def test_the_folder_in_which_the_person_stands(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    make(tmp_path / ".")
+    assert names(tmp_path) == ["a.txt", "inner"]
+    with pytest.raises(OutputExistsError, match="not empty"):
+        make(tmp_path / ".")
+
+
+def test_a_link_to_an_empty_folder_is_followed(tmp_path):
+    (tmp_path / "disk" / "empty").mkdir(parents=True)
+    (tmp_path / "out").symlink_to(tmp_path / "disk" / "empty")
+    make(tmp_path / "out")
+    assert (tmp_path / "out").is_symlink()
+    assert names(tmp_path / "disk" / "empty") == ["a.txt", "inner"]
+
+
+def test_a_name_without_room_for_a_temporary_one_is_refused(tmp_path):
+    make(tmp_path / ("x" * 200))
+    with pytest.raises(InputError, match="is too long"):
+        make(tmp_path / ("x" * 250))
