@@ -1,11 +1,14 @@
 """Reading and writing of the project's own files: whole or not at all, bounded, inside the root."""
 
 import contextlib
+import functools
+import hashlib
 import json
 import os
 import re
 import secrets
 import shutil
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
@@ -19,6 +22,7 @@ MAX_PATH_BYTES = 4000
 PARTIAL: Final = ".part"
 """How temporary files and folders end."""
 _LOCK: Final = ".lock"
+_PARTIAL_NAME: Final = re.compile(r"\.(.+)\.(\d+)-([0-9a-f]{4})[0-9a-f]{4}\.part", re.DOTALL)
 
 
 def write_bytes_atomic(path: Path, data: bytes) -> None:
@@ -28,12 +32,47 @@ def write_bytes_atomic(path: Path, data: bytes) -> None:
         OSError: the disk is full or the folder cannot be written to.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{secrets.token_hex(4)}{PARTIAL}")
+    partial = path.with_name(f".{path.name}.{_token()}{PARTIAL}")
     try:
         partial.write_bytes(data)
         partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)
+
+
+def _token() -> str:
+    """What makes a temporary name unique: the process, its machine, and chance."""
+    return f"{os.getpid()}-{_machine()}{secrets.token_hex(2)}"
+
+
+@functools.cache
+def _machine() -> str:
+    return hashlib.sha256(socket.gethostname().encode()).hexdigest()[:4]
+
+
+def _is_dead_partial(name: str, of: str = "") -> bool:
+    """True for the name of a temporary file or folder whose process, of this machine, has ended.
+
+    Args:
+        name: of the file.
+        of: the name that it would get in the end; empty for any.
+    """
+    match = _PARTIAL_NAME.fullmatch(name)
+    return (
+        match is not None
+        and (not of or match[1] == of)
+        and match[3] == _machine()
+        and os.name == "posix"
+        and not process_lives(int(match[2]))
+    )
+
+
+def remove_dead_files(folder: Path) -> None:
+    """Remove temporary files in a folder that killed calls left; those of living ones stay."""
+    if folder.is_dir():
+        for path in folder.iterdir():
+            if _is_dead_partial(path.name) and path.is_file():
+                path.unlink(missing_ok=True)
 
 
 def write_text_atomic(path: Path, text: str) -> None:
@@ -136,7 +175,7 @@ def folder_moved_into_place(target: Path, *, hint: str) -> Iterator[Path]:
     target = target.resolve()
     target.parent.mkdir(parents=True, exist_ok=True)
     remove_dead_partials(target)
-    partial = target.with_name(f".{target.name}.{os.getpid()}-{secrets.token_hex(4)}{PARTIAL}")
+    partial = target.with_name(f".{target.name}.{_token()}{PARTIAL}")
     if len(partial.name.encode()) > MAX_NAME_BYTES:
         raise InputError(
             f"The name {target.name[:60]}… is too long: at most "
@@ -167,14 +206,10 @@ def _move(partial: Path, target: Path) -> None:
 
 def remove_dead_partials(target: Path) -> None:
     """Remove temporary folders beside `target` that killed calls left; a living one's stay."""
-    pattern = re.compile(rf"\.{re.escape(target.name)}\.(\d+)-[0-9a-f]{{8}}{re.escape(PARTIAL)}")
     for path in target.parent.iterdir():
-        match = pattern.fullmatch(path.name)
-        if match is None or not path.is_dir() or path.is_symlink():
+        if not _is_dead_partial(path.name, target.name) or not path.is_dir() or path.is_symlink():
             continue
-        if os.name != "posix" or process_lives(int(match[1])):
-            continue
-        # The number of the process may be that of another machine: the lock decides.
+        # A process of another container may have the same number here: the lock decides.
         with (
             contextlib.suppress(OutputExistsError, OSError),
             hold_lock(path / _LOCK, lambda who: OutputExistsError(f"taken{who}")),

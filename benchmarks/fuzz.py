@@ -1,6 +1,6 @@
 """Broken and hostile input by the thousand: it is converted, or refused in one paragraph.
 
-    uv run --frozen python benchmarks/fuzz.py 10000
+    uv run --frozen python -m benchmarks.fuzz 10000
 
 Every round draws a small source of some layout, spoils it (bytes of images, masks and label
 files, values in JSON, names and links in the tree) and converts it. It must end in success or in
@@ -13,12 +13,14 @@ import datetime
 import json
 import os
 import random
+import re
 import resource
 import shutil
 import signal
 import tempfile
 import time
 import traceback
+import zipfile
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -29,7 +31,8 @@ import numpy as np
 from PIL import Image
 
 from annotations import DefectuneError, check_split, load_dataset
-from converters import ConvertOptions, FindOptions, convert
+from benchmarks.sources import SOURCES
+from converters import ConvertOptions, FindOptions, ReadOptions, convert
 
 RESULTS = Path(__file__).parent / "results" / "fuzz.md"
 SECONDS = 30
@@ -154,9 +157,16 @@ def class_masks(rng: Rng, root: Path) -> None:
     (root / "classes.txt").write_text("dent\nhole\n")
 
 
+def any_source(rng: Rng, root: Path) -> None:
+    """One of the sources that the tests hold to one drawn truth."""
+    root.mkdir()
+    rng.choice(SOURCES).write(root)
+
+
 LAYOUTS: list[Callable[[Rng, Path], None]] = [
-    mvtec, pairs, coco, yolo, visa, voc, class_masks
+    mvtec, pairs, coco, yolo, visa, voc, class_masks, *[any_source] * 13
 ]  # fmt: skip
+NUMBER = re.compile(r"-?\d+(\.\d+)?")
 VALUES: list[Any] = [
     None, -1, 0, 1e308, 10**30, "", "../../x", "/etc/passwd", "\x00", "a" * 5000, [], {}, True,
     [[]], [1], {"size": [1, 1], "counts": "0"}, "NaN", float("inf"), "ü\u202e", [[0] * 6], -5.5,
@@ -208,6 +218,28 @@ def spoil_json(rng: Rng, path: Path) -> None:
     path.write_text(json.dumps(value))
 
 
+def spoil_text(rng: Rng, path: Path) -> None:
+    """Replace some number of a text by something else."""
+    text = path.read_text()
+    numbers = list(NUMBER.finditer(text))
+    for match in rng.sample(numbers, min(len(numbers), rng.randint(1, 3))):
+        new = str(rng.choice([*VALUES, "nan", "1e999", "99999999999", "0x10", "&lt;", "1,5"]))
+        text = text[: match.start()] + new + text[match.end() :]
+    path.write_text(text)
+
+
+def packed(rng: Rng, source: Path) -> Path:
+    """The source as a zip, sometimes with a spoiled byte."""
+    path = source.with_suffix(".zip")
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for one in sorted(source.rglob("*")):
+            if one.is_file() and not one.is_symlink():
+                archive.write(one, one.relative_to(source.parent).as_posix())
+    if rng.random() < 0.5:
+        spoil_bytes(rng, path)
+    return path
+
+
 def spoil_tree(rng: Rng, root: Path, files: list[Path]) -> None:
     """Remove, rename, move, swap, link, or turn into a folder."""
     path, other = rng.choice(files), rng.choice(files)
@@ -250,6 +282,8 @@ def spoil(rng: Rng, root: Path) -> None:
                 spoil_tree(rng, root, files)
             elif path.suffix == ".json" and way < 0.8:
                 spoil_json(rng, path)
+            elif path in labels and way < 0.7:
+                spoil_text(rng, path)
             else:
                 spoil_bytes(rng, path)
         except (OSError, ValueError, UnicodeDecodeError, shutil.Error):
@@ -267,10 +301,15 @@ def one_round(seed: int, folder: Path) -> str:
     rng.choice(LAYOUTS)(rng, source)
     spoil(rng, source)
     protocol = rng.choice(["official", "kfold", "holdout"])
+    if rng.random() < 0.05:
+        source = packed(rng, source)
+    values: dict[int | tuple[int, int, int], str] = {1: "dent", 255: "ignore", (255, 0, 0): "hole"}
     options = ConvertOptions(
         protocol=protocol,  # type: ignore[arg-type]
         folds=2,
-        find=FindOptions(no_mask_is_good=rng.random() < 0.3),
+        find=FindOptions(no_mask_is_good=rng.random() < 0.1),
+        read=ReadOptions(mask_values=values if rng.random() < 0.05 else {}),
+        allow_leftovers=rng.random() < 0.5,
         find_groups=False,
         workers=1,
     )
@@ -333,8 +372,8 @@ def main() -> None:
     lines = [
         "# Broken and hostile input\n",
         f"{datetime.date.today()}, {os.uname().sysname}. Command: "
-        f"`python benchmarks/fuzz.py {options.rounds}`.\n",
-        f"{options.rounds:,} rounds over {len(LAYOUTS)} layouts in "
+        f"`python -m benchmarks.fuzz {options.rounds}`.\n",
+        f"{options.rounds:,} rounds over 7 layouts and {len(SOURCES)} kinds of sources in "
         f"{time.perf_counter() - begin:.0f} s, at most {memory:.0f} MB.\n",
         "| ended in | rounds |",
         "| --- | --- |",

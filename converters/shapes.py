@@ -212,7 +212,15 @@ def window_rle(shape: Shape, image_hw: tuple[int, int]) -> CocoRle:
             brush = "brush" in data
             flat = decode_brush(data["brush"], hw) if brush else _by_rows(data["row_runs"], hw)
             window = flat.reshape(hw)
-    except (KeyError, TypeError, ValueError, OverflowError, cv2.error) as error:
+    except (
+        KeyError,
+        TypeError,
+        ValueError,
+        OverflowError,
+        OSError,
+        SyntaxError,
+        Image.DecompressionBombError,
+    ) as error:
         raise InputError(f"{shape.where}: malformed mask ({error}). Export it again.") from error
     return rle_of_window(window, data["top"], data["left"], image_hw)
 

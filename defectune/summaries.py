@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from annotations import InputError, UsageError, load_dataset, read_predictions
 from annotations.dataset import RUNS_FOLDER
-from annotations.files import read_json, write_json_atomic
+from annotations.files import read_json, remove_dead_files, write_json_atomic
 from defectune.console import BarReporter, out, show_table
 from defectune.runs import LEADERBOARD_FILE, find_runs
 
@@ -42,6 +42,7 @@ def judge(
                 f"The operating point in {LEADERBOARD_FILE} (chosen by: {point.get('rule')}) is "
                 "dropped, since this call gave no costs or bound."
             )
+        remove_dead_files(root)
         write_json_atomic(root / LEADERBOARD_FILE, board.to_json())
     return board
 

@@ -7,7 +7,12 @@ import sys
 import pytest
 
 from annotations import InputError, OutputExistsError
-from annotations.files import folder_moved_into_place
+from annotations.files import (
+    _machine,
+    folder_moved_into_place,
+    remove_dead_files,
+    write_text_atomic,
+)
 from annotations.locks import hold_lock
 
 HINT = "Choose another."
@@ -39,12 +44,13 @@ def test_a_failed_call_leaves_nothing(tmp_path):
 def test_what_a_killed_call_left_is_removed_by_the_next_and_nothing_else(tmp_path):
     dead = ended_process()
     kept = [
-        f".other.{dead}-0123abcd.part",  # of another target
-        f".out.{os.getpid()}-0123abcd.part",  # of a living process
+        f".other.{dead}-{_machine()}abcd.part",  # of another target
+        f".out.{os.getpid()}-{_machine()}abcd.part",  # of a living process
+        f".out.{dead}-{_machine()[::-1]}x00.part",  # of another machine
         ".out.mine.part",
         "out.part",
     ]
-    for name in [*kept, f".out.{dead}-0123abcd.part", f".out.{dead}-89efabcd.part"]:
+    for name in [*kept, f".out.{dead}-{_machine()}abcd.part", f".out.{dead}-{_machine()}89ef.part"]:
         (tmp_path / name).mkdir()
         (tmp_path / name / "a.txt").write_text("half")
     make(tmp_path / "out")
@@ -54,7 +60,7 @@ def test_what_a_killed_call_left_is_removed_by_the_next_and_nothing_else(tmp_pat
 
 @pytest.mark.skipif(os.name != "posix", reason="as above")
 def test_a_folder_that_is_locked_by_another_machine_stays(tmp_path):
-    left = tmp_path / f".out.{ended_process()}-0123abcd.part"
+    left = tmp_path / f".out.{ended_process()}-{_machine()}abcd.part"
     left.mkdir()
     with hold_lock(left / ".lock", lambda who: OutputExistsError(who)):
         make(tmp_path / "out")
@@ -81,3 +87,14 @@ def test_a_name_without_room_for_a_temporary_one_is_refused(tmp_path):
     make(tmp_path / ("x" * 200))
     with pytest.raises(InputError, match="is too long"):
         make(tmp_path / ("x" * 250))
+
+
+@pytest.mark.skipif(os.name != "posix", reason="as above")
+def test_files_that_kills_left_are_removed_where_a_command_owns_the_folder(tmp_path):
+    dead = ended_process()
+    mine = tmp_path / f".a.json.{os.getpid()}-{_machine()}abcd.part"
+    for path in (tmp_path / f".a.json.{dead}-{_machine()}abcd.part", mine, tmp_path / "b.part"):
+        path.write_text("half")
+    remove_dead_files(tmp_path)
+    write_text_atomic(tmp_path / "a.json", "{}")
+    assert names(tmp_path) == sorted(["a.json", "b.part", mine.name])

@@ -16,10 +16,10 @@ from annotations import (
     write_png,
 )
 from annotations.images import plain_png
+from benchmarks.sources import HW, picture, put, ring_mask
 from converters import ConvertOptions, FindOptions, ReadOptions, convert
 from converters.masks import flat_levels
 from defectune.converting import parse_mask_values
-from tests.converters.writers import HW, picture, put, ring_mask
 
 
 def mvtec(root, save, *, suffix=".png"):

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from annotations import InputError, load_dataset
+from benchmarks.sources import BAD, BOX, HW, NAMES, SOURCES, Source, box_mask, ring_mask
 from converters import ConvertOptions, FindOptions, convert
-from tests.converters.writers import BAD, BOX, HW, NAMES, SOURCES, Source, box_mask, ring_mask
 
 DOCUMENT = "docs/sources.md"
 
@@ -55,7 +55,7 @@ STRAY_IMAGE = [s for s in SOURCES if s.layout not in ("yolo", "deeppcb", "dagm",
 
 @pytest.mark.parametrize("source", STRAY_IMAGE, ids=name_of)
 def test_an_image_without_a_label_is_not_lost_quietly(tmp_path, source):
-    from tests.converters.writers import picture, put
+    from benchmarks.sources import picture, put
 
     root = tmp_path / "source"
     root.mkdir()
@@ -75,7 +75,7 @@ def test_an_image_without_a_label_is_not_lost_quietly(tmp_path, source):
     "layout", ["coco", "labelme", "label-studio", "cvat", "voc", "supervisely", "class-masks"]
 )
 def test_unlabelled_images_are_good_where_a_person_says_so(tmp_path, layout):
-    from tests.converters.writers import picture, put
+    from benchmarks.sources import picture, put
 
     source = next(s for s in SOURCES if s.layout == layout)
     root = tmp_path / "source"

@@ -19,10 +19,10 @@ from annotations import (
     mask_to_regions,
     require_defects_in_training,
 )
+from benchmarks.sources import BAD, NAMES, SOURCES, coco_file, images, picture, put
 from converters import ConvertOptions, FindOptions, ReadOptions, convert
 from converters.check import check_dataset
 from defectune.converting import options_of
-from tests.converters.writers import BAD, NAMES, SOURCES, coco_file, images, picture, put
 
 
 def written(root, layout, kind):

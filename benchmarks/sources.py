@@ -25,9 +25,7 @@ def picture(seed):
 
 def put(path, array):
     path.parent.mkdir(parents=True, exist_ok=True)
-    ok, data = cv2.imencode(path.suffix, array)
-    assert ok
-    path.write_bytes(data.tobytes())
+    path.write_bytes(cv2.imencode(path.suffix, array)[1].tobytes())
 
 
 def box_mask():
