@@ -4,9 +4,11 @@
 under the key `defectune` of every image.
 """
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from html import escape
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Final
@@ -46,6 +48,14 @@ class Dataset:
 
     Raises:
         ValueError: truths of other images, or a good image with a defect region.
+
+    Example:
+        >>> import defectune as dt
+        >>> data = dt.load("out")
+        >>> data.select(data.split.folds[0].test)[0].is_defective
+        True
+        >>> sum(len(data.truths[image_id]) for image_id in data.split.test_ids)
+        13
     """
 
     root: Path
@@ -63,6 +73,25 @@ class Dataset:
             n = len(self.truths[sample.image_id])
             if n and not sample.is_defective:
                 raise ValueError(f"{sample.image_id} is good, and has {n} defect regions.")
+
+    def __repr__(self) -> str:
+        n_defective = sum(sample.is_defective for sample in self.samples)
+        n_types, n_folds = len(self.class_names), len(self.split.folds)
+        return (
+            f"Dataset({self.root.as_posix()!r}: {len(self.samples)} images, {n_defective} "
+            f"defective, {n_types} defect type{'s' * (n_types != 1)}; {self.split.protocol}, "
+            f"{n_folds} fold{'s' * (n_folds != 1)})"
+        )
+
+    def _repr_html_(self) -> str:
+        counts = Counter(sample.defect_type for sample in self.samples)
+        body = "".join(
+            f"<tr><td>{escape(kind)}</td><td style='text-align:right'>{counts[kind]}</td></tr>"
+            for kind in sorted(counts)
+        )
+        return (
+            f"<p>{escape(repr(self))}</p><table><tr><th>type</th><th>images</th></tr>{body}</table>"
+        )
 
     @property
     def empty(self) -> tuple[str, ...]:

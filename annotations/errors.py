@@ -22,7 +22,16 @@ def shortened(value: object, limit: int = MAX_SHOWN) -> str:
 
 
 class DefectuneError(Exception):
-    """Base of all errors that the command line turns into one paragraph."""
+    """Base of all errors that the command line turns into one paragraph.
+
+    Example:
+        >>> import defectune as dt
+        >>> try:
+        ...     dt.load("nowhere")
+        ... except dt.DefectuneError as error:
+        ...     print(str(error)[:34])
+        nowhere is not a converted dataset
+    """
 
     exit_status: int = 1
 

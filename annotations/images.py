@@ -347,12 +347,19 @@ def plain_png(path: Path, *, bit_depth: int | None = None) -> bytes:
     Raises:
         ImageReadError: as `read_image_rgb`.
     """
-    image_rgb = read_image_rgb(path, bit_depth=bit_depth)
-    ok, data = cv2.imencode(
-        ".png", cv2.cvtColor(image_rgb, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_PNG_COMPRESSION, 3]
-    )
+    return encode_png(read_image_rgb(path, bit_depth=bit_depth))
+
+
+def encode_png(image_rgb: npt.NDArray[np.uint8]) -> bytes:
+    """An RGB image, uint8 (H, W, 3), as the bytes of a PNG.
+
+    Raises:
+        ValueError: OpenCV refuses it.
+    """
+    bgr = cv2.cvtColor(image_rgb, cv2.COLOR_RGB2BGR)
+    ok, data = cv2.imencode(".png", bgr, [cv2.IMWRITE_PNG_COMPRESSION, 3])
     if not ok:
-        raise ImageReadError(_unreadable(path, "it cannot be written as PNG"))
+        raise ValueError(f"OpenCV could not encode {image_rgb.dtype} {image_rgb.shape} as PNG.")
     return bytes(data.tobytes())
 
 

@@ -4,7 +4,8 @@ Rules that hold everywhere: components are 8-connected; boxes are half-open, so 
 `width = x2 - x1`; a region's area is counted in its mask; holes stay holes.
 """
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Any, Final, cast
 
 import cv2
@@ -15,6 +16,9 @@ from pycocotools import mask as coco_mask
 BoolMask = npt.NDArray[np.bool_]
 CocoRle = dict[str, Any]
 """A compressed COCO RLE: `{"size": [height, width], "counts": str}`."""
+
+Chosen = npt.NDArray[np.bool_] | npt.NDArray[np.integer[Any]] | Sequence[int] | slice
+"""What picks some of several regions."""
 
 CONNECTIVITY: Final = 8
 
@@ -105,6 +109,14 @@ class Regions:
     Raises:
         ValueError: lengths that differ, a box that is not finite or has x2 < x1 or y2 < y1,
             a mask of another size, a negative label, or a score that is not finite.
+
+    Example:
+        >>> import defectune as dt
+        >>> found = dt.load("out").truths["broken_large/000"]
+        >>> found
+        Regions(1 of a 64 x 64 image, with masks)
+        >>> found[found.areas > 10_000]
+        Regions(0 of a 64 x 64 image, with masks)
     """
 
     boxes_xyxy: npt.NDArray[np.float32]
@@ -136,6 +148,52 @@ class Regions:
 
     def __len__(self) -> int:
         return len(self.labels)
+
+    def __getitem__(self, chosen: Chosen) -> "Regions":
+        """Some of the regions.
+
+        Args:
+            chosen: a boolean mask of all regions, places in the wanted order, or a slice.
+
+        Raises:
+            IndexError: a place that does not exist, or a boolean mask of another length.
+            TypeError: one number, or something that chooses nothing.
+        """
+        if not isinstance(chosen, slice):
+            array = np.asarray(chosen)
+            if array.ndim != 1:
+                raise TypeError(
+                    "Regions are chosen by a boolean mask, a list of places or a slice, got "
+                    f"{chosen!r}; one region n is [n : n + 1]."
+                )
+            # An empty list is an array of floats, which chooses nothing and is no index.
+            chosen = array if len(array) else np.zeros(0, np.intp)
+            if array.dtype == np.bool_ and len(array) != len(self):
+                raise IndexError(f"A mask of {len(array)} values for {len(self)} regions.")
+        places = np.arange(len(self))[chosen]
+        return replace(
+            self,
+            boxes_xyxy=self.boxes_xyxy[places],
+            masks=None if self.masks is None else tuple(self.masks[n] for n in places.tolist()),
+            labels=self.labels[places],
+            scores=None if self.scores is None else self.scores[places],
+        )
+
+    def __repr__(self) -> str:
+        height, width = self.image_hw
+        kind = "boxes alone" if self.masks is None else "with masks"
+        scored = "" if self.scores is None else ", scored"
+        return f"Regions({len(self)} of a {width} x {height} image, {kind}{scored})"
+
+    def above(self, threshold: float) -> "Regions":
+        """The scored regions at or above a threshold.
+
+        Raises:
+            ValueError: regions without scores.
+        """
+        if self.scores is None:
+            raise ValueError("Only scored regions can be filtered by score.")
+        return self[self.scores >= threshold]
 
     @classmethod
     def empty(cls, image_hw: tuple[int, int], *, scored: bool = False) -> "Regions":

@@ -24,6 +24,11 @@ class Sample:
 
     Raises:
         ValueError: an empty id, type or group, a size below one pixel, or a malformed digest.
+
+    Example:
+        >>> import defectune as dt
+        >>> dt.load("out").by_id["broken_large/000"]
+        Sample('broken_large/000': broken_large, 64 x 64 pixels, test)
     """
 
     image_id: str
@@ -45,6 +50,19 @@ class Sample:
             raise ValueError(f"Sample.sha256 must be 64 hexadecimal digits, got {self.sha256!r}.")
         if self.defect_type == GOOD and self.mask_path is not None:
             raise ValueError(f"{self.image_id} is good and yet has the mask {self.mask_path}.")
+
+    def __repr__(self) -> str:
+        height, width = self.image_hw
+        return (
+            f"Sample({self.image_id!r}: {self.defect_type}, {width} x {height} pixels, "
+            f"{self.source_split})"
+        )
+
+    def _repr_png_(self) -> bytes | None:
+        # Not at the top: images are read with OpenCV, and this file needs no library.
+        from annotations.images import encode_png, read_image_rgb
+
+        return encode_png(read_image_rgb(self.image_path)) if self.image_path.is_file() else None
 
     @property
     def is_defective(self) -> bool:

@@ -94,7 +94,7 @@ class StoredPredictions:
         if self.regions is None:
             return None
         threshold = self.folds[self.fold_of[image_id]].region_threshold
-        return filter_regions(self.regions[image_id], threshold)
+        return self.regions[image_id].above(threshold)
 
     @property
     def score_range(self) -> tuple[float, float]:
@@ -117,24 +117,6 @@ class StoredPredictions:
         if self.regions is None:
             return None
         return rasterise_scores(self.regions[image_id])
-
-
-def filter_regions(regions: Regions, threshold: float) -> Regions:
-    """The scored regions at or above a threshold.
-
-    Raises:
-        ValueError: regions without scores.
-    """
-    if regions.scores is None:
-        raise ValueError("Only scored regions can be filtered by score.")
-    keep = np.flatnonzero(regions.scores >= threshold)
-    return Regions(
-        boxes_xyxy=regions.boxes_xyxy[keep],
-        masks=None if regions.masks is None else tuple(regions.masks[i] for i in keep.tolist()),
-        labels=regions.labels[keep],
-        scores=regions.scores[keep],
-        image_hw=regions.image_hw,
-    )
 
 
 def rasterise_scores(regions: Regions) -> npt.NDArray[np.float32]:

@@ -15,7 +15,7 @@ import sys
 from pathlib import Path
 
 from annotations import load_dataset, run_folders
-from evaluation import Leaderboard, evaluate_runs, to_markdown
+from evaluation import Leaderboard, evaluate_runs
 
 RESULTS = Path(__file__).parent / "results" / "bottle.md"
 GOALS = """| figure | goal | measured |
@@ -117,7 +117,7 @@ but not, the published `yolo11n.pt`. The images are JPEG copies (quality 72) of 
 it is `few-defects`; `plain` has the same images, epochs, image size, weights and seed, and what
 the libraries do by themselves.
 
-{to_markdown(board)}
+{board.to_markdown()}
 Accuracy, escape and overkill are at thresholds chosen on validation images (detector, segmenter)
 or on held-out good training images (classifier); `oracle` is at the best threshold in hindsight.
 `—`: the family cannot enter. The detector's pixel figures are of its filled boxes.

@@ -10,7 +10,13 @@ DISTANCES = ("mahalanobis", "knn")
 
 
 class ClassifyConfig(FamilyConfig):
-    """Settings of `train classify`; a method uses those that concern it."""
+    """Settings of `train classify`; a method uses those that concern it.
+
+    Example:
+        >>> import defectune as dt
+        >>> dt.ClassifyConfig(method="patch-memory").memory_size
+        2000
+    """
 
     model: str = "efficientnet_lite0"
     """Network that images are seen through: efficientnet_lite0, or any name that torchvision or

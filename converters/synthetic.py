@@ -63,7 +63,7 @@ class SyntheticConfig:
             raise UsageError(f"The category {self.category!r} must be a plain folder name.")
 
 
-def draw_category(dest: Path, config: SyntheticConfig = SyntheticConfig()) -> Path:
+def draw_category(dest: str | Path, config: SyntheticConfig = SyntheticConfig()) -> Path:
     """Draw a category in MVTec layout.
 
     Args:
@@ -76,7 +76,7 @@ def draw_category(dest: Path, config: SyntheticConfig = SyntheticConfig()) -> Pa
     Raises:
         OutputExistsError: it exists and holds something.
     """
-    target = dest / config.category
+    target = Path(dest) / config.category
     hint = "Choose another folder, or remove that one yourself."
     plan = [("train", GOOD, config.n_train_good), ("test", GOOD, config.n_test_good)]
     plan += [("test", name, config.n_per_type) for name in DEFECT_TYPES]

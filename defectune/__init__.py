@@ -1,1 +1,103 @@
-"""The command line."""
+"""From defect masks to labels, to a fine-tuned detector and segmenter, to a verdict.
+
+Nothing heavy is imported before it is used: `import defectune` takes a few milliseconds.
+
+Example:
+    >>> import defectune as dt
+    >>> from converters.synthetic import SyntheticConfig, draw_category
+    >>> small = SyntheticConfig(n_train_good=6, n_test_good=4, n_per_type=4, image_hw=(64, 64))
+    >>> source = draw_category("drawn", small)
+    >>> data = dt.convert(source, "out", folds=2, progress=False)
+    >>> data
+    Dataset('out': 22 images, 12 defective, 3 defect types; kfold, 2 folds)
+    >>> run = dt.train(
+    ...     data, "classify", method="patch-memory", model="resnet18", weights="none",
+    ...     image_size=64, device="cpu", name="quick", progress=False,
+    ... )
+    >>> run
+    Run('out/runs/quick': classify, 2 finished fold(s))
+    >>> board = dt.evaluate(data, progress=False)
+    >>> board
+    Leaderboard(16 test images, 12 defective, kfold: 1 run, best image_auroc: quick)
+    >>> run.predict(source / "test" / "good" / "000.png", device="cpu").heat_map.shape
+    (64, 64)
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from annotations import Dataset, DefectuneError, Regions, Sample
+    from classify import ClassifyConfig
+    from defectune.library.conversion import convert
+    from defectune.library.datasets import check, export, load
+    from defectune.library.judging import evaluate, report
+    from defectune.library.predicting import predict
+    from defectune.library.run import Run
+    from defectune.library.training_runs import train
+    from defectune.library.verdict import Verdict
+    from detect import DetectConfig
+    from evaluation import Leaderboard
+    from segment import SegmentConfig
+
+__all__ = [
+    "ClassifyConfig",
+    "Dataset",
+    "DefectuneError",
+    "DetectConfig",
+    "Leaderboard",
+    "Regions",
+    "Run",
+    "Sample",
+    "SegmentConfig",
+    "Verdict",
+    "__version__",
+    "check",
+    "convert",
+    "evaluate",
+    "export",
+    "load",
+    "predict",
+    "report",
+    "train",
+]
+
+# Modules of the library are called otherwise than its functions: importing a submodule sets its
+# name on the package, and would hide a function of that name.
+_HOMES: Final = {
+    "ClassifyConfig": "classify",
+    "Dataset": "annotations",
+    "DefectuneError": "annotations",
+    "DetectConfig": "detect",
+    "Leaderboard": "evaluation",
+    "Regions": "annotations",
+    "Run": "defectune.library.run",
+    "Sample": "annotations",
+    "SegmentConfig": "segment",
+    "Verdict": "defectune.library.verdict",
+    "check": "defectune.library.datasets",
+    "convert": "defectune.library.conversion",
+    "evaluate": "defectune.library.judging",
+    "export": "defectune.library.datasets",
+    "load": "defectune.library.datasets",
+    "predict": "defectune.library.predicting",
+    "report": "defectune.library.judging",
+    "train": "defectune.library.training_runs",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        from importlib.metadata import version
+
+        value: Any = version("defectune")
+    elif name in _HOMES:
+        value = getattr(import_module(_HOMES[name]), name)
+    else:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

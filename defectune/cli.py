@@ -7,8 +7,10 @@ from typing import Annotated
 
 import typer
 
-from defectune.console import BarReporter, fail, out, quiet_environment
+from defectune.console import fail, out
 from defectune.keyboard import INTERRUPTED, Commands, Family, parse_family, show_version
+from defectune.library.environment import quiet_environment
+from defectune.library.progress import BarReporter
 
 app = typer.Typer(
     name="defectune",
@@ -163,9 +165,10 @@ def convert(
     ] = False,
 ) -> None:
     """Convert images and ground-truth masks to COCO, YOLO, class masks and a frozen split."""
-    from defectune import converting
+    from defectune.library import conversion
+    from defectune.summaries import show_conversion
 
-    options = converting.options_of(
+    options = conversion.options_of(
         layout=layout,
         protocol=protocol,
         folds=folds,
@@ -187,9 +190,9 @@ def convert(
             "min_area": min_area,
             "merge_distance": merge_distance,
             "one_class": one_class,
-            "map_class": converting.parse_class_map(map_class or []),
+            "map_class": conversion.parse_class_map(map_class or []),
             "ignore": tuple(ignore or ()),
-            "mask_values": converting.parse_mask_values(mask_values),
+            "mask_values": conversion.parse_mask_values(mask_values),
             "invert_masks": invert_masks,
             "bit_depth": bit_depth,
             **({} if max_pixels is None else {"max_pixels": max_pixels}),
@@ -200,8 +203,8 @@ def convert(
         allow_leftovers=allow_leftovers,
     )
     with BarReporter() as reporter:
-        report = converting.run(source, output, options, reporter=reporter)
-    converting.show_conversion(report, output)
+        report = conversion.convert_with_report(source, output, options, reporter=reporter)
+    show_conversion(report, output)
 
 
 @app.command()
@@ -310,27 +313,22 @@ def evaluate(
     ] = False,
 ) -> None:
     """Judge runs on the same test images; writes leaderboard.json and prints it."""
-    from defectune.summaries import (
-        check_request,
-        costs_of,
-        import_external,
-        judge,
-        show_leaderboard,
-    )
-    from evaluation import ExternalOptions
+    from defectune.library.judging import evaluate as judge
+    from defectune.summaries import show_leaderboard
 
-    # All that can be refused is refused before the first image is read.
-    costs = costs_of(cost_escape, cost_overkill, max_escape, max_overkill, defect_rate)
-    options = ExternalOptions(threshold=threshold, region_threshold=region_threshold)
-    check_request(dataset, runs or [], fold=fold, external=external or [])
-    with BarReporter() as reporter:
-        import_external(
-            dataset,
-            external or [],
-            options,
-            reporter=reporter,
-        )
-        board = judge(dataset, runs or [], fold=fold, costs=costs, reporter=reporter)
+    board = judge(
+        dataset,
+        runs or [],
+        fold=fold,
+        cost_escape=cost_escape,
+        cost_overkill=cost_overkill,
+        max_escape=max_escape,
+        max_overkill=max_overkill,
+        defect_rate=defect_rate,
+        external=external or [],
+        threshold=threshold,
+        region_threshold=region_threshold,
+    )
     show_leaderboard(board, dataset, everything=everything)
 
 
@@ -342,11 +340,12 @@ def check(
     ] = True,
 ) -> None:
     """Prove a converted dataset again: files, labels, round trip, and that no part leaks."""
-    from defectune.summaries import run_check
+    from defectune.library.datasets import check as prove
+    from defectune.summaries import show_check
 
-    with BarReporter() as reporter:
-        failed = run_check(dataset, reshots=reshots, reporter=reporter)
-    raise typer.Exit(1 if failed else 0)
+    result = prove(dataset, reshots=reshots)
+    show_check(result, dataset)
+    raise typer.Exit(1 if result.problems else 0)
 
 
 @app.command()
@@ -357,10 +356,9 @@ def report(
     ] = None,
 ) -> None:
     """Write report/index.html: the table, and truth beside every model's prediction."""
-    from defectune.summaries import make_report
+    from defectune.library.judging import report as write
 
-    with BarReporter() as reporter:
-        page = make_report(dataset, runs or [], reporter=reporter)
+    page = write(dataset, runs or [])
     out.print(f"The report: {page}", markup=False)
 
 
@@ -382,7 +380,8 @@ def overlay(
     from defectune.overlays import write_overlays
 
     with BarReporter() as reporter:
-        write_overlays(run, images or [], output, only=only, reporter=reporter)
+        written = write_overlays(run, images or [], output, only=only, reporter=reporter)
+    out.print(f"{written} overlays in {output}", markup=False)
 
 
 @app.command()
@@ -408,12 +407,21 @@ def predict(
     ] = False,
 ) -> None:
     """Give verdicts, regions and overlays for new images; a killed call goes on when repeated."""
-    from defectune.predict import PredictOptions, predict_images
+    from defectune.library.predicting import predict as predict_into
+    from defectune.summaries import show_predictions
 
-    options = PredictOptions(fold, device, threshold, operating_point, maps)
-    with BarReporter() as reporter:
-        failed = predict_images(run, images, output, options, reporter=reporter)
-    raise typer.Exit(1 if failed else 0)
+    done = predict_into(
+        run,
+        images,
+        output,
+        fold=fold,
+        device=device,
+        threshold=threshold,
+        operating_point=operating_point,
+        maps=maps,
+    )
+    show_predictions(done)
+    raise typer.Exit(1 if done.n_failed else 0)
 
 
 @app.command()
@@ -426,10 +434,10 @@ def export(
     ] = "coco",
 ) -> None:
     """Write a converted dataset in another format, and measure what that cannot hold."""
-    from defectune.summaries import run_export
+    from defectune.library.datasets import export as write
+    from defectune.summaries import show_export
 
-    with BarReporter() as reporter:
-        run_export(dataset, output, format_, reporter=reporter)
+    show_export(write(dataset, output, format_), dataset, output)
 
 
 @app.command()

@@ -2,12 +2,11 @@
 
 from pathlib import Path
 
-from annotations import WeightsNotFoundError
+from annotations import WeightsNotFoundError, load_dataset
 from annotations.files import require_new_folder
-from defectune.console import BarReporter
-from defectune.converting import show_conversion
 from defectune.families import train_family
-from defectune.summaries import judge, make_report, show_leaderboard
+from defectune.library.progress import BarReporter
+from defectune.summaries import show_conversion, show_leaderboard, show_predictions
 
 FOLDS = 2
 
@@ -28,7 +27,8 @@ def run_demo(output: Path, *, seed: int, reporter: BarReporter) -> Path:
     """
     from converters import ConvertOptions, convert
     from converters.synthetic import SyntheticConfig, draw_category
-    from defectune.predict import predict_images
+    from defectune.library.judging import judge, make_report
+    from defectune.library.predicting import predict_images
     from training import find_weights, yolo_file
 
     require_new_folder(output, hint="Choose another --output, or remove that folder yourself.")
@@ -72,15 +72,16 @@ def run_demo(output: Path, *, seed: int, reporter: BarReporter) -> Path:
             overrides=overrides,
         )
     reporter.say("4/6  judging all of them on the same test images")
-    board = judge(dataset, [], fold=None, reporter=reporter)
+    board = judge(load_dataset(dataset), [], fold=None, reporter=reporter)
     reporter.say("5/6  writing the report")
-    page = make_report(dataset, [], reporter=reporter)
+    page = make_report(load_dataset(dataset), [], reporter=reporter)
     reporter.say("6/6  predicting the images of one folder, as for new ones")
-    predict_images(
+    done = predict_images(
         dataset / "runs" / "segment",
         [source / "test" / "broken_large"],
         output / "predictions",
         reporter=reporter,
     )
+    show_predictions(done)
     show_leaderboard(board, dataset)
     return page

@@ -4,11 +4,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from annotations import InputError, load_dataset, select_folds
+from annotations import InputError, UsageError, load_dataset, select_folds
 
 if TYPE_CHECKING:
     from training import Predictor, Reporter
-    from training.configs import Config
+    from training.configs import Config, FamilyConfig
 
 MODEL_KEYS = {"detect": "model", "segment": "encoder", "classify": "model"}
 
@@ -25,6 +25,7 @@ def train_family(
     overrides: Sequence[str],
     recipe: str | None = None,
     suffix: str = "",
+    config: "FamilyConfig | None" = None,
 ) -> Path:
     """Train one family on a converted dataset.
 
@@ -39,6 +40,7 @@ def train_family(
         overrides: `key=value`; they win.
         recipe: settings to begin with, by name or path; None is the family's default.
         suffix: added to the run's name.
+        config: all settings at once, in place of recipe, model, values and overrides.
 
     Returns:
         The run's folder.
@@ -52,15 +54,20 @@ def train_family(
     folds = select_folds(dataset.split, fold)
     settings = {**values, MODEL_KEYS[family]: model}
     method = values.get("method")
-    if recipe is None and DEFAULT_RECIPE in recipe_names(family):
-        recipe = DEFAULT_RECIPE
-    if recipe is None and method in recipe_names(family):
-        # Of a method's own, since no settings suit all of them.
-        recipe = str(method)
-    base = read_recipe(family, recipe) if recipe is not None else {}
+    if config is None:
+        if recipe is None and DEFAULT_RECIPE in recipe_names(family):
+            recipe = DEFAULT_RECIPE
+        if recipe is None and method in recipe_names(family):
+            # Of a method's own, since no settings suit all of them.
+            recipe = str(method)
+        base = read_recipe(family, recipe) if recipe is not None else {}
+    else:
+        base, recipe = config.model_dump(exclude_defaults=True), None
     run_name = (name or _run_name(family, recipe, {**base, **_given(settings)})) + suffix
 
     def configure(kind: "type[Config]") -> "Config":
+        if isinstance(config, kind):
+            return config
         return build_config(kind, settings, overrides, recipe=base, notice=reporter.say)
 
     if family == "detect":
@@ -77,6 +84,29 @@ def train_family(
 
     classify = configure(ClassifyConfig)
     return train_classifier(dataset, classify, name=run_name, folds=folds, reporter=reporter)
+
+
+def family_of(config: "FamilyConfig") -> str:
+    """The family that a configuration is of.
+
+    Raises:
+        UsageError: of none.
+    """
+    from classify import ClassifyConfig
+    from detect import DetectConfig
+    from segment import SegmentConfig
+
+    for family, kind in (
+        ("detect", DetectConfig),
+        ("segment", SegmentConfig),
+        ("classify", ClassifyConfig),
+    ):
+        if isinstance(config, kind):
+            return family
+    raise UsageError(
+        f"A configuration should be a DetectConfig, SegmentConfig or ClassifyConfig, got "
+        f"{type(config).__name__}."
+    )
 
 
 def _given(settings: Mapping[str, Any]) -> dict[str, Any]:

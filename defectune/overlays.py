@@ -2,17 +2,20 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from annotations import InputError, UsageError, load_dataset, read_predictions
 from annotations.files import folder_moved_into_place
 from annotations.images import read_image_rgb
-from defectune.console import BarReporter, out
 from defectune.runs import dataset_of, find_run
+
+if TYPE_CHECKING:
+    from training import Reporter
 
 
 def write_overlays(
-    run: str | Path, names: Sequence[str], output: Path, *, only: str, reporter: BarReporter
-) -> None:
+    run: str | Path, names: Sequence[str], output: Path, *, only: str, reporter: "Reporter"
+) -> int:
     """Draw truth, prediction, heat map and verdict of test images.
 
     Args:
@@ -21,6 +24,9 @@ def write_overlays(
         output: a new or empty folder.
         only: `all`, or `wrong` for images with a wrong verdict, a missed defect or a false alarm.
         reporter: for progress.
+
+    Returns:
+        The number of overlays.
 
     Raises:
         DefectuneError: no such run or image, an existing output.
@@ -67,4 +73,4 @@ def write_overlays(
                 match=match,
             )
             written += 1
-    out.print(f"{written} overlays in {output}", markup=False)
+    return written

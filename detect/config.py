@@ -11,7 +11,13 @@ from training.views import Views
 
 
 class DetectConfig(FamilyConfig):
-    """Settings of `train detect`."""
+    """Settings of `train detect`.
+
+    Example:
+        >>> import defectune as dt
+        >>> dt.DetectConfig(image_size=640, epochs=100).model
+        'yolo11n.pt'
+    """
 
     model: str = "yolo11n.pt"
     """An ultralytics detection model by file name; its architecture and its COCO weights."""

@@ -30,8 +30,9 @@ METRIC is {value, low, high, n} and, where there is one, reason (why value is nu
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from html import escape
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -47,7 +48,16 @@ from evaluation.operating_point import Costs, OperatingPoint, line_rate, operati
 from evaluation.region_metrics import MATCHING_RULE
 from evaluation.spread import Spread, seed_spreads
 from evaluation.strata import SizeClass, size_classes
-from evaluation.table import COMPARED_IN_WORDS, difference_lines
+from evaluation.table import (
+    COMPARED_IN_WORDS,
+    HEADLINE,
+    difference_lines,
+    table_rows,
+    to_markdown,
+)
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
 
 INTERVAL_RULE = (
     "95 %. Rates: Clopper and Pearson's exact interval, or the bootstrap's where several images "
@@ -73,6 +83,12 @@ class Leaderboard:
         operating_points: one a run, where costs or a bound were given.
         operating_rule: what they were chosen by, in words.
         defect_rate: share of defective parts that costs are reckoned at.
+
+    Example:
+        >>> import defectune as dt
+        >>> board = dt.evaluate("out", "quick", progress=False)
+        >>> board.to_markdown().splitlines()[0]
+        '|  | quick |'
     """
 
     split_digest: str
@@ -87,6 +103,61 @@ class Leaderboard:
     operating_points: tuple[OperatingPoint, ...] = ()
     operating_rule: str | None = None
     defect_rate: float | None = None
+
+    def __repr__(self) -> str:
+        part = "" if self.fold is None else f", fold {self.fold} only"
+        n = len(self.rows)
+        best = f", best image_auroc: {self.rows[0].run}" if self.rows else ""
+        return (
+            f"Leaderboard({self.n_images} test images, {self.n_defective} defective, "
+            f"{self.protocol}{part}: {n} run{'s' * (n != 1)}{best})"
+        )
+
+    def _repr_html_(self) -> str:
+        head, *body = table_rows(self.rows, HEADLINE)
+        lines = ["".join(f"<th>{escape(cell)}</th>" for cell in head)]
+        lines += [
+            f"<th style='text-align:left'>{escape(row[0])}</th>"
+            + "".join(f"<td>{escape(cell)}</td>" for cell in row[1:])
+            for row in body
+        ]
+        table = "".join(f"<tr>{line}</tr>" for line in lines)
+        words = "".join(f"<li>{escape(line)}</li>" for line in self.differences)
+        return f"<p>{escape(repr(self))}</p><table>{table}</table><ul>{words}</ul>"
+
+    def to_markdown(self) -> str:
+        """The table of all metrics in Markdown, and the differences in words."""
+        return to_markdown(self.rows, self.comparisons)
+
+    def to_pandas(self) -> "DataFrame":
+        """The metrics as a table: a line a run, a column a metric, None where there is none.
+
+        The columns `NAME_low` and `NAME_high` hold the ends of the 95 % intervals.
+
+        Raises:
+            UsageError: pandas is not installed.
+        """
+        try:
+            import pandas as pd
+        except ImportError as error:
+            raise UsageError(
+                "to_pandas() needs pandas, which is not installed. Install it with `pip install "
+                "pandas` (or `uv add pandas`); to_json() needs nothing."
+            ) from error
+        lines = []
+        for row in self.rows:
+            line: dict[str, Any] = {"run": row.run, "family": row.family, "model": row.model}
+            for name, metric in row.metrics.items():
+                line[name] = None if metric is None else metric.value
+                line[f"{name}_low"] = None if metric is None else metric.low
+                line[f"{name}_high"] = None if metric is None else metric.high
+            lines.append(line)
+        return pd.DataFrame(lines).set_index("run")
+
+    @property
+    def differences(self) -> list[str]:
+        """Who is best and who is within noise of it, a sentence a metric."""
+        return difference_lines(self.rows, self.comparisons)
 
     @property
     def spreads(self) -> tuple[Spread, ...]:
@@ -139,7 +210,7 @@ class Leaderboard:
             ],
             "spread": [spread.to_json() for spread in self.spreads],
             "comparisons": [comparison.to_json() for comparison in self.comparisons],
-            "differences": difference_lines(self),
+            "differences": self.differences,
             "operating_point": (
                 {
                     "rule": self.operating_rule,

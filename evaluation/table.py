@@ -1,14 +1,11 @@
 """The leaderboard as people read it: a table, and differences in words."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from evaluation.compare import LOWER_IS_BETTER, Comparison, p_text
-from evaluation.judge import METRIC_NAMES
+from evaluation.judge import METRIC_NAMES, Row
 from evaluation.metric import Metric
-
-if TYPE_CHECKING:
-    from evaluation.leaderboard import Leaderboard
 
 RATES: Final = frozenset(
     {
@@ -84,40 +81,44 @@ def format_metric(name: str, metric: Metric | None, *, interval: bool = False) -
 
 
 def table_rows(
-    board: "Leaderboard", names: Sequence[str] = METRIC_NAMES, *, intervals: bool = True
+    rows: Sequence[Row], names: Sequence[str] = METRIC_NAMES, *, intervals: bool = True
 ) -> list[list[str]]:
     """Header and rows of texts: a line a figure, a column a run."""
     body = [
-        [name, *(format_metric(name, row.metrics[name], interval=intervals) for row in board.rows)]
+        [name, *(format_metric(name, row.metrics[name], interval=intervals) for row in rows)]
         for name in names
     ]
-    return [["", *(row.run for row in board.rows)], *body]
+    return [["", *(row.run for row in rows)], *body]
 
 
-def to_markdown(board: "Leaderboard") -> str:
+def to_markdown(rows: Sequence[Row], comparisons: Sequence[Comparison]) -> str:
     """The table in Markdown, and the differences in words."""
-    header, *rows = ([cell.replace("|", "\\|") for cell in row] for row in table_rows(board))
+    header, *body = ([cell.replace("|", "\\|") for cell in row] for row in table_rows(rows))
     lines = ["| " + " | ".join(header) + " |", "|" + " --- |" * len(header)]
-    lines += ["| " + " | ".join(row) + " |" for row in rows]
-    words = difference_lines(board)
+    lines += ["| " + " | ".join(row) + " |" for row in body]
+    words = difference_lines(rows, comparisons)
     return "\n".join([*lines, *([""] if words else []), *(f"- {line}" for line in words)]) + "\n"
 
 
-def difference_lines(board: "Leaderboard", names: Sequence[str] = COMPARED_IN_WORDS) -> list[str]:
+def difference_lines(
+    rows: Sequence[Row],
+    comparisons: Sequence[Comparison],
+    names: Sequence[str] = COMPARED_IN_WORDS,
+) -> list[str]:
     """For each figure, who is best, who is within noise of it, and who is worse."""
     lines = []
     for name in names:
         values = {
             row.run: metric.value
-            for row in board.rows
+            for row in rows
             if (metric := row.metrics.get(name)) is not None and metric.value is not None
         }
-        rows = [c for c in board.comparisons if c.metric == name]
-        if not rows:
+        pairs = [c for c in comparisons if c.metric == name]
+        if not pairs:
             continue
         sign = -1 if name in LOWER_IS_BETTER else 1
         best = max(values, key=lambda run, v=values, s=sign: s * v[run])  # type: ignore[misc]
-        of_best = [c for c in rows if best in (c.run_a, c.run_b)]
+        of_best = [c for c in pairs if best in (c.run_a, c.run_b)]
         equal = [_other(c, best) for c in of_best if c.difference == 0 and c.within_noise]
         noise = [_said(c, best) for c in of_best if c.difference != 0 and c.within_noise]
         worse = [_said(c, best) for c in of_best if not c.within_noise]

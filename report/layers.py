@@ -115,13 +115,7 @@ def _highest(found: Regions) -> Regions:
     if len(found) <= MOST_REGIONS or found.scores is None:
         return found
     places = np.sort(np.argsort(-found.scores, kind="stable")[:MOST_REGIONS])
-    return Regions(
-        boxes_xyxy=found.boxes_xyxy[places],
-        masks=None if found.masks is None else tuple(found.masks[i] for i in places.tolist()),
-        labels=found.labels[places],
-        scores=found.scores[places],
-        image_hw=found.image_hw,
-    )
+    return found[places]
 
 
 def _masks(regions: Regions) -> list[npt.NDArray[np.bool_]]:

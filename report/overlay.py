@@ -88,7 +88,7 @@ def draw_overlay(
         _write_labels(picture, prediction, names)
     if truth is not None and match is not None:
         missed = np.flatnonzero(~match.found_truth)
-        _write_labels(picture, pick_regions(truth, missed), [MISSED] * len(missed), plain=True)
+        _write_labels(picture, truth[missed], [MISSED] * len(missed), plain=True)
     canvas = np.asarray(picture, np.uint8)
     if image_score is not None:
         canvas = np.concatenate((_banner(image_score, threshold, canvas.shape[1]), canvas))
@@ -173,18 +173,6 @@ def _font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
 
 def _name(label: int, class_names: Sequence[str]) -> str:
     return class_names[label][:40] if label < len(class_names) else f"type {label}"
-
-
-def pick_regions(regions: Regions, places: npt.NDArray[np.intp]) -> Regions:
-    """Some of the regions, by their places."""
-    masks = regions.masks
-    return Regions(
-        regions.boxes_xyxy[places],
-        None if masks is None else tuple(masks[i] for i in places.tolist()),
-        regions.labels[places],
-        None if regions.scores is None else regions.scores[places],
-        regions.image_hw,
-    )
 
 
 def _write_labels(

@@ -11,7 +11,13 @@ from training.views import Views
 
 
 class SegmentConfig(FamilyConfig):
-    """Settings of `train segment`."""
+    """Settings of `train segment`.
+
+    Example:
+        >>> import defectune as dt
+        >>> dt.SegmentConfig(image_size=512).architecture
+        'Unet'
+    """
 
     architecture: str = "Unet"
     """A segmentation-models-pytorch architecture by class name."""

@@ -8,7 +8,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from annotations import Dataset, FoldThresholds, Regions, Sample, require_defects_in_training
+from annotations import Dataset, FoldThresholds, Sample, require_defects_in_training
 from annotations.files import write_json_atomic
 from annotations.images import read_image_rgb
 from segment.config import SegmentConfig
@@ -163,20 +163,10 @@ def _best_min_area(
             continue
         sizes = found.areas / (sample.image_hw[0] * sample.image_hw[1])
         for number, smallest in enumerate(candidates):
-            kept = _select(found, np.flatnonzero(sizes >= smallest).tolist())
+            kept = found[sizes >= smallest]
             found_all[number] += len(kept)
             hits[number] += sum(greedy_hits(kept, truth))
     if not n_truth:
         return candidates[0]
     # The first of equals is the smallest: nothing is left out without a reason.
     return candidates[int(np.argmax(2 * hits / (found_all + n_truth)))]
-
-
-def _select(regions: Regions, chosen: list[int]) -> Regions:
-    return Regions(
-        boxes_xyxy=regions.boxes_xyxy[chosen],
-        masks=None if regions.masks is None else tuple(regions.masks[i] for i in chosen),
-        labels=regions.labels[chosen],
-        scores=None if regions.scores is None else regions.scores[chosen],
-        image_hw=regions.image_hw,
-    )

@@ -95,3 +95,35 @@ def test_regions_refuse_what_cannot_be():
 def test_class_index_masks_hold_label_plus_one():
     regions = mask_to_regions(np.array([[1, 0, 1]], bool), label=np.array([[4, 0, 9]]))
     assert regions.class_index_mask().tolist() == [[5, 0, 10]]
+
+
+def test_regions_are_picked_by_mask_places_or_slice():
+    mask = np.zeros((6, 9), bool)
+    mask[0, 0] = mask[2, 2:4] = mask[5, 6:9] = True
+    three = mask_to_regions(mask, pixel_scores=mask * 0.5)
+    assert three.areas.tolist() == [1, 2, 3]
+    for chosen, areas in (
+        (three.areas > 1, [2, 3]),
+        ([2, 0], [3, 1]),
+        (np.array([-1]), [3]),
+        (slice(1, None), [2, 3]),
+        ([], []),
+        (np.zeros(3, bool), []),
+    ):
+        some = three[chosen]
+        assert some.areas.tolist() == areas
+        assert len(some.masks) == len(some.scores) == len(some) == len(areas)
+        assert some.image_hw == (6, 9)
+    assert Regions(three.boxes_xyxy, None, three.labels, None, (6, 9))[[1]].masks is None
+    assert len(three.above(0.5)) == 3
+    assert len(three.above(0.51)) == 0
+    assert repr(three) == "Regions(3 of a 9 x 6 image, with masks, scored)"
+
+
+@pytest.mark.parametrize(
+    ("chosen", "error"),
+    [(0, TypeError), ([3], IndexError), ([True, False], IndexError), ([[0]], TypeError)],
+)
+def test_what_picks_no_region_is_refused(chosen, error):
+    with pytest.raises(error):
+        mask_to_regions(np.ones((2, 2)))[chosen]

@@ -5,6 +5,7 @@ import struct
 import cv2
 import numpy as np
 import pytest
+from defectune.converting import parse_mask_values
 from PIL import Image
 
 from annotations import (
@@ -19,7 +20,6 @@ from annotations.images import plain_png
 from benchmarks.sources import HW, picture, put, ring_mask
 from converters import ConvertOptions, FindOptions, ReadOptions, convert
 from converters.masks import flat_levels
-from defectune.converting import parse_mask_values
 
 
 def mvtec(root, save, *, suffix=".png"):

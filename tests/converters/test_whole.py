@@ -7,6 +7,7 @@ from types import MappingProxyType
 
 import numpy as np
 import pytest
+from defectune.converting import options_of
 
 from annotations import (
     GOOD,
@@ -22,7 +23,6 @@ from annotations import (
 from benchmarks.sources import BAD, NAMES, SOURCES, coco_file, images, picture, put
 from converters import ConvertOptions, FindOptions, ReadOptions, convert
 from converters.check import check_dataset
-from defectune.converting import options_of
 
 
 def written(root, layout, kind):

@@ -53,9 +53,9 @@ def leave_as_lightning_does(*_arguments, **_options):
 @pytest.mark.parametrize("way", [interrupt, leave_as_lightning_does])
 @pytest.mark.parametrize("command", sorted(KEPT))
 def test_ctrl_c_answers_in_words(command, way, monkeypatch, tmp_path):
-    import defectune.console
+    import defectune.library.progress
 
-    monkeypatch.setattr(defectune.console.BarReporter, "__enter__", way)
+    monkeypatch.setattr(defectune.library.progress.BarReporter, "__enter__", way)
     given = {
         "convert": ("SRC", "OUT"),
         "train": ("detect", "OUT"),
@@ -65,7 +65,7 @@ def test_ctrl_c_answers_in_words(command, way, monkeypatch, tmp_path):
         "demo": (),
     }.get(command, (tmp_path,))
     if command == "evaluate":
-        monkeypatch.setattr("defectune.summaries.check_request", lambda *_a, **_k: None)
+        monkeypatch.setattr("defectune.library.judging.check_request", lambda *_a, **_k: None)
     done = invoke(command, *given)
     assert done.exit_code == 130
     assert "Interrupted." in done.output

@@ -15,7 +15,7 @@ from converters.synthetic import draw_category
 from defectune import families
 from defectune.cli import app
 from defectune.inputs import gather_images
-from defectune.predict import partial_folder
+from defectune.library.predicting import partial_folder
 from defectune.runs import find_run
 from tests.drawn import SMALL
 
@@ -149,10 +149,18 @@ def test_a_video_is_named_as_such(images, tmp_path):
 
 def test_a_verdict_that_seems_to_contradict_its_regions_is_explained():
     from annotations import FoldThresholds
-    from defectune.predict import _notes, _Recipe
+    from defectune.library.predicting import _notes, _Recipe
 
     recipe = _Recipe(
-        Path("run"), 0, ["chip"], FoldThresholds(0.5, "odds", 0.25, "x"), 0.9, "x", (0, 1), False
+        Path("run"),
+        0,
+        ["chip"],
+        FoldThresholds(0.5, "odds", 0.25, "x"),
+        0.9,
+        "x",
+        (0, 1),
+        False,
+        None,
     )
     rows = [
         {"image": str(n), "verdict": verdict, "regions": regions, "error": ""}

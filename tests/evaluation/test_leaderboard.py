@@ -14,7 +14,7 @@ from annotations import (
     SplitMismatchError,
     UsageError,
 )
-from evaluation import METRIC_NAMES, evaluate_runs, format_metric, table_rows, to_markdown
+from evaluation import METRIC_NAMES, evaluate_runs, format_metric, table_rows
 from evaluation.metric import Metric, rate
 from tests.drawn import memory_dataset
 
@@ -71,8 +71,8 @@ def test_every_family_in_one_table(tmp_path):
             assert rows[family][name]["value"] == pytest.approx(1.0), (family, name)
         assert rows[family]["false_alarms_per_image"]["value"] == 0
     assert rows["segment"]["mask_map"]["value"] == pytest.approx(1.0)
-    assert len(table_rows(board)) == len(METRIC_NAMES) + 1
-    assert "| escape_rate | ≤ 20.6 % (0 of 16)" in to_markdown(board)
+    assert len(table_rows(board.rows)) == len(METRIC_NAMES) + 1
+    assert "| escape_rate | ≤ 20.6 % (0 of 16)" in board.to_markdown()
 
 
 def test_runs_that_do_not_cover_the_images_are_refused(tmp_path):

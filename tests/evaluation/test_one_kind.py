@@ -16,7 +16,6 @@ from annotations import (
 )
 from defectune.summaries import show_leaderboard
 from evaluation import Costs, evaluate_runs
-from evaluation.table import difference_lines
 from tests.drawn import many_samples
 
 THRESHOLDS = FoldThresholds(0.5, "odds", 0.5, "test")
@@ -62,7 +61,7 @@ def test_nothing_is_best(tmp_path, defective, capsys):
             assert metric.value is not None or metric.reason
         for part in row.by_type.values():
             assert part["accuracy"].value is None
-    assert difference_lines(board) == []
+    assert board.differences == []
     assert board.comparisons == ()
     what = "good" if defective else "defective"
     assert board.missing_kind.startswith(f"No {what} image is judged:")

@@ -206,7 +206,7 @@ def test_misses_and_false_alarms_are_named():
 
 def test_overlays_of_a_run(tmp_path):
     from annotations import InputError, UsageError
-    from defectune.console import BarReporter
+    from defectune.library.progress import BarReporter
     from defectune.overlays import write_overlays
 
     dataset, run = build(tmp_path, wrong="broken_small/002")

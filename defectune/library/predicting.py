@@ -1,38 +1,49 @@
-"""`defectune predict`: verdicts, regions and overlays for new images."""
+"""Verdicts, regions and overlays for new images."""
 
 import hashlib
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from os import PathLike
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Final
+
+import numpy as np
+import numpy.typing as npt
 
 from annotations import (
     ImageReadError,
     InputError,
     OutputExistsError,
+    Prediction,
     UsageError,
     read_image_rgb,
     write_png,
 )
 from annotations.files import read_json, require_new_folder, write_json_atomic
-from annotations.prediction_files import (
-    PREDICTIONS_FOLDER,
-    THRESHOLD,
-    FoldThresholds,
-    map_levels,
-    write_csv,
-)
+from annotations.prediction_files import THRESHOLD, FoldThresholds, map_levels, write_csv
 from annotations.prediction_writer import coco_results
+from annotations.run_files import (
+    CONFIG_FILE,
+    IMAGES_FILE,
+    MAPS_FOLDER,
+    META_FILE,
+    PREDICTIONS_FOLDER,
+    REGIONS_FILE,
+)
 from annotations.samples import safe_name
-from annotations.store import filter_regions
-from defectune.console import BarReporter, out, show_table
+from defectune import families
 from defectune.inputs import OUTPUT_MARKER, Inputs, gather_images
+from defectune.library.arguments import Place, as_image, as_path, checked, several
+from defectune.library.environment import quiet_environment
+from defectune.library.progress import shown
+from defectune.library.run import Run
+from defectune.library.verdict import Verdict
 from defectune.runs import find_run, operating_threshold
 
 if TYPE_CHECKING:
-    from training import Predictor
+    from training import Predictor, Reporter
 
 FORMAT: Final = "defectune-verdicts-1"
 COLUMNS: Final = (
@@ -40,7 +51,6 @@ COLUMNS: Final = (
 )  # fmt: skip
 RESULTS_FILE: Final = "results.jsonl"
 _BEGUN_FILE: Final = "begun.json"
-_SHOWN: Final = 40
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +101,23 @@ class _Recipe:
     maps: bool
     bit_depth: int | None
 
+    def judge(self, prediction: Prediction, image_rgb: npt.NDArray[np.uint8]) -> Verdict:
+        """The verdict that a prediction makes; the one place where it is decided."""
+        found = prediction.regions
+        if found is not None:
+            found = found.above(self.thresholds.region_threshold)
+        return Verdict(
+            name=prediction.image_id,
+            score=self.thresholds.calibrate(prediction.image_score),
+            threshold=self.cut,
+            regions=found,
+            heat_map=prediction.pixel_scores,
+            predicted_type=prediction.predicted_type,
+            class_names=tuple(self.class_names),
+            heat_map_range=self.score_range,
+            image_rgb=image_rgb,
+        )
+
     def to_json(self, inputs: Inputs) -> dict[str, Any]:
         # By size and time, since hashing a camera's images takes longer than predicting them.
         facts = [(str(p), (s := p.stat()).st_size, s.st_mtime_ns) for p in inputs.images]
@@ -114,23 +141,137 @@ class _Recipe:
         }
 
 
+@dataclass(frozen=True)
+class PredictedImages:
+    """What `predict` wrote.
+
+    Attributes:
+        folder: the output.
+        rows: of images.csv, an image each.
+        threshold: calibrated scores from this on are defective.
+        chosen_by: who chose the threshold, in words.
+        notes: what a reader must know beside the table, a sentence each.
+    """
+
+    folder: Path
+    rows: tuple[Mapping[str, str], ...]
+    threshold: float
+    chosen_by: str
+    notes: tuple[str, ...]
+
+    @property
+    def table(self) -> Path:
+        """images.csv."""
+        return self.folder / IMAGES_FILE
+
+    @property
+    def n_failed(self) -> int:
+        """Images that could not be read; their rows have the error."""
+        return sum(bool(row["error"]) for row in self.rows)
+
+    def __repr__(self) -> str:
+        n = sum(row["verdict"] == "defective" for row in self.rows)
+        return (
+            f"PredictedImages({self.folder.as_posix()!r}: {len(self.rows)} images, {n} defective, "
+            f"{self.n_failed} not read)"
+        )
+
+
+@checked
+def predict(
+    run: Run | Place,
+    images: Place | Sequence[Place],
+    output: Place,
+    *,
+    fold: int | None = None,
+    device: str = "auto",
+    threshold: float | None = None,
+    operating_point: bool = False,
+    maps: bool = False,
+    progress: "bool | Reporter" = True,
+) -> PredictedImages:
+    """Give verdicts, regions and overlays for new images; a killed call goes on when repeated.
+
+    For one image in memory, see `Run.predict`.
+
+    Args:
+        run: a run, its folder, or OUT/NAME.
+        images: files, or folders with all that is in them.
+        output: a new or empty folder, for images.csv, regions.json, predictions.json and overlays.
+        fold: whose model; None takes the first finished one.
+        device: auto, cpu, cuda:0 …
+        threshold: calibrated scores from this on are defective; None takes 0.5, the threshold
+            that training chose.
+        operating_point: take the threshold that `evaluate` chose by costs or a bound.
+        maps: also write score maps, as 16-bit PNGs.
+        progress: bars or lines; False shows nothing; or a reporter of your own.
+
+    Raises:
+        UsageError: an argument of a wrong type, a fold that has not finished, both thresholds.
+        DefectuneError: no such run or image; an existing output.
+
+    Example:
+        >>> import defectune as dt
+        >>> images = "drawn/drawn_bottle/test/good"
+        >>> dt.predict("out/runs/quick", images, "new", device="cpu", progress=False).n_failed
+        0
+    """
+    with shown(progress) as reporter:
+        return predict_images(
+            run.path if isinstance(run, Run) else as_path(run, what="run"),
+            [as_path(one, what="image") for one in several(images)],
+            as_path(output, what="output"),
+            PredictOptions(fold, device, threshold, operating_point, maps),
+            reporter=reporter,
+        )
+
+
+def predict_one(
+    run: Path,
+    image: Any,
+    options: PredictOptions,
+    predictors: "dict[tuple[int, str], Predictor] | None" = None,
+) -> Verdict:
+    """The verdict on one image.
+
+    Args:
+        run: its folder.
+        image: a path, or an array as `arguments.as_image` takes it.
+        options: how to predict.
+        predictors: models that are loaded already, by fold and device; gets the one that is used.
+
+    Raises:
+        DefectuneError: see `Run.predict`.
+    """
+    recipe = _recipe(run, options)
+    if isinstance(image, str | PathLike):
+        path = as_path(image, what="image")
+        name = path.name
+        image_rgb = read_image_rgb(path, bit_depth=recipe.bit_depth)
+    else:
+        name, image_rgb = "array", as_image(image)
+    loaded = {} if predictors is None else predictors
+    key = (recipe.fold, options.device)
+    if key not in loaded:
+        quiet_environment()
+        loaded[key] = families.open_predictor(run, recipe.fold, device=options.device)
+    return recipe.judge(loaded[key].predict(name, image_rgb), image_rgb)
+
+
 def predict_images(
     run: str | Path,
     places: Sequence[Path],
     output: Path,
     options: PredictOptions = PredictOptions(),
     *,
-    reporter: BarReporter,
-) -> int:
+    reporter: "Reporter",
+) -> PredictedImages:
     """Predict new images with one fold's model of a run.
 
     Writes images.csv, regions.json (COCO results; `image_id` counts the rows of images.csv from
     1), predictions.json (the thresholds and all else that decided) and an overlay PNG for every
     image. Results are kept beside `output` as they come, so that a call that was killed goes on
     when made again.
-
-    Returns:
-        The number of images that could not be read; they have a row with the error.
 
     Raises:
         DefectuneError: no such run, fold or image; an existing output.
@@ -143,9 +284,7 @@ def predict_images(
             "regions than those that were judged may be found. Train it again to be rid of them."
         )
     inputs = gather_images(places, output=output)
-    from defectune.families import open_predictor
-
-    predictor = open_predictor(recipe.run, recipe.fold, device=options.device)
+    predictor = families.open_predictor(recipe.run, recipe.fold, device=options.device)
     partial = partial_folder(output)
     document = recipe.to_json(inputs)
     _begin(partial, document)
@@ -165,9 +304,9 @@ def predict_images(
             advance("")
     rows = [line["row"] for line in lines]
     notes = _notes(rows, recipe)
-    write_csv(partial / "images.csv", COLUMNS, rows)
+    write_csv(partial / IMAGES_FILE, COLUMNS, rows)
     regions = [region for line in lines for region in line["regions"]]
-    write_json_atomic(partial / "regions.json", regions, indent=None)
+    write_json_atomic(partial / REGIONS_FILE, regions, indent=None)
     maps = {line["row"]["image"]: line["map"] for line in lines if line["map"] is not None}
     failed = sum(bool(row["error"]) for row in rows)
     write_json_atomic(
@@ -179,13 +318,14 @@ def predict_images(
     if output.is_dir():
         output.rmdir()
     partial.replace(output)
-    _show(rows, recipe, [*inputs.lines(), *notes], output)
-    return failed
+    return PredictedImages(
+        output, tuple(rows), recipe.cut, recipe.chosen_by, (*inputs.lines(), *notes)
+    )
 
 
 def _knows_least_area(recipe: _Recipe) -> bool:
     """False for a segmenter's run whose thresholds lack the field."""
-    meta = read_json(recipe.run / PREDICTIONS_FOLDER / "meta.json", what="a run's predictions")
+    meta = read_json(recipe.run / PREDICTIONS_FOLDER / META_FILE, what="a run's predictions")
     return meta.get("family") != "segment" or "min_area_fraction" in meta["folds"][str(recipe.fold)]
 
 
@@ -213,7 +353,7 @@ def _lock(file: IO[str], partial: Path) -> None:
 def _recipe(run: Path, options: PredictOptions) -> _Recipe:
     from training import finished_folds, map_range, read_run_config, run_thresholds
 
-    if not (run / "config.yaml").is_file():
+    if not (run / CONFIG_FILE).is_file():
         raise InputError(
             f"{run} holds predictions that were made elsewhere: it has no model to predict with."
         )
@@ -274,8 +414,6 @@ def _kept(results: Path) -> list[dict[str, Any]]:
 def _predict_one(
     predictor: "Predictor", recipe: _Recipe, folder: Path, path: Path, name: str, index: int
 ) -> dict[str, Any]:
-    from report import write_overlay
-
     row = dict.fromkeys(COLUMNS, "") | {"image": str(path)}
     line: dict[str, Any] = {"row": row, "regions": [], "map": None}
     try:
@@ -283,31 +421,19 @@ def _predict_one(
     except (ImageReadError, OSError) as error:
         row["error"] = str(error)
         return line
-    prediction = predictor.predict(path.name, image_rgb)
-    score = recipe.thresholds.calibrate(prediction.image_score)
-    found = None
-    if prediction.regions is not None:
-        found = filter_regions(prediction.regions, recipe.thresholds.region_threshold)
-        line["regions"] = coco_results(found, index)
-    if recipe.maps and prediction.pixel_scores is not None:
-        levels, ends = map_levels(prediction.pixel_scores)
-        write_png(folder / "maps" / f"{name}.png", levels, compression=1)
-        line["map"] = {"file": f"maps/{name}.png", "range": list(ends)}
-    write_overlay(
-        folder / "overlays" / f"{name}.png",
-        image_rgb,
-        prediction=found,
-        pixel_scores=prediction.pixel_scores,
-        score_range=recipe.score_range,
-        image_score=score,
-        threshold=recipe.cut,
-        class_names=recipe.class_names,
-    )
+    verdict = recipe.judge(predictor.predict(path.name, image_rgb), image_rgb)
+    if verdict.regions is not None:
+        line["regions"] = coco_results(verdict.regions, index)
+    if recipe.maps and verdict.heat_map is not None:
+        levels, ends = map_levels(verdict.heat_map)
+        write_png(folder / MAPS_FOLDER / f"{name}.png", levels, compression=1)
+        line["map"] = {"file": f"{MAPS_FOLDER}/{name}.png", "range": list(ends)}
+    write_png(folder / "overlays" / f"{name}.png", verdict.draw(), compression=1)
     row |= {
-        "verdict": "defective" if score >= recipe.cut else "good",
-        "image_score": repr(score),
-        "predicted_type": prediction.predicted_type or "",
-        "regions": "" if found is None else str(len(found)),
+        "verdict": "defective" if verdict.defective else "good",
+        "image_score": repr(verdict.score),
+        "predicted_type": verdict.predicted_type or "",
+        "regions": "" if verdict.regions is None else str(len(verdict.regions)),
         "overlay": f"overlays/{name}.png",
     }
     return line
@@ -351,18 +477,3 @@ def _notes(rows: Sequence[dict[str, str]], recipe: _Recipe) -> list[str]:
             "the column `error` says why."
         )
     return notes
-
-
-def _show(
-    rows: Sequence[dict[str, str]], recipe: _Recipe, lines: Sequence[str], output: Path
-) -> None:
-    shown = [
-        [row["image"], row["verdict"] or "not read",
-         f"{float(row['image_score']):.6f}" if row["image_score"] else "", row["regions"]]
-        for row in rows[:_SHOWN]
-    ]  # fmt: skip
-    title = f"Threshold {recipe.cut:g} on the calibrated score, chosen by {recipe.chosen_by}"
-    show_table([["image", "verdict", "score", "regions"], *shown], title=title)
-    for line in lines:
-        out.print(line, markup=False)
-    out.print(f"{len(rows)} images; all verdicts: {output / 'images.csv'}", markup=False)

@@ -1,0 +1,136 @@
+"""Arguments of the public functions: checked against their own annotations, and normalised."""
+
+import functools
+import inspect
+import types
+from collections.abc import Callable, Mapping, Sequence
+from numbers import Integral, Real
+from os import PathLike
+from pathlib import Path
+from typing import Any, Literal, ParamSpec, TypeVar, Union, get_args, get_origin
+
+import numpy as np
+import numpy.typing as npt
+
+from annotations import Dataset, UsageError, load_dataset
+from annotations.errors import shortened
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+Place = str | PathLike[str]
+"""A file or a folder."""
+
+
+def checked(function: Callable[P, R]) -> Callable[P, R]:
+    """Refuse arguments that do not fit the annotations of a function, before it begins.
+
+    Raises:
+        UsageError: from the wrapped function; says what was expected and what was found.
+    """
+    signature = inspect.signature(function)
+
+    @functools.wraps(function)
+    def call(*args: P.args, **kwargs: P.kwargs) -> R:
+        for name, value in signature.bind(*args, **kwargs).arguments.items():
+            parameter = signature.parameters[name]
+            if parameter.kind is parameter.VAR_KEYWORD:
+                continue
+            if not _fits(value, parameter.annotation):
+                raise UsageError(
+                    f"{function.__name__}() takes {_words(parameter.annotation)} as {name!r}, got "
+                    f"{shortened(repr(value), 80)} ({type(value).__name__})."
+                )
+        return function(*args, **kwargs)
+
+    return call
+
+
+def _fits(value: Any, hint: Any) -> bool:
+    origin, parts = get_origin(hint), get_args(hint)
+    # Names in quotes stand for types that are too heavy to import for a check.
+    if hint in (Any, inspect.Parameter.empty) or isinstance(hint, str):
+        return True
+    if origin in (Union, types.UnionType):
+        return any(_fits(value, part) for part in parts)
+    if origin is Literal:
+        return value in parts
+    if origin is Sequence:
+        return isinstance(value, list | tuple) and all(_fits(one, parts[0]) for one in value)
+    if origin is Mapping:
+        return isinstance(value, Mapping)
+    if hint in (int, float):
+        number = Integral if hint is int else Real
+        return isinstance(value, number) and not isinstance(value, bool)
+    return isinstance(value, types.NoneType if hint is None else origin or hint)
+
+
+def _words(hint: Any) -> str:
+    origin, parts = get_origin(hint), get_args(hint)
+    if origin in (Union, types.UnionType):
+        return " or ".join(dict.fromkeys(_words(part) for part in parts))
+    if origin is Literal:
+        return " or ".join(map(repr, parts))
+    if origin is Sequence:
+        return f"a list of {_words(parts[0])}"
+    if origin is Mapping:
+        return "a mapping"
+    if (origin or hint) is PathLike:
+        return "Path"
+    return "None" if hint in (None, types.NoneType) else str((origin or hint).__name__)
+
+
+def several(value: Any) -> Sequence[Any]:
+    """A list or tuple as it is, anything else as the only member of one."""
+    return value if isinstance(value, list | tuple) else [value]
+
+
+def as_path(place: Place, *, what: str) -> Path:
+    """A path of text or of a Path.
+
+    Raises:
+        UsageError: an empty text, or one that no file system can hold.
+    """
+    text = str(place)
+    if not text.strip() or "\0" in text:
+        raise UsageError(f"The {what} should be a path, got {shortened(repr(text), 80)}.")
+    return Path(place)
+
+
+def as_dataset(dataset: Dataset | Place) -> Dataset:
+    """A dataset that is loaded, or the one in a folder.
+
+    Raises:
+        InputError: not a converted dataset, or a damaged one.
+        UsageError: an empty path.
+    """
+    if isinstance(dataset, Dataset):
+        return dataset
+    return load_dataset(as_path(dataset, what="dataset"))
+
+
+def as_image(image: Any) -> npt.NDArray[np.uint8]:
+    """An image as it is predicted: uint8 (H, W, 3).
+
+    Args:
+        image: an array, RGB (H, W, 3) or grey (H, W).
+
+    Raises:
+        UsageError: anything else; says what was expected and what was found.
+    """
+    wanted = "An image should be a path or a uint8 array, RGB (H, W, 3) or grey (H, W)"
+    if not isinstance(image, np.ndarray):
+        raise UsageError(f"{wanted}, got {type(image).__name__}.")
+    if image.dtype != np.uint8:
+        hint = (
+            " Scale values of 0 to 1 by 255 and round them first."
+            if np.issubdtype(image.dtype, np.floating)
+            else ""
+        )
+        raise UsageError(f"{wanted}, got {image.dtype} {image.shape}.{hint}")
+    if image.ndim == 2:
+        image = np.repeat(image[..., None], 3, axis=2)
+    if image.ndim != 3 or image.shape[2] != 3 or 0 in image.shape:
+        hint = " Drop the alpha channel first." if image.ndim == 3 and image.shape[2] == 4 else ""
+        raise UsageError(f"{wanted}, got {image.dtype} {image.shape}.{hint}")
+    return np.ascontiguousarray(image)

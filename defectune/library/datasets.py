@@ -1,0 +1,106 @@
+"""Converted datasets: opened, checked, and written in other formats."""
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from annotations import Dataset
+from converters.check import CheckResult, check_dataset
+from converters.exporting import ExportReport, export_dataset
+from defectune.library.arguments import Place, as_dataset, as_path, checked
+from defectune.library.progress import shown
+
+if TYPE_CHECKING:
+    from training import Reporter
+
+
+@checked
+def load(dataset: Place) -> Dataset:
+    """Open a converted dataset.
+
+    Args:
+        dataset: its folder.
+
+    Raises:
+        InputError: not a converted dataset, or a damaged one.
+        SplitMismatchError: its split does not belong to its images.
+        UsageError: an argument of a wrong type.
+
+    Example:
+        >>> import defectune as dt
+        >>> data = dt.load("out")
+        >>> data.class_names
+        ('broken_large', 'broken_small', 'contamination')
+    """
+    return as_dataset(dataset)
+
+
+@checked
+def check(
+    dataset: Dataset | Place, *, reshots: bool = True, progress: "bool | Reporter" = True
+) -> CheckResult:
+    """Prove a converted dataset again: files, labels, round trip, and that no part leaks.
+
+    Args:
+        dataset: a dataset, or its folder.
+        reshots: also look for photographs of one part on two sides.
+        progress: bars or lines; False shows nothing; or a reporter of your own.
+
+    Returns:
+        What was looked at, and `problems`, which is empty where all holds.
+
+    Raises:
+        DefectuneError: not a converted dataset, or one whose split does not hold.
+
+    Example:
+        >>> import defectune as dt
+        >>> dt.check("out", progress=False).problems
+        ()
+    """
+    stages: dict[str, Callable[[str], None]] = {}
+    with shown(progress) as reporter:
+
+        def advance(stage: str, total: int) -> None:
+            if stage not in stages:
+                stages[stage] = reporter.track(stage, total)
+            stages[stage]("")
+
+        return check_dataset(as_dataset(dataset), reshots=reshots, progress=advance)
+
+
+@checked
+def export(
+    dataset: Dataset | Place,
+    output: Place,
+    format: str = "coco",  # noqa: A002
+    *,
+    progress: "bool | Reporter" = True,
+) -> ExportReport:
+    """Write a converted dataset in another format, and measure what that cannot hold.
+
+    Args:
+        dataset: a dataset, or its folder.
+        output: a new or empty folder; images are copied.
+        format: coco, coco-polygons, yolo, yolo-seg, voc or masks.
+        progress: bars or lines; False shows nothing; or a reporter of your own.
+
+    Returns:
+        What the format could and could not hold; the same stands in export.json.
+
+    Raises:
+        UsageError: an unknown format, or an argument of a wrong type.
+        OutputExistsError: `output` holds something.
+
+    Example:
+        >>> import defectune as dt
+        >>> dt.export("out", "voc", "voc", progress=False).format
+        'voc'
+    """
+    with shown(progress) as reporter:
+        data = as_dataset(dataset)
+        advance = reporter.track("writing", len(data.samples))
+        return export_dataset(
+            data,
+            as_path(output, what="output"),
+            format,
+            progress=lambda _done, _total: advance(""),
+        )

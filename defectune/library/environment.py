@@ -1,0 +1,15 @@
+"""Environment variables that the libraries below read when they are imported."""
+
+import os
+
+
+def quiet_environment() -> None:
+    """Keep the libraries below from talking to the network or to the user."""
+    for name, value in (
+        ("NO_ALBUMENTATIONS_UPDATE", "1"),
+        ("HF_HUB_DISABLE_TELEMETRY", "1"),
+        ("HF_HUB_DOWNLOAD_TIMEOUT", "4"),
+        ("HF_HUB_ETAG_TIMEOUT", "4"),
+        ("TOKENIZERS_PARALLELISM", "false"),
+    ):
+        os.environ.setdefault(name, value)

@@ -1,0 +1,296 @@
+"""Judging runs on the same test images, and the report about them."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from annotations import Dataset, InputError, UsageError, read_predictions
+from annotations.dataset import RUNS_FOLDER
+from annotations.files import read_json, remove_dead_files, write_json_atomic
+from defectune.library.arguments import Place, as_dataset, as_path, checked, several
+from defectune.library.progress import shown
+from defectune.library.run import Run
+from defectune.runs import LEADERBOARD_FILE, find_runs
+
+if TYPE_CHECKING:
+    from evaluation import Costs, ExternalOptions, Leaderboard
+    from training import Reporter
+
+REPORT_FOLDER = "report"
+
+
+@checked
+def evaluate(
+    dataset: Dataset | Place,
+    runs: Run | Place | Sequence[Run | Place] = (),
+    *,
+    fold: int | None = None,
+    cost_escape: float | None = None,
+    cost_overkill: float | None = None,
+    max_escape: float | None = None,
+    max_overkill: float | None = None,
+    defect_rate: float | None = None,
+    external: Mapping[str, Place] | Sequence[str] = (),
+    threshold: float | None = None,
+    region_threshold: float = 0.5,
+    progress: "bool | Reporter" = True,
+) -> "Leaderboard":
+    """Judge runs on the same test images; writes leaderboard.json.
+
+    Args:
+        dataset: a dataset, or its folder.
+        runs: runs, their folders or names; none takes all finished ones.
+        fold: judge the test images of this fold alone; leaderboard.json is then left as it is.
+        cost_escape: of a defective part called good; with `cost_overkill`.
+        cost_overkill: of a good part called defective; with `cost_escape`.
+        max_escape: highest share of defective parts that may escape.
+        max_overkill: highest share of good parts to call defective.
+        defect_rate: share of defective parts on your line, for the cost.
+        external: predictions made elsewhere, by the name that their run gets.
+        threshold: of the external image scores, on their own scale.
+        region_threshold: of the external regions, on their own scale.
+        progress: bars or lines; False shows nothing; or a reporter of your own.
+
+    Returns:
+        The leaderboard; a notebook shows it as a table.
+
+    Raises:
+        UsageError: an argument of a wrong type, or options that exclude each other.
+        DefectuneError: no such run, one of another split, or one that lacks predictions.
+
+    Example:
+        >>> import defectune as dt
+        >>> board = dt.evaluate("out", progress=False)
+        >>> [row.run for row in board.rows]
+        ['quick']
+    """
+    from evaluation import ExternalOptions
+
+    with shown(progress) as reporter:
+        # All that can be refused is refused before the first image is read.
+        costs = costs_of(cost_escape, cost_overkill, max_escape, max_overkill, defect_rate)
+        options = ExternalOptions(threshold=threshold, region_threshold=region_threshold)
+        data, named, names = as_dataset(dataset), _external_texts(external), run_texts(runs)
+        check_request(data, names, fold=fold, external=named)
+        import_external(data, named, options, reporter=reporter)
+        return judge(data, names, fold=fold, costs=costs, reporter=reporter)
+
+
+@checked
+def report(
+    dataset: Dataset | Place,
+    runs: Run | Place | Sequence[Run | Place] = (),
+    *,
+    progress: "bool | Reporter" = True,
+) -> Path:
+    """Write report/index.html: the table, and truth beside every model's prediction.
+
+    Args:
+        dataset: a dataset, or its folder.
+        runs: runs, their folders or names; none takes all finished ones.
+        progress: bars or lines; False shows nothing; or a reporter of your own.
+
+    Returns:
+        The page.
+
+    Raises:
+        UsageError: an argument of a wrong type.
+        DefectuneError: no such run, one of another split, or one that lacks predictions.
+
+    Example:
+        >>> import defectune as dt
+        >>> page = dt.report("out", "quick", progress=False)
+        >>> page.as_posix()
+        'out/report/index.html'
+    """
+    with shown(progress) as reporter:
+        return make_report(as_dataset(dataset), run_texts(runs), reporter=reporter)
+
+
+def run_texts(runs: Run | Place | Sequence[Run | Place]) -> list[str]:
+    """Runs as `defectune.runs.find_runs` takes them.
+
+    Raises:
+        UsageError: an empty name.
+    """
+    return [str(r.path if isinstance(r, Run) else as_path(r, what="run")) for r in several(runs)]
+
+
+def _external_texts(external: Mapping[str, Place] | Sequence[str]) -> list[str]:
+    if isinstance(external, Mapping):
+        return [f"{name}={place}" for name, place in external.items()]
+    return list(external)
+
+
+def judge(
+    dataset: Dataset,
+    names: Sequence[str],
+    *,
+    fold: int | None,
+    reporter: "Reporter",
+    costs: "Costs | None" = None,
+) -> "Leaderboard":
+    """Judge runs and write leaderboard.json (for all folds only).
+
+    Raises:
+        DefectuneError: see `evaluation.evaluate_runs`.
+    """
+    from evaluation import evaluate_runs
+
+    runs = find_runs(dataset.root, names)
+    board = evaluate_runs(dataset, runs, fold=fold, costs=costs, say=reporter.say)
+    if fold is None:
+        before = read_leaderboard(dataset.root, dataset.split.digest)
+        point = (before or {}).get("operating_point")
+        if point and costs is None:
+            reporter.say(
+                f"The operating point in {LEADERBOARD_FILE} (chosen by: {point.get('rule')}) is "
+                "dropped, since this call gave no costs or bound."
+            )
+        remove_dead_files(dataset.root)
+        write_json_atomic(dataset.root / LEADERBOARD_FILE, board.to_json())
+    return board
+
+
+def costs_of(
+    escape: float | None,
+    overkill: float | None,
+    max_escape: float | None,
+    max_overkill: float | None,
+    defect_rate: float | None,
+) -> "Costs | None":
+    """What the operating point is chosen by; None where nothing was asked for.
+
+    Raises:
+        UsageError: see `evaluation.Costs`.
+    """
+    from evaluation import Costs
+
+    if (escape, overkill, max_escape, max_overkill, defect_rate) == (None,) * 5:
+        return None
+    return Costs(escape, overkill, max_escape, max_overkill, defect_rate)
+
+
+def check_request(
+    dataset: Dataset, names: Sequence[str], *, fold: int | None, external: Sequence[str]
+) -> None:
+    """Refuse a fold, a run or an --external that does not exist, before anything is judged.
+
+    Raises:
+        UsageError: no such fold, or --external that is not NAME=PATH.
+        InputError: no such run, or no such place.
+    """
+    if fold is not None and not 0 <= fold < len(dataset.split.folds):
+        raise UsageError(f"There is no fold {fold}; there are {len(dataset.split.folds)}, from 0.")
+    new = dict(map(_named, external))
+    for name, place in new.items():
+        if not place.exists():
+            raise InputError(f"--external {name}={place}: there is no such file or folder.")
+    find_runs(dataset.root, [name for name in names if name not in new])
+
+
+def _named(text: str) -> tuple[str, Path]:
+    name, sign, place = text.partition("=")
+    if not sign or not place or name != Path(name).name or name.startswith(".") or not name:
+        raise UsageError(f"--external takes NAME=PATH with a plain name, got {text!r}.")
+    return name, Path(place)
+
+
+def import_external(
+    dataset: Dataset,
+    named: Sequence[str],
+    options: "ExternalOptions",
+    *,
+    reporter: "Reporter",
+) -> None:
+    """Make runs of predictions made elsewhere, each given as NAME=PATH.
+
+    Raises:
+        UsageError: not NAME=PATH, or a name that is not a plain one.
+        DefectuneError: see `evaluation.import_predictions`.
+    """
+    from evaluation import import_predictions
+
+    if not named:
+        return
+    for name, place in map(_named, named):
+        run = dataset.root / RUNS_FOLDER / name
+        for note in import_predictions(dataset, place, run, options):
+            reporter.say(f"{name}: {note}")
+
+
+def make_report(dataset: Dataset, names: Sequence[str], *, reporter: "Reporter") -> Path:
+    """Write the report from leaderboard.json, which is read and never written here.
+
+    Runs that leaderboard.json does not have, or has for other predictions than the run holds now,
+    are judged for the report alone.
+
+    Returns:
+        Its page.
+
+    Raises:
+        DefectuneError: see `evaluation.evaluate_runs` and `report.write_report`.
+    """
+    from evaluation import evaluate_runs, predictions_digest
+    from report import write_report
+
+    runs = find_runs(dataset.root, names)
+    board = read_leaderboard(dataset.root, dataset.split.digest)
+    rows = {} if board is None else {row["run"]: row for row in board["rows"]}
+    missing = [
+        run
+        for run in runs
+        if run.name not in rows
+        or rows[run.name].get("predictions", "") not in ("", predictions_digest(run))
+    ]
+    if missing or not runs:
+        judged = evaluate_runs(dataset, missing, say=reporter.say).to_json()
+        board = judged if board is None else _joined(board, judged, dataset.root)
+    predictions = [read_predictions(run, dataset) for run in runs]
+    advance = reporter.track("report", len(dataset.split.test_ids))
+    return write_report(
+        dataset,
+        predictions,
+        board or {},
+        dataset.root / REPORT_FOLDER,
+        progress=lambda: advance(""),
+    )
+
+
+def read_leaderboard(root: Path, split_digest: str) -> dict[str, Any] | None:
+    """leaderboard.json of a converted dataset; None where there is none of this split.
+
+    Raises:
+        InputError: a damaged file.
+    """
+    path = root / LEADERBOARD_FILE
+    if not path.is_file():
+        return None
+    board = read_json(path, what="the leaderboard")
+    try:
+        if board["split_digest"] != split_digest:
+            return None
+        if not all(isinstance(row["run"], str) and row["metrics"] for row in board["rows"]):
+            raise TypeError("a row has no run or no metrics")
+    except (KeyError, TypeError, AttributeError) as error:
+        raise InputError(
+            f"{path} is damaged ({type(error).__name__}: {error}). Judge again with `defectune "
+            f"evaluate {root}`."
+        ) from error
+    return dict(board)
+
+
+def _joined(board: dict[str, Any], judged: dict[str, Any], root: Path) -> dict[str, Any]:
+    """The leaderboard, with rows that were judged for the report alone."""
+    fresh = {row["run"] for row in judged["rows"]}
+    rows = [row for row in board["rows"] if row["run"] not in fresh] + judged["rows"]
+    rows.sort(
+        key=lambda row: (row["metrics"].get("image_auroc") or {}).get("value") or -1.0,
+        reverse=True,
+    )
+    names = ", ".join(sorted(fresh))
+    said = (
+        f"{names}: judged for this report alone, and not compared with the others; `defectune "
+        f"evaluate {root}` writes and compares all runs."
+    )
+    return board | {"rows": rows, "differences": [*board.get("differences", []), said]}
