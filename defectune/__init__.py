@@ -92,6 +92,9 @@ def __getattr__(name: str) -> Any:
 
         value: Any = version("defectune")
     elif name in _HOMES:
+        from defectune.shadowing import require_own_packages
+
+        require_own_packages()
         value = getattr(import_module(_HOMES[name]), name)
     else:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

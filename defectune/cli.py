@@ -11,6 +11,7 @@ from defectune.console import fail, out
 from defectune.keyboard import INTERRUPTED, Commands, Family, parse_family, show_version
 from defectune.library.environment import quiet_environment
 from defectune.library.progress import BarReporter
+from defectune.shadowing import require_own_packages
 
 app = typer.Typer(
     name="defectune",
@@ -453,6 +454,10 @@ def main() -> None:
     quiet_environment()
     if not sys.warnoptions:
         warnings.filterwarnings("ignore")
+    try:
+        require_own_packages()
+    except ImportError as error:
+        fail(str(error), status=1)
     try:
         app()
     except KeyboardInterrupt:

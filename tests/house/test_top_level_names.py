@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from defectune import shadowing
+
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGES: list[str] = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"][
     "hatch"
@@ -38,3 +40,12 @@ def test_our_name_leads_to_our_folder(name: str) -> None:
 def test_exactly_one_distribution_ships_cv2(shipped_by: dict[str, set[str]]) -> None:
     # Two of them overwrite each other's files; pyproject.toml overrides one away.
     assert shipped_by["cv2"] == {"opencv-python"}
+
+
+def test_the_wheel_brings_nothing_but_its_packages() -> None:
+    # A folder of data beside the packages would become a top-level name of everybody's environment.
+    wheel = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["hatch"][
+        "build"
+    ]["targets"]["wheel"]
+    assert set(wheel) == {"packages"}
+    assert set(PACKAGES) == {"defectune", *shadowing.PACKAGES}

@@ -8,7 +8,7 @@ from annotations import InputError, UsageError
 from annotations.errors import shortened
 from annotations.yaml_files import read_yaml
 
-RECIPES_FOLDER: Final = Path(__file__).resolve().parents[1] / "recipes"
+RECIPES_FOLDER: Final = Path(__file__).resolve().parent
 DEFAULT_RECIPE: Final = "few-defects"
 MAX_BYTES: Final = 100_000
 
