@@ -1,6 +1,6 @@
 """Writing a run's predictions; what stands in the files is told in `annotations.store`."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -26,6 +26,7 @@ from annotations.prediction_files import (
     write_csv,
 )
 from annotations.regions import Regions
+from annotations.run_digests import FILES_KEY, digests_of, sealed
 
 
 @dataclass
@@ -41,6 +42,7 @@ class PredictionWriter:
         fold: number of the fold.
         thresholds: of this fold's model.
         about: model and family, stored in meta.json: `{"family", "model", ...}`.
+        model: files of this fold's model, in the run's folder, to keep digests of.
     """
 
     run: Path
@@ -48,6 +50,7 @@ class PredictionWriter:
     fold: int
     thresholds: FoldThresholds
     about: Mapping[str, Any]
+    model: Sequence[Path] = ()
     _rows: list[dict[str, Any]] = field(default_factory=list, init=False)
     _validation: list[dict[str, Any]] = field(default_factory=list, init=False)
     _results: list[dict[str, Any]] = field(default_factory=list, init=False)
@@ -148,11 +151,17 @@ class PredictionWriter:
             "maps": {r["image_id"]: maps[r["image_id"]] for r in rows if r["image_id"] in maps},
             **self.about,
         }
-        write_csv(self._folder / "images.csv", IMAGE_COLUMNS, rows)
+        files = [self._folder / "images.csv", self._folder / "regions.json", *self.model]
+        write_csv(files[0], IMAGE_COLUMNS, rows)
+        write_json_atomic(files[1], results, indent=None)
         if validation:
-            write_csv(self._folder / VALIDATION_FILE, VALIDATION_COLUMNS, validation)
-        write_json_atomic(self._folder / "regions.json", results, indent=None)
-        write_json_atomic(self._folder / META_FILE, meta)
+            files.append(self._folder / VALIDATION_FILE)
+            write_csv(files[-1], VALIDATION_COLUMNS, validation)
+        by_id = self.dataset.by_id
+        files += [self._folder / "maps" / f"{by_id[image_id].stem}.png" for image_id in self._maps]
+        digests = before.digests | digests_of(self.run, files)
+        meta[FILES_KEY] = dict(sorted(digests.items()))
+        write_json_atomic(self._folder / META_FILE, sealed(meta))
 
     def _before(self) -> "_Before":
         """What finished folds have written; rows of a fold that was killed are none."""
@@ -180,6 +189,7 @@ class PredictionWriter:
                 ],
                 maps={k: v for k, v in meta["maps"].items() if k in ids},
                 has_regions=bool(folds and meta["has_regions"]),
+                digests={str(k): str(v) for k, v in meta.get(FILES_KEY, {}).items()},
             )
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise damaged(path, error) from error
@@ -193,6 +203,7 @@ class _Before:
     results: list[dict[str, Any]] = field(default_factory=list)
     maps: dict[str, list[float]] = field(default_factory=dict)
     has_regions: bool = False
+    digests: dict[str, str] = field(default_factory=dict)
 
 
 def _by_fold(row: Mapping[str, Any]) -> tuple[int, str]:

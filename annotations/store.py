@@ -35,6 +35,9 @@ from annotations.prediction_files import (
 )
 from annotations.regions import Regions, box_slices, decode_rle
 from annotations.rle import check_rle
+from annotations.run_digests import FILES_KEY, SELF_KEY
+
+_NOT_ABOUT = ("folds", "maps", "format", FILES_KEY, SELF_KEY)
 
 
 @dataclass(frozen=True)
@@ -184,7 +187,7 @@ def read_predictions(run: Path, dataset: Dataset) -> StoredPredictions:
                 raise InputError(
                     f"{folder / 'images.csv'}: {row['image_id']} scores {row['image_score']}."
                 )
-        about = {k: v for k, v in meta.items() if k not in ("folds", "maps", "format")}
+        about = {k: v for k, v in meta.items() if k not in _NOT_ABOUT}
         regions = (
             _read_regions(folder, dataset, [r["image_id"] for r in rows], folds)
             if meta["has_regions"]

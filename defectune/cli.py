@@ -1,5 +1,6 @@
 """The commands. Heavy imports stand inside them, so that `--help` answers at once."""
 
+import io
 import sys
 import warnings
 from pathlib import Path
@@ -452,6 +453,10 @@ def doctor() -> None:
 def main() -> None:
     """Run the command line; an error of the user's is one paragraph and an exit status."""
     quiet_environment()
+    for stream in (sys.stdout, sys.stderr):
+        # A terminal that knows no `…` gets a question mark, and not a traceback.
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
     if not sys.warnoptions:
         warnings.filterwarnings("ignore")
     try:

@@ -15,7 +15,14 @@ import numpy.typing as npt
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from annotations import Dataset, ImageReadError, OutputExistsError, Sample, StoredPredictions
+from annotations import (
+    Dataset,
+    ImageReadError,
+    InputError,
+    OutputExistsError,
+    Sample,
+    StoredPredictions,
+)
 from annotations.files import (
     folder_moved_into_place,
     write_bytes_atomic,
@@ -110,6 +117,11 @@ def write_report(
             entries.append(_entry(dataset, sample, runs, partial))
             if progress is not None:
                 progress()
+        if entries and all(entry.note for entry in entries):
+            raise InputError(
+                f"None of the {len(entries)} test images of {dataset.root} can be read, so that "
+                f"there is nothing to show. {entries[0].note}"
+            )
         entries.sort(key=lambda entry: (-entry.badness, entry.image_id))
         shown = {run.name: run for run in runs}
         rows = [row for row in leaderboard["rows"] if row["run"] in shown]

@@ -27,7 +27,7 @@ from annotations import (
 from annotations.dataset import RUNS_FOLDER
 from annotations.errors import shortened
 from annotations.files import PARTIAL, read_json, write_json_atomic, write_text_atomic
-from annotations.images import read_image_rgb
+from annotations.images import read_image_rgb, sha256_of
 from annotations.locks import hold_lock
 from annotations.prediction_files import (
     META_FILE,
@@ -36,6 +36,7 @@ from annotations.prediction_files import (
     damaged,
     read_thresholds,
 )
+from annotations.run_digests import model_files
 from annotations.yaml_files import read_yaml
 from training.configs import Config, FamilyConfig, build_config
 from training.device import keep_freed_memory
@@ -264,6 +265,32 @@ def map_range(run: Path) -> tuple[float, float]:
     return common_range(ranges)
 
 
+def require_images(dataset: Dataset, folds: Iterable[int]) -> None:
+    """Refuse images that are gone or were replaced since conversion.
+
+    Raises:
+        InputError: names the first ones and says how many there are.
+    """
+    ids: set[str] = set()
+    for fold in folds:
+        parts = dataset.split.folds[fold]
+        ids.update(parts.train, parts.val, parts.test)
+    gone, changed = [], []
+    for sample in dataset.select(sorted(ids)):
+        if not sample.image_path.is_file():
+            gone.append(sample)
+        elif sha256_of(sample.image_path) != sample.sha256:
+            changed.append(sample)
+    for samples, what in ((gone, "are gone"), (changed, "were replaced")):
+        if samples:
+            some = ", ".join(str(s.image_path) for s in samples[:3])
+            raise InputError(
+                f"{len(samples)} of {len(ids)} images of {dataset.root} {what} since conversion: "
+                f"{some}{' …' if len(samples) > 3 else ''}. Restore them, or convert again into a "
+                "new folder."
+            )
+
+
 def train_run(
     dataset: Dataset,
     name: str,
@@ -290,6 +317,8 @@ def train_run(
         open_run(dataset, name, family=family, config=config)
         remove_leftovers(run)
         keep_freed_memory()
+        folds = list(folds)
+        require_images(dataset, [f for f in folds if f not in finished_folds(run)])
         for fold in folds:
             if fold in finished_folds(run):
                 reporter.say(f"{name}: fold {fold} has finished before; skipped.")
@@ -305,7 +334,8 @@ def train_run(
                 f"{name}: fold {fold}, test and validation images", len(samples) + n_validation
             )
             about = {"family": family, "model": model, "class_names": list(dataset.class_names)}
-            with PredictionWriter(run, dataset, fold, thresholds, about) as writer:
+            model_of_fold = model_files(folder)
+            with PredictionWriter(run, dataset, fold, thresholds, about, model_of_fold) as writer:
                 for sample in samples:
                     image_rgb = read_image_rgb(sample.image_path)
                     writer.write(predictor.predict(sample.image_id, image_rgb))
