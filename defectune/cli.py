@@ -336,12 +336,14 @@ def evaluate(
 
 @app.command()
 def check(
-    dataset: DatasetArgument,
+    dataset: Annotated[
+        Path, typer.Argument(metavar="OUT", help="A converted dataset, or a run, OUT/runs/NAME.")
+    ],
     reshots: Annotated[
         bool, typer.Option(help="Also look for photographs of one part on two sides.")
     ] = True,
 ) -> None:
-    """Prove a converted dataset again: files, labels, round trip, and that no part leaks."""
+    """Prove a converted dataset, or a run, again: files, labels, and that no part leaks."""
     from defectune.library.datasets import check as prove
     from defectune.summaries import show_check
 

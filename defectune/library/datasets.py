@@ -1,13 +1,17 @@
 """Converted datasets: opened, checked, and written in other formats."""
 
 from collections.abc import Callable
+from os import PathLike
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from annotations import Dataset
+from annotations.run_digests import run_problems
 from converters.check import CheckResult, check_dataset
 from converters.exporting import ExportReport, export_dataset
 from defectune.library.arguments import Place, as_dataset, as_path, checked
 from defectune.library.progress import shown
+from defectune.runs import dataset_of, is_run
 
 if TYPE_CHECKING:
     from training import Reporter
@@ -40,8 +44,11 @@ def check(
 ) -> CheckResult:
     """Prove a converted dataset again: files, labels, round trip, and that no part leaks.
 
+    Of a run's folder, OUT/runs/NAME: that its models and predictions belong together, and are as
+    they were trained.
+
     Args:
-        dataset: a dataset, or its folder.
+        dataset: a dataset, or its folder; or a run's folder.
         reshots: also look for photographs of one part on two sides.
         progress: bars or lines; False shows nothing; or a reporter of your own.
 
@@ -56,6 +63,10 @@ def check(
         >>> dt.check("out", progress=False).problems
         ()
     """
+    if isinstance(dataset, str | PathLike) and is_run(Path(dataset)):
+        run = Path(dataset)
+        problems, facts = run_problems(run, as_dataset(dataset_of(run)))
+        return CheckResult(tuple(facts), tuple(problems))
     stages: dict[str, Callable[[str], None]] = {}
     with shown(progress) as reporter:
 

@@ -5,7 +5,6 @@ import struct
 import cv2
 import numpy as np
 import pytest
-from defectune.converting import parse_mask_values
 from PIL import Image
 
 from annotations import (
@@ -20,6 +19,7 @@ from annotations.images import plain_png
 from benchmarks.sources import HW, picture, put, ring_mask
 from converters import ConvertOptions, FindOptions, ReadOptions, convert
 from converters.masks import flat_levels
+from defectune.library.conversion import parse_mask_values
 
 
 def mvtec(root, save, *, suffix=".png"):

@@ -7,7 +7,6 @@ from types import MappingProxyType
 
 import numpy as np
 import pytest
-from defectune.converting import options_of
 
 from annotations import (
     GOOD,
@@ -23,6 +22,7 @@ from annotations import (
 from benchmarks.sources import BAD, NAMES, SOURCES, coco_file, images, picture, put
 from converters import ConvertOptions, FindOptions, ReadOptions, convert
 from converters.check import check_dataset
+from defectune.library.conversion import options_of
 
 
 def written(root, layout, kind):

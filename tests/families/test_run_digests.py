@@ -6,6 +6,7 @@ import shutil
 import numpy as np
 import pytest
 
+import defectune as dt
 from annotations import InputError, load_dataset, write_png
 from annotations.run_digests import run_problems
 from classify import ClassifyConfig, train_classifier
@@ -40,6 +41,7 @@ def problems(root):
 def test_a_fresh_run_is_whole(root):
     found, facts = run_problems(root / "runs" / "memory", load_dataset(root))
     assert found == []
+    assert dt.check(root / "runs" / "memory").problems == ()
     assert dict(facts)["finished folds"] == "2 of 2"
 
 
