@@ -9,6 +9,7 @@ results/fuzz.md.
 """
 
 import argparse
+import copy
 import datetime
 import json
 import os
@@ -214,7 +215,7 @@ def spoil_json(rng: Rng, path: Path) -> None:
         if rng.random() < 0.3:
             del holder[key]
         else:
-            holder[key] = rng.choice(VALUES)
+            holder[key] = copy.deepcopy(rng.choice(VALUES))
     path.write_text(json.dumps(value))
 
 
