@@ -24,7 +24,6 @@ from annotations.split import Split, read_split
 
 COCO_ALL: Final = Path("annotations") / "all.json"
 SPLIT_FILE: Final = Path("split.json")
-RUNS_FOLDER: Final = Path("runs")
 IMAGES_FOLDER: Final = Path("yolo") / "images"
 LABELS_FOLDER: Final = Path("yolo") / "labels"
 MASKS_FOLDER: Final = Path("masks")

@@ -13,13 +13,11 @@ import numpy.typing as npt
 
 from annotations.errors import InputError, shortened
 from annotations.files import read_json, write_text_atomic
+from annotations.run_files import meta_path
 
-PREDICTIONS_FOLDER: Final = "predictions"
 THRESHOLD: Final = 0.5
 """On the calibrated scale, for every run."""
 FORMAT: Final = "defectune-predictions-1"
-META_FILE: Final = "meta.json"
-VALIDATION_FILE: Final = "validation.csv"
 IMAGE_COLUMNS: Final = ("image_id", "image_score", "verdict", "raw_score", "fold", "predicted_type")
 VALIDATION_COLUMNS: Final = ("image_id", "image_score", "raw_score", "fold")
 MAP_LEVELS: Final = 65535
@@ -171,7 +169,7 @@ def read_thresholds(run: Path) -> dict[int, FoldThresholds]:
     Raises:
         InputError: its meta.json is damaged.
     """
-    path = run / PREDICTIONS_FOLDER / META_FILE
+    path = meta_path(run)
     if not path.is_file():
         return {}
     return parse_thresholds(read_json(path, what="a run's predictions"), path)

@@ -14,11 +14,8 @@ from annotations.prediction import Prediction
 from annotations.prediction_files import (
     FORMAT,
     IMAGE_COLUMNS,
-    META_FILE,
-    PREDICTIONS_FOLDER,
     THRESHOLD,
     VALIDATION_COLUMNS,
-    VALIDATION_FILE,
     FoldThresholds,
     damaged,
     map_levels,
@@ -27,6 +24,14 @@ from annotations.prediction_files import (
 )
 from annotations.regions import Regions
 from annotations.run_digests import FILES_KEY, digests_of, sealed
+from annotations.run_files import (
+    IMAGES_FILE,
+    MAPS_FOLDER,
+    META_FILE,
+    PREDICTIONS_FOLDER,
+    REGIONS_FILE,
+    VALIDATION_FILE,
+)
 
 
 @dataclass
@@ -92,7 +97,7 @@ class PredictionWriter:
                     f"the image {sample.image_hw}."
                 )
             levels, (low, high) = map_levels(prediction.pixel_scores)
-            write_png(self._folder / "maps" / f"{sample.stem}.png", levels, compression=1)
+            write_png(self._folder / MAPS_FOLDER / f"{sample.stem}.png", levels, compression=1)
             self._maps[prediction.image_id] = [low, high]
 
     def write_validation(self, image_id: str, raw_score: float) -> None:
@@ -151,14 +156,16 @@ class PredictionWriter:
             "maps": {r["image_id"]: maps[r["image_id"]] for r in rows if r["image_id"] in maps},
             **self.about,
         }
-        files = [self._folder / "images.csv", self._folder / "regions.json", *self.model]
+        files = [self._folder / IMAGES_FILE, self._folder / REGIONS_FILE, *self.model]
         write_csv(files[0], IMAGE_COLUMNS, rows)
         write_json_atomic(files[1], results, indent=None)
         if validation:
             files.append(self._folder / VALIDATION_FILE)
             write_csv(files[-1], VALIDATION_COLUMNS, validation)
         by_id = self.dataset.by_id
-        files += [self._folder / "maps" / f"{by_id[image_id].stem}.png" for image_id in self._maps]
+        files += [
+            self._folder / MAPS_FOLDER / f"{by_id[image_id].stem}.png" for image_id in self._maps
+        ]
         digests = before.digests | digests_of(self.run, files)
         meta[FILES_KEY] = dict(sorted(digests.items()))
         write_json_atomic(self._folder / META_FILE, sealed(meta))
@@ -173,7 +180,7 @@ class PredictionWriter:
             if meta["split_digest"] != self.dataset.split.digest:
                 return _Before()
             folds = {k: v for k, v in meta["folds"].items() if int(k) != self.fold}
-            rows = [r for r in read_csv(self._folder / "images.csv") if r["fold"] in folds]
+            rows = [r for r in read_csv(self._folder / IMAGES_FILE) if r["fold"] in folds]
             ids = {row["image_id"] for row in rows}
             coco_ids = {self.dataset.coco_ids[image_id] for image_id in ids}
             validation = self._folder / VALIDATION_FILE
@@ -184,7 +191,7 @@ class PredictionWriter:
                 validation=[row for row in stored if row["fold"] in folds],
                 results=[
                     row
-                    for row in read_json(self._folder / "regions.json", what="COCO results")
+                    for row in read_json(self._folder / REGIONS_FILE, what="COCO results")
                     if row["image_id"] in coco_ids
                 ],
                 maps={k: v for k, v in meta["maps"].items() if k in ids},

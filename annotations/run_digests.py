@@ -15,12 +15,13 @@ from annotations.dataset import Dataset
 from annotations.errors import DefectuneError
 from annotations.files import inside, read_json
 from annotations.images import sha256_of
-from annotations.prediction_files import META_FILE, PREDICTIONS_FOLDER, read_thresholds
+from annotations.prediction_files import read_thresholds
+from annotations.run_files import TIMING_FILE, meta_path
 
 FILES_KEY: Final = "sha256"
 SELF_KEY: Final = "digest"
 MODEL_SUFFIXES: Final = (".safetensors", ".npz", ".json")
-_NO_MODEL: Final = frozenset({"timing.json"})
+_NO_MODEL: Final = frozenset({TIMING_FILE})
 _NAMED: Final = 5
 
 
@@ -59,7 +60,7 @@ def run_problems(run: Path, dataset: Dataset) -> tuple[list[str], list[tuple[str
     Raises:
         InputError: no finished predictions, or a meta.json that cannot be read.
     """
-    path = run / PREDICTIONS_FOLDER / META_FILE
+    path = meta_path(run)
     meta: Any = read_json(path, what="a run's predictions")
     folds = sorted(read_thresholds(run))
     problems: list[str] = []

@@ -1,21 +1,18 @@
 """What the files and folders of a run are called; the one place that knows.
 
+OUT/leaderboard.json, OUT/report/
 OUT/runs/NAME/
   config.yaml           family, split digest, class names, settings
-  lock                  held while something writes to the run
   predictions/          see `annotations.store`
-  fold-K/               weights, logs and what an interrupted training goes on from
+  fold-K/               weights, logs, and what an interrupted training goes on from
 """
 
 from pathlib import Path
 from typing import Final
 
 RUNS_FOLDER: Final = Path("runs")
-"""Of a converted dataset."""
 LEADERBOARD_FILE: Final = "leaderboard.json"
-"""Of a converted dataset."""
 REPORT_FOLDER: Final = "report"
-"""Of a converted dataset."""
 
 CONFIG_FILE: Final = "config.yaml"
 PREDICTIONS_FOLDER: Final = "predictions"
@@ -24,11 +21,25 @@ VALIDATION_FILE: Final = "validation.csv"
 REGIONS_FILE: Final = "regions.json"
 META_FILE: Final = "meta.json"
 MAPS_FOLDER: Final = "maps"
+
 TIMING_FILE: Final = "timing.json"
 """Of a fold: seconds of training (since it was last begun or resumed), and of predicting one image
 with reading and writing."""
+TILES_FILE: Final = "tiles.json"
+"""Of a fold: how many tiles its model looks through."""
+SEGMENTER_WEIGHTS_FILE: Final = "best.pt"
+DETECTOR_WEIGHTS_FILE: Final = "best.safetensors"
+OLD_DETECTOR_WEIGHTS_FILE: Final = "best.pt"
+"""ultralytics' own checkpoint, as earlier runs hold it."""
+DETECTOR_ARCHITECTURE_FILE: Final = "architecture.json"
+CLASSIFIER_FILE: Final = "model.npz"
 
 
 def fold_folder(run: Path, fold: int) -> Path:
     """Where one fold's weights and logs stand."""
     return run / f"fold-{fold}"
+
+
+def meta_path(run: Path) -> Path:
+    """The file that makes a run's predictions complete: thresholds and ranges by fold."""
+    return run / PREDICTIONS_FOLDER / META_FILE

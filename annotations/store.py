@@ -25,9 +25,7 @@ from annotations.files import read_json
 from annotations.images import read_mask_raw
 from annotations.prediction_files import (
     MAP_LEVELS,
-    PREDICTIONS_FOLDER,
     THRESHOLD,
-    VALIDATION_FILE,
     FoldThresholds,
     common_range,
     parse_thresholds,
@@ -36,6 +34,15 @@ from annotations.prediction_files import (
 from annotations.regions import Regions, box_slices, decode_rle
 from annotations.rle import check_rle
 from annotations.run_digests import FILES_KEY, SELF_KEY
+from annotations.run_files import (
+    IMAGES_FILE,
+    MAPS_FOLDER,
+    META_FILE,
+    PREDICTIONS_FOLDER,
+    REGIONS_FILE,
+    RUNS_FOLDER,
+    VALIDATION_FILE,
+)
 
 _NOT_ABOUT = ("folds", "maps", "format", FILES_KEY, SELF_KEY)
 
@@ -112,7 +119,7 @@ class StoredPredictions:
         """
         if image_id in self.map_ranges:
             low, high = self.map_ranges[image_id]
-            path = self.run / PREDICTIONS_FOLDER / "maps" / f"{self.stems[image_id]}.png"
+            path = self.run / PREDICTIONS_FOLDER / MAPS_FOLDER / f"{self.stems[image_id]}.png"
             levels = read_mask_raw(path)
             return (levels.astype(np.float32) * ((high - low) / MAP_LEVELS) + low).astype(
                 np.float32
@@ -143,10 +150,10 @@ def rasterise_scores(regions: Regions) -> npt.NDArray[np.float32]:
 
 def run_folders(root: Path) -> list[Path]:
     """Runs of a converted dataset that have predictions, by name."""
-    folder = root / "runs"
+    folder = root / RUNS_FOLDER
     if not folder.is_dir():
         return []
-    return sorted(p.parent.parent for p in folder.glob(f"*/{PREDICTIONS_FOLDER}/meta.json"))
+    return sorted(p.parent.parent for p in folder.glob(f"*/{PREDICTIONS_FOLDER}/{META_FILE}"))
 
 
 def read_predictions(run: Path, dataset: Dataset) -> StoredPredictions:
@@ -157,12 +164,12 @@ def read_predictions(run: Path, dataset: Dataset) -> StoredPredictions:
         SplitMismatchError: the run was made under another split.
     """
     folder = run / PREDICTIONS_FOLDER
-    if not (folder / "meta.json").is_file():
+    if not (folder / META_FILE).is_file():
         raise InputError(
-            f"The run {run} has no finished predictions (no {folder / 'meta.json'}). Train it "
+            f"The run {run} has no finished predictions (no {folder / META_FILE}). Train it "
             "with `defectune train`; an interrupted training resumes."
         )
-    meta: Any = read_json(folder / "meta.json", what="a run's predictions")
+    meta: Any = read_json(folder / META_FILE, what="a run's predictions")
     try:
         digest = str(meta["split_digest"])
         if digest != dataset.split.digest:
@@ -171,21 +178,21 @@ def read_predictions(run: Path, dataset: Dataset) -> StoredPredictions:
                 f"{dataset.split.digest[:12]}…: the two were not judged on the same images. "
                 "Train again on this dataset."
             )
-        folds = parse_thresholds(meta, folder / "meta.json")
+        folds = parse_thresholds(meta, folder / META_FILE)
         # Rows of a fold that was killed before its predictions were complete are none.
-        rows = [row for row in read_csv(folder / "images.csv") if int(row["fold"]) in folds]
+        rows = [row for row in read_csv(folder / IMAGES_FILE) if int(row["fold"]) in folds]
         if not rows:
             raise InputError(f"No fold of the run {run} has finished. Train it again to go on.")
         known, scored = dataset.by_id, {row["image_id"] for row in rows}
         for row in rows:
             if row["image_id"] not in known:
                 raise InputError(
-                    f"{folder / 'images.csv'} scores the image {row['image_id']!r}, which "
+                    f"{folder / IMAGES_FILE} scores the image {row['image_id']!r}, which "
                     "the dataset does not have."
                 )
             if not math.isfinite(float(row["image_score"])):
                 raise InputError(
-                    f"{folder / 'images.csv'}: {row['image_id']} scores {row['image_score']}."
+                    f"{folder / IMAGES_FILE}: {row['image_id']} scores {row['image_score']}."
                 )
         about = {k: v for k, v in meta.items() if k not in _NOT_ABOUT}
         regions = (
@@ -250,7 +257,7 @@ def _read_validation(
 def _read_regions(
     folder: Path, dataset: Dataset, ids: Iterable[str], folds: Mapping[int, FoldThresholds]
 ) -> dict[str, Regions]:
-    path = folder / "regions.json"
+    path = folder / REGIONS_FILE
     unfinished = {
         dataset.coco_ids[image_id]
         for number, fold in enumerate(dataset.split.folds)

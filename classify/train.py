@@ -21,6 +21,7 @@ from annotations import (
 )
 from annotations.errors import shortened
 from annotations.files import write_bytes_atomic
+from annotations.run_files import CLASSIFIER_FILE
 from classify.config import ClassifyConfig
 from classify.loop import remove_checkpoints
 from classify.methods import method_named
@@ -36,7 +37,6 @@ from training import (
     train_run,
 )
 
-MODEL_FILE = "model.npz"
 MOST_MODEL_BYTES: Final = 4 << 30
 _SMALL_MODEL_BYTES: Final = 64 << 20
 _MOST_UNPACKED: Final = 50
@@ -97,7 +97,7 @@ def train_classifier(
             learnt.clear()
             learnt[key] = arrays, method.calibrate(lesson, method.open(arrays))
         arrays, calibration = learnt[key]
-        save_arrays(job.folder / MODEL_FILE, arrays)
+        save_arrays(job.folder / CLASSIFIER_FILE, arrays)
         remove_checkpoints(job.folder)
         predictor = _WithHeldOutScores(method.open(arrays), calibration.held_out_scores)
         return predictor, calibration.thresholds
@@ -193,7 +193,7 @@ def load_classifier(run: Path, fold: int, *, device: str = "auto") -> Predictor:
         InputError: not a classifier run, or that fold has no model.
     """
     config = stored_config(run, ClassifyConfig)
-    path = fold_folder(run, fold) / MODEL_FILE
+    path = fold_folder(run, fold) / CLASSIFIER_FILE
     if not path.is_file() and path.with_name("gaussians.npz").is_file():
         path = path.with_name("gaussians.npz")  # as runs of 0.1.0's beginnings call it
     arrays = load_arrays(path)

@@ -10,14 +10,15 @@ from pathlib import Path
 from typing import Any, Final
 
 from annotations import DefectuneError
-from annotations.dataset import COCO_ALL, IMAGES_FOLDER, MASKS_FOLDER, RUNS_FOLDER
+from annotations.dataset import COCO_ALL, IMAGES_FOLDER, MASKS_FOLDER
 from annotations.files import read_json, write_json_atomic
 from annotations.images import sha256_of
+from annotations.run_files import LEADERBOARD_FILE, REPORT_FOLDER, RUNS_FOLDER
 
 MANIFEST: Final = "manifest.json"
 FORMAT: Final = "defectune-manifest-1"
 _COVERED: Final = (COCO_ALL.parent, MASKS_FOLDER, IMAGES_FOLDER.parent)
-ADDED_LATER: Final = frozenset({RUNS_FOLDER.name, "report", "leaderboard.json"})
+ADDED_LATER: Final = frozenset({RUNS_FOLDER.name, REPORT_FOLDER, LEADERBOARD_FILE})
 _NAMED: Final = 5
 
 

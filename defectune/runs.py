@@ -4,11 +4,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from annotations import InputError, run_folders
-from annotations.dataset import RUNS_FOLDER
 from annotations.files import read_json
-from annotations.prediction_files import PREDICTIONS_FOLDER
+from annotations.run_files import CONFIG_FILE, LEADERBOARD_FILE, RUNS_FOLDER, meta_path
 
-LEADERBOARD_FILE = "leaderboard.json"
 _RUNS = Path(RUNS_FOLDER).name
 
 
@@ -55,7 +53,7 @@ def find_runs(root: Path, names: Sequence[str]) -> list[Path]:
 
 def is_run(folder: Path) -> bool:
     """True for a folder that training or an import made."""
-    marks = (folder / "config.yaml", folder / PREDICTIONS_FOLDER / "meta.json")
+    marks = (folder / CONFIG_FILE, meta_path(folder))
     return any(mark.is_file() for mark in marks)
 
 

@@ -4,8 +4,8 @@ from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from annotations.run_files import LEADERBOARD_FILE
 from defectune.console import out, show_table
-from defectune.runs import LEADERBOARD_FILE
 
 if TYPE_CHECKING:
     from converters import ConversionReport

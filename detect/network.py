@@ -17,12 +17,17 @@ from safetensors.torch import load_file, save
 from annotations import InputError, UsageError
 from annotations.errors import shortened
 from annotations.files import read_json, write_bytes_atomic, write_json_atomic
+from annotations.run_files import (
+    DETECTOR_ARCHITECTURE_FILE,
+    DETECTOR_WEIGHTS_FILE,
+    OLD_DETECTOR_WEIGHTS_FILE,
+)
 from annotations.yaml_files import read_yaml
 from detect.ultralytics_setup import import_ultralytics
 
-WEIGHTS_FILE: Final = "best.safetensors"
-ARCHITECTURE_FILE: Final = "architecture.json"
-OLD_WEIGHTS_FILE: Final = "best.pt"
+WEIGHTS_FILE: Final = DETECTOR_WEIGHTS_FILE
+ARCHITECTURE_FILE: Final = DETECTOR_ARCHITECTURE_FILE
+OLD_WEIGHTS_FILE: Final = OLD_DETECTOR_WEIGHTS_FILE
 """As runs of 0.1.0's beginnings hold it: ultralytics' own checkpoint."""
 FORMAT: Final = "defectune-detector-1"
 _KEYS: Final = (

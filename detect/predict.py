@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from annotations import Prediction, Regions
+from annotations.run_files import TILES_FILE
 from detect.config import DetectConfig
 from detect.network import load_detector
 from detect.ultralytics_setup import import_ultralytics
@@ -16,7 +17,6 @@ from training.tiling import cut_tile, merge_boxes, read_tiles, tile_windows, til
 from training.views import Views, boxes_back, fuse_boxes, view_of
 
 MIN_SCORE = 0.001
-TILES_FILE = "tiles.json"
 
 
 class BoxPredictor:

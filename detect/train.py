@@ -10,6 +10,7 @@ from annotations import (
 )
 from annotations.files import write_json_atomic
 from annotations.images import read_image_rgb
+from annotations.run_files import TILES_FILE
 from detect.config import DetectConfig
 from detect.data import choose_images
 from detect.fit import fit
@@ -21,7 +22,7 @@ from detect.network import (
     published_architecture,
     read_checkpoint,
 )
-from detect.predict import TILES_FILE, BoxPredictor
+from detect.predict import BoxPredictor
 from training import (
     FoldJob,
     Predictor,

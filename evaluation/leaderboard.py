@@ -38,7 +38,7 @@ import numpy as np
 
 from annotations import Dataset, InputError, StoredPredictions, UsageError, read_predictions
 from annotations.images import sha256_of
-from annotations.prediction_files import PREDICTIONS_FOLDER
+from annotations.run_files import IMAGES_FILE, META_FILE, PREDICTIONS_FOLDER, REGIONS_FILE
 from evaluation.compare import Comparable, Comparison, compare_runs
 from evaluation.evidence import judged_images
 from evaluation.intervals import RESAMPLES, resample_weights
@@ -303,7 +303,7 @@ def evaluate_runs(
 def predictions_digest(run: Path) -> str:
     """SHA-256 over a run's tables and thresholds: tells whether a row still speaks of them."""
     whole = hashlib.sha256()
-    for name in ("images.csv", "regions.json", "meta.json"):
+    for name in (IMAGES_FILE, REGIONS_FILE, META_FILE):
         path = run / PREDICTIONS_FOLDER / name
         whole.update(sha256_of(path).encode() if path.is_file() else b"-")
     return whole.hexdigest()

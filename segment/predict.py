@@ -9,6 +9,7 @@ import numpy.typing as npt
 import torch
 
 from annotations import InputError, Prediction, mask_to_regions
+from annotations.run_files import SEGMENTER_WEIGHTS_FILE, TILES_FILE
 from segment.config import SegmentConfig
 from segment.data import resize_for_tiles, resize_image, to_tensor
 from segment.network import build_network
@@ -23,8 +24,6 @@ from training import (
 from training.tiling import cut_tile, join_tiles, read_tiles, tile_windows
 from training.views import map_back, view_of
 
-WEIGHTS_FILE = "best.pt"
-TILES_FILE = "tiles.json"
 TILES_AT_ONCE = 8
 
 
@@ -123,7 +122,7 @@ def load_mask_predictor(run: Path, fold: int, *, device: str = "auto") -> MaskPr
     """
     config = stored_config(run, SegmentConfig)
     n_classes = len(read_run_config(run)["class_names"])
-    path = fold_folder(run, fold) / WEIGHTS_FILE
+    path = fold_folder(run, fold) / SEGMENTER_WEIGHTS_FILE
     if not path.is_file():
         raise InputError(f"The trained weights {path} are missing. Train this fold again.")
     network = build_network(config, n_classes, pretrained=False)

@@ -11,11 +11,12 @@ import numpy.typing as npt
 from annotations import Dataset, FoldThresholds, Sample, require_defects_in_training
 from annotations.files import write_json_atomic
 from annotations.images import read_image_rgb
+from annotations.run_files import SEGMENTER_WEIGHTS_FILE, TILES_FILE
 from segment.config import SegmentConfig
 from segment.data import resize_class_mask
 from segment.fit import fit, with_masks
 from segment.network import build_network
-from segment.predict import TILES_FILE, WEIGHTS_FILE, MaskPredictor
+from segment.predict import MaskPredictor
 from training import (
     FoldJob,
     Predictor,
@@ -73,7 +74,7 @@ def train_segmenter(
 
 
 def _train_fold(job: FoldJob, config: SegmentConfig) -> tuple[Predictor, FoldThresholds]:
-    best = job.folder / WEIGHTS_FILE
+    best = job.folder / SEGMENTER_WEIGHTS_FILE
     network = build_network(config, len(job.dataset.class_names), pretrained=False)
     tiles = _tiles(job, config)
     if not best.is_file():

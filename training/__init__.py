@@ -1,5 +1,6 @@
 """What the trainers share: weights, run folders, seeds, devices, thresholds."""
 
+from annotations.run_files import fold_folder
 from annotations.thresholds import widest_gap_threshold
 from training.configs import FamilyConfig, build_config
 from training.device import resolve_device, seed_everything
@@ -9,7 +10,6 @@ from training.job import (
     Reporter,
     SilentReporter,
     finished_folds,
-    fold_folder,
     map_range,
     read_run_config,
     run_thresholds,

@@ -24,32 +24,26 @@ from annotations import (
     TrainingError,
     UsageError,
 )
-from annotations.dataset import RUNS_FOLDER
 from annotations.errors import shortened
 from annotations.files import PARTIAL, read_json, write_json_atomic, write_text_atomic
 from annotations.images import read_image_rgb, sha256_of
 from annotations.locks import hold_lock
 from annotations.prediction_files import (
-    META_FILE,
-    PREDICTIONS_FOLDER,
     common_range,
     damaged,
     read_thresholds,
 )
 from annotations.run_digests import model_files
+from annotations.run_files import CONFIG_FILE, RUNS_FOLDER, TIMING_FILE, fold_folder, meta_path
 from annotations.yaml_files import read_yaml
 from training.configs import Config, FamilyConfig, build_config
 from training.device import keep_freed_memory
 
-CONFIG_FILE: Final = "config.yaml"
 MAX_CLASSES: Final = 255
 """As many as an 8-bit class mask tells apart from the background."""
 LOCK_FILE: Final = ".lock"
 STATES: Final = ("checkpoints", "data", "saved", "state.pt", "ultralytics/weights")
 """Of a fold: what an interrupted training goes on from, of all families."""
-TIMING_FILE: Final = "timing.json"
-"""Of a fold: seconds of training (since it was last begun or resumed), and of predicting one image
-with reading and writing."""
 
 
 class Predictor(Protocol):
@@ -102,11 +96,6 @@ class FoldJob:
 
 
 TrainFold = Callable[[FoldJob], tuple[Predictor, FoldThresholds]]
-
-
-def fold_folder(run: Path, fold: int) -> Path:
-    """Where one fold's weights and logs stand."""
-    return run / f"fold-{fold}"
 
 
 def run_folder(dataset: Dataset, name: str) -> Path:
@@ -256,7 +245,7 @@ def map_range(run: Path) -> tuple[float, float]:
     Raises:
         InputError: the run's meta.json is damaged.
     """
-    path = run / PREDICTIONS_FOLDER / META_FILE
+    path = meta_path(run)
     meta = read_json(path, what="a run's predictions")
     try:
         ranges = [(float(low), float(high)) for low, high in meta.get("maps", {}).values()]

@@ -5,18 +5,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from annotations import Dataset, InputError, UsageError, read_predictions
-from annotations.dataset import RUNS_FOLDER
 from annotations.files import read_json, remove_dead_files, write_json_atomic
+from annotations.run_files import LEADERBOARD_FILE, REPORT_FOLDER, RUNS_FOLDER
 from defectune.library.arguments import Place, as_dataset, as_path, checked, several
 from defectune.library.progress import shown
 from defectune.library.run import Run
-from defectune.runs import LEADERBOARD_FILE, find_runs
+from defectune.runs import find_runs
 
 if TYPE_CHECKING:
     from evaluation import Costs, ExternalOptions, Leaderboard
     from training import Reporter
-
-REPORT_FOLDER = "report"
 
 
 @checked

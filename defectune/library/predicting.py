@@ -28,9 +28,8 @@ from annotations.run_files import (
     CONFIG_FILE,
     IMAGES_FILE,
     MAPS_FOLDER,
-    META_FILE,
-    PREDICTIONS_FOLDER,
     REGIONS_FILE,
+    meta_path,
 )
 from annotations.samples import safe_name
 from defectune import families
@@ -325,7 +324,7 @@ def predict_images(
 
 def _knows_least_area(recipe: _Recipe) -> bool:
     """False for a segmenter's run whose thresholds lack the field."""
-    meta = read_json(recipe.run / PREDICTIONS_FOLDER / META_FILE, what="a run's predictions")
+    meta = read_json(meta_path(recipe.run), what="a run's predictions")
     return meta.get("family") != "segment" or "min_area_fraction" in meta["folds"][str(recipe.fold)]
 
 

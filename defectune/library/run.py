@@ -4,6 +4,7 @@ from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from annotations.run_files import CONFIG_FILE
 from defectune.library.arguments import Place, as_path, checked
 from defectune.runs import dataset_of, find_run
 
@@ -136,7 +137,7 @@ class Run:
 
     @property
     def _has_model(self) -> bool:
-        return (self.path / "config.yaml").is_file()
+        return (self.path / CONFIG_FILE).is_file()
 
     def _config(self) -> dict[str, Any]:
         from training import read_run_config
