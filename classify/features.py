@@ -8,9 +8,9 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from classify.backbones import Backbone, patch_stages
 from classify.config import ClassifyConfig
 from classify.patch_memory import patches_of
+from training.backbones import Backbone, patch_stages
 
 Pooling = Literal["mean", "max"]
 

@@ -55,14 +55,17 @@ def train_family(
     settings = {**values, MODEL_KEYS[family]: model}
     method = values.get("method")
     if config is None:
-        if recipe is None and DEFAULT_RECIPE in recipe_names(family):
-            recipe = DEFAULT_RECIPE
         if recipe is None and method in recipe_names(family):
             # Of a method's own, since no settings suit all of them.
             recipe = str(method)
+        if recipe is None and DEFAULT_RECIPE in recipe_names(family):
+            recipe = DEFAULT_RECIPE
         base = read_recipe(family, recipe) if recipe is not None else {}
     else:
         base, recipe = config.model_dump(exclude_defaults=True), None
+        if family == "segment":
+            # Of a segmenter, the method says whose settings they are.
+            base = {**base, "method": config.model_dump()["method"]}
     run_name = (name or _run_name(family, recipe, {**base, **_given(settings)})) + suffix
 
     def configure(kind: "type[Config]") -> "Config":
@@ -76,9 +79,10 @@ def train_family(
         detect = configure(DetectConfig)
         return train_detector(dataset, detect, name=run_name, folds=folds, reporter=reporter)
     if family == "segment":
-        from segment import SegmentConfig, train_segmenter
+        from segment import HybridConfig, SegmentConfig, train_segmenter
 
-        segment = configure(SegmentConfig)
+        chosen = _segment_method(base, settings, overrides)
+        segment = configure(HybridConfig) if chosen == "hybrid" else configure(SegmentConfig)
         return train_segmenter(dataset, segment, name=run_name, folds=folds, reporter=reporter)
     from classify import ClassifyConfig, train_classifier
 
@@ -94,11 +98,12 @@ def family_of(config: "FamilyConfig") -> str:
     """
     from classify import ClassifyConfig
     from detect import DetectConfig
-    from segment import SegmentConfig
+    from segment import HybridConfig, SegmentConfig
 
     for family, kind in (
         ("detect", DetectConfig),
         ("segment", SegmentConfig),
+        ("segment", HybridConfig),
         ("classify", ClassifyConfig),
     ):
         if isinstance(config, kind):
@@ -107,6 +112,17 @@ def family_of(config: "FamilyConfig") -> str:
         f"A configuration should be a DetectConfig, SegmentConfig or ClassifyConfig, got "
         f"{type(config).__name__}."
     )
+
+
+def _segment_method(
+    recipe: Mapping[str, Any], settings: Mapping[str, Any], overrides: Sequence[str]
+) -> str:
+    """Whose settings they are; the last word wins, as for every setting."""
+    chosen = str({"method": "unet", **recipe, **_given(settings)}["method"])
+    for text in overrides:
+        key, _, value = text.partition("=")
+        chosen = value.strip() if key.strip() == "method" else chosen
+    return chosen
 
 
 def _given(settings: Mapping[str, Any]) -> dict[str, Any]:
@@ -128,6 +144,8 @@ def _run_name(family: str, recipe: str | None, settings: Mapping[str, Any]) -> s
         parts += [method] if method not in ("pretrained", "mahalanobis") else []
     if settings.get("oversample", "none") != "none":
         parts.append(str(settings["oversample"]))
+    if family == "segment" and method == "hybrid":
+        parts.append(method)
     if recipe not in (None, DEFAULT_RECIPE, method):
         parts.append(Path(str(recipe)).stem)
     return "-".join(parts)
@@ -191,9 +209,9 @@ def open_predictor(run: Path, fold: int, *, device: str) -> "Predictor":
 
         return load_box_predictor(run, fold, device=device)
     if family == "segment":
-        from segment import load_mask_predictor
+        from segment import load_segmenter
 
-        return load_mask_predictor(run, fold, device=device)
+        return load_segmenter(run, fold, device=device)
     if family == "classify":
         from classify import load_classifier
 

@@ -1,7 +1,21 @@
-"""The U-Net segmenter: configuration, fine-tuning, prediction."""
+"""Segmenters: configuration, fine-tuning, prediction."""
 
 from segment.config import SegmentConfig
-from segment.predict import MaskPredictor, load_mask_predictor
+from segment.hybrid.config import HybridConfig
+from segment.looking import SegmentPredictor
+from segment.predict import MaskPredictor, load_mask_predictor, load_segmenter
 from segment.train import train_segmenter
 
-__all__ = ["MaskPredictor", "SegmentConfig", "load_mask_predictor", "train_segmenter"]
+CONFIGS = {"unet": SegmentConfig, "hybrid": HybridConfig}
+"""Settings by method."""
+
+__all__ = [
+    "CONFIGS",
+    "HybridConfig",
+    "MaskPredictor",
+    "SegmentConfig",
+    "SegmentPredictor",
+    "load_mask_predictor",
+    "load_segmenter",
+    "train_segmenter",
+]

@@ -1,23 +1,52 @@
-"""Settings of the segmenter."""
+"""Settings of the U-Net segmenter, and what every segmenter's have in common."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from training import FamilyConfig
 from training.configs import MAX_EPOCHS
+from training.thresholds import ThresholdAim
 from training.tiling import MAX_TILES
 from training.views import Views
 
 
-class SegmentConfig(FamilyConfig):
-    """Settings of `train segment`.
+class AimedConfig(FamilyConfig):
+    """What the image threshold, chosen on validation images, is to achieve.
+
+    Without either, escapes and overkill are to be alike.
+    """
+
+    max_escape: float | None = Field(default=None, ge=0, lt=1)
+    """Highest rate of defective validation images that may be called good: overkill is then as
+    low as that allows."""
+    max_overkill: float | None = Field(default=None, ge=0, lt=1)
+    """Highest rate of good validation images that may be called defective: escapes are then as
+    few as that allows."""
+
+    @model_validator(mode="after")
+    def _one_aim(self) -> Self:
+        if self.max_escape is not None and self.max_overkill is not None:
+            raise ValueError("give max_escape or max_overkill, not both")
+        return self
+
+    @property
+    def aim(self) -> ThresholdAim:
+        """As the choice of a threshold takes it."""
+        return ThresholdAim(max_escape=self.max_escape, max_overkill=self.max_overkill)
+
+
+class SegmentConfig(AimedConfig):
+    """Settings of `train segment` with a U-Net or another network of its kind.
 
     Example:
         >>> import defectune as dt
         >>> dt.SegmentConfig(image_size=512).architecture
         'Unet'
     """
+
+    method: Literal["unet"] = "unet"
+    """A network trained from end to end on defects; `hybrid` has settings of its own."""
 
     architecture: str = "Unet"
     """A segmentation-models-pytorch architecture by class name."""

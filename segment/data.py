@@ -27,7 +27,11 @@ def resize_image(image_rgb: npt.NDArray[np.uint8], size: int) -> npt.NDArray[np.
 
 
 def resize_class_mask(
-    class_mask: npt.NDArray[np.uint8], new_hw: tuple[int, int], n_classes: int
+    class_mask: npt.NDArray[np.uint8],
+    new_hw: tuple[int, int],
+    n_classes: int,
+    *,
+    covered: float = 0.5,
 ) -> npt.NDArray[np.uint8]:
     """Resize a class-index mask: a pixel is a defect where at least half of it is.
 
@@ -35,6 +39,7 @@ def resize_class_mask(
         class_mask: uint8 (H, W), 0 = background.
         new_hw: height and width of the result.
         n_classes: without the background.
+        covered: part of a pixel that has to be a defect, instead of half.
 
     Returns:
         uint8 (h, w); of several types in a pixel, the one that covers most of it.
@@ -49,7 +54,7 @@ def resize_class_mask(
         ]
     )
     largest = covers.argmax(axis=0).astype(np.uint8) + 1
-    return np.where(covers.sum(axis=0) >= 0.5, largest, 0).astype(np.uint8)
+    return np.where(covers.sum(axis=0) >= covered, largest, 0).astype(np.uint8)
 
 
 def resize_for_tiles(

@@ -19,6 +19,7 @@ from segment.data import (
     augmentation,
     load_resized,
 )
+from segment.hybrid.config import HybridConfig
 from segment.network import SegmenterModule, build_network, defect_loss
 from training import FoldJob, load_into, seed_everything
 from training.contact_sheet import CONTACT_SHEET, make_injector, write_contact_sheet
@@ -142,7 +143,9 @@ def fit(job: FoldJob, config: SegmentConfig, tiles: int, best: Path) -> None:
         leftover.unlink()
 
 
-def with_masks(job: FoldJob, ids: Sequence[str], config: SegmentConfig) -> list[Sample]:
+def with_masks(
+    job: FoldJob, ids: Sequence[str], config: SegmentConfig | HybridConfig
+) -> list[Sample]:
     """Good samples, and defective ones that have a mask, as many as the settings allow."""
     # An empty mask on a defective image would teach that this defect is background.
     truths = job.dataset.truths

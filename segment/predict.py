@@ -1,18 +1,18 @@
 """Predicting with a trained segmenter."""
 
-import math
 from pathlib import Path
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 import torch
 
-from annotations import InputError, Prediction, mask_to_regions
-from annotations.run_files import SEGMENTER_WEIGHTS_FILE, TILES_FILE
+from annotations import InputError
+from annotations.run_files import IMAGE_SCORE_FILE, SEGMENTER_WEIGHTS_FILE, TILES_FILE
 from segment.config import SegmentConfig
 from segment.data import resize_for_tiles, resize_image, to_tensor
+from segment.looking import Look, SegmentPredictor
 from segment.network import build_network
+from segment.score_stack import ScoreStack, map_statistics, read_stack
 from training import (
     fold_folder,
     load_into,
@@ -27,7 +27,7 @@ from training.views import map_back, view_of
 TILES_AT_ONCE = 8
 
 
-class MaskPredictor:
+class MaskPredictor(SegmentPredictor):
     """A network that looks at one image at a time and answers at the image's own size."""
 
     def __init__(
@@ -39,18 +39,21 @@ class MaskPredictor:
         region_threshold: float = 0.5,
         min_area_fraction: float | None = None,
         tiles: int = 1,
+        stack: ScoreStack | None = None,
     ) -> None:
         """Take a trained network; `region_threshold` cuts its probabilities into regions, of
         which those below `min_area_fraction` of the image are left out. With more than one of
-        `tiles` along its longer side, an image is looked at through overlapping windows."""
+        `tiles` along its longer side, an image is looked at through overlapping windows. `stack`
+        weighs the map's statistics for the image's score; without it a quantile is taken."""
+        super().__init__(
+            region_threshold,
+            config.min_area_fraction if min_area_fraction is None else min_area_fraction,
+        )
+        self.stack = stack
         self._tiles = tiles
         self._network = network.eval().to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self._config = config
         self._device = device
-        self.region_threshold = region_threshold
-        self.min_area_fraction = (
-            config.min_area_fraction if min_area_fraction is None else min_area_fraction
-        )
 
     @torch.inference_mode()
     def probabilities(self, image_rgb: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
@@ -79,39 +82,42 @@ class MaskPredictor:
             total = straight if total is None else total + straight
         return [] if total is None else list(total / np.float32(views))
 
-    @staticmethod
-    def image_score(scores: npt.NDArray[np.float32]) -> float:
-        """The 99.9 % quantile of a map (H, W): the largest alone would let one pixel decide."""
+    def look(self, image_rgb: npt.NDArray[np.uint8]) -> Look:
+        """Probabilities at the network's size, and the score of the map at that size."""
+        probabilities = self.probabilities(image_rgb)
+        return Look(probabilities, self.image_score(np.asarray(1 - probabilities[0], np.float32)))
+
+    def image_score(self, scores: npt.NDArray[np.float32]) -> float:
+        """Of a map (H, W): by the stack, else its 99.9 % quantile, since the largest alone would
+        let one pixel decide."""
+        if self.stack is not None:
+            return self.stack.score(map_statistics(scores))
         return float(np.clip(np.quantile(scores, 0.999), 0.0, 1.0))
 
-    def predict(self, image_id: str, image_rgb: npt.NDArray[np.uint8]) -> Prediction:
-        """Regions and score map of one image, uint8 (H, W, 3).
 
-        The image's score is `image_score` of the map at the network's size.
-        """
-        height, width = int(image_rgb.shape[0]), int(image_rgb.shape[1])
-        probabilities = self.probabilities(image_rgb)
-        small = 1 - probabilities[0]
-        scores = np.clip(
-            cv2.resize(small, (width, height), interpolation=cv2.INTER_LINEAR), 0.0, 1.0
-        ).astype(np.float32)
-        types = cv2.resize(
-            probabilities[1:].argmax(axis=0).astype(np.uint8),
-            (width, height),
-            interpolation=cv2.INTER_NEAREST,
-        )
-        regions = mask_to_regions(
-            scores >= self.region_threshold,
-            label=np.asarray(types),
-            pixel_scores=scores,
-            min_area=max(1, math.ceil(self.min_area_fraction * height * width)),
-        )
-        return Prediction(
-            image_id=image_id,
-            image_score=self.image_score(small),
-            regions=regions,
-            pixel_scores=scores,
-        )
+def trained_weights(run: Path, fold: int) -> Path:
+    """Where the weights of one fold stand.
+
+    Raises:
+        InputError: they are missing.
+    """
+    path = fold_folder(run, fold) / SEGMENTER_WEIGHTS_FILE
+    if not path.is_file():
+        raise InputError(f"The trained weights {path} are missing. Train this fold again.")
+    return path
+
+
+def load_segmenter(run: Path, fold: int, *, device: str = "auto") -> SegmentPredictor:
+    """Open one fold of a finished segmenter run of any method, with its region threshold.
+
+    Raises:
+        InputError: not a segmenter run, or that fold has not finished.
+    """
+    if read_run_config(run)["config"].get("method") == "hybrid":
+        from segment.hybrid.predict import load_hybrid_predictor
+
+        return load_hybrid_predictor(run, fold, device=device)
+    return load_mask_predictor(run, fold, device=device)
 
 
 def load_mask_predictor(run: Path, fold: int, *, device: str = "auto") -> MaskPredictor:
@@ -122,9 +128,7 @@ def load_mask_predictor(run: Path, fold: int, *, device: str = "auto") -> MaskPr
     """
     config = stored_config(run, SegmentConfig)
     n_classes = len(read_run_config(run)["class_names"])
-    path = fold_folder(run, fold) / SEGMENTER_WEIGHTS_FILE
-    if not path.is_file():
-        raise InputError(f"The trained weights {path} are missing. Train this fold again.")
+    path = trained_weights(run, fold)
     network = build_network(config, n_classes, pretrained=False)
     load_into(network, path)
     thresholds = run_thresholds(run, fold)
@@ -135,4 +139,5 @@ def load_mask_predictor(run: Path, fold: int, *, device: str = "auto") -> MaskPr
         region_threshold=thresholds.region_threshold,
         min_area_fraction=thresholds.min_area_fraction,
         tiles=read_tiles(fold_folder(run, fold) / TILES_FILE),
+        stack=read_stack(fold_folder(run, fold) / IMAGE_SCORE_FILE),
     )

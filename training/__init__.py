@@ -18,7 +18,10 @@ from training.job import (
 )
 from training.recipes import DEFAULT_RECIPE, read_recipe, recipe_names
 from training.thresholds import (
+    ThresholdAim,
+    aimed_threshold,
     best_f1_threshold,
+    good_probability_thresholds,
     probability_thresholds,
     quantile_threshold,
 )
@@ -40,13 +43,16 @@ __all__ = [
     "Predictor",
     "Reporter",
     "SilentReporter",
+    "ThresholdAim",
     "WeightsFile",
+    "aimed_threshold",
     "best_f1_threshold",
     "build_config",
     "efficientnet_lite0_state_dict",
     "find_weights",
     "finished_folds",
     "fold_folder",
+    "good_probability_thresholds",
     "load_into",
     "load_state_dict",
     "map_range",

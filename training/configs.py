@@ -77,6 +77,10 @@ def build_config(
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join(str(part) for part in first["loc"])
+        if not place:
+            raise UsageError(
+                f"These settings are not possible together: {shortened(first['msg'])}."
+            ) from error
         raise UsageError(
             f"The setting {shortened(place)}={shortened(first['input'])} is not possible: "
             f"{shortened(first['msg'])}."

@@ -42,7 +42,7 @@ from training.device import keep_freed_memory
 MAX_CLASSES: Final = 255
 """As many as an 8-bit class mask tells apart from the background."""
 LOCK_FILE: Final = ".lock"
-STATES: Final = ("checkpoints", "data", "saved", "state.pt", "ultralytics/weights")
+STATES: Final = ("checkpoints", "data", "features", "saved", "state.pt", "ultralytics/weights")
 """Of a fold: what an interrupted training goes on from, of all families."""
 
 

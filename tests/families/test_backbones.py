@@ -6,7 +6,7 @@ from safetensors.torch import save_file
 
 from annotations import UsageError, WeightsNotFoundError
 from classify import ClassifyConfig, method_named
-from classify.backbones import STAGES, Backbone, model_names, patch_stages
+from training.backbones import STAGES, Backbone, model_names, patch_stages
 
 CPU = torch.device("cpu")
 

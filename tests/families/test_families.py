@@ -16,7 +16,6 @@ from annotations import (
     read_predictions,
 )
 from classify import ClassifyConfig, load_classifier, train_classifier
-from classify.backbones import STAGES
 from classify.features import FeatureNetwork
 from classify.mahalanobis import Gaussians, held_out_distances
 from converters import ConvertOptions
@@ -26,6 +25,7 @@ from segment.data import BalancedSampler, resize_class_mask
 from segment.network import LITE0, build_network, defect_loss
 from tests.drawn import drawn_dataset
 from training import SilentReporter, efficientnet_lite0_state_dict
+from training.backbones import STAGES
 from training.matching import box_ious, greedy_hits
 
 TRAIN = {

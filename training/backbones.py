@@ -11,7 +11,7 @@ import torchvision
 
 from annotations import UsageError
 from annotations.errors import shortened
-from training import (
+from training.weights import (
     WeightsFile,
     efficientnet_lite0_state_dict,
     find_weights,

@@ -1,0 +1,1 @@
+"""The hybrid segmenter: one model that learns from good images and from defects at once."""

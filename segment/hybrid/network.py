@@ -1,0 +1,220 @@
+"""The head on frozen features, the noise that stands in for defects, and the loss.
+
+After Rolih, Fučka, Skočaj: SuperSimpleNet (ICPR 2024; extended 2025), section 3: features of
+several strides joined and adapted by a linear layer, Gaussian noise in smooth blobs as synthetic
+anomalies, a map head and an image head, truncated L1 and focal loss. Unlike there the map is
+refined at strides 4 and 2 by the network's finer features, noise is added before the adaptor (to
+standardised features), and a further head names the type of a defect.
+"""
+
+from collections.abc import Sequence
+from typing import Final
+
+import torch
+from torch.nn import functional
+
+TRUNK_STRIDE: Final = 8
+MARGIN: Final = 0.5
+"""Of the truncated L1 loss, as in the paper."""
+SCALE: Final = 4.0
+"""Logits at the margin, ±0.5, become probabilities of 0.12 and 0.88."""
+FOCAL_POWER: Final = 2.0
+TYPE_WEIGHT: Final = 0.3
+FOCAL_WEIGHT: Final = 5.0
+_TINY: Final = 1e-3
+
+
+class Head(torch.nn.Module):
+    """Maps of features to a map of defects with their types, and one logit for the image.
+
+    Attributes:
+        strides: of the levels, ascending.
+        map_stride: of the map that comes out.
+    """
+
+    def __init__(
+        self,
+        strides: Sequence[int],
+        channels: Sequence[int],
+        *,
+        n_classes: int,
+        width: int,
+        map_stride: int,
+    ) -> None:
+        """Make a head.
+
+        Args:
+            strides: of the levels of features, ascending.
+            channels: of each level.
+            n_classes: types of defects.
+            width: channels at stride 8.
+            map_stride: 2, 4 or 8.
+        """
+        super().__init__()
+        self.strides, self.map_stride = tuple(strides), map_stride
+        for number, count in enumerate(channels):
+            self.register_buffer(f"mean_{number}", torch.zeros(count))
+            self.register_buffer(f"deviation_{number}", torch.ones(count))
+        by_stride = dict(zip(strides, channels, strict=True))
+        # Strides 4, 8 and 16 are joined; what is finer enters at its own stride.
+        self._joined = [n for n, stride in enumerate(strides) if stride >= 4]
+        joined = sum(channels[n] for n in self._joined)
+        self.adaptor = torch.nn.Conv2d(joined, 2 * width, 1)
+        self.trunk = torch.nn.Sequential(_layer(2 * width, width), _layer(width, width))
+        self.finer = torch.nn.ModuleList()
+        here, stride = width, TRUNK_STRIDE
+        self._finer_levels: list[int | None] = []
+        while stride > map_stride:
+            stride //= 2
+            level = self.strides.index(stride) if stride in by_stride else None
+            self._finer_levels.append(level)
+            there = max(here // 2, 4)
+            self.finer.append(_layer(here + by_stride.get(stride, 0), there))
+            here = there
+        self.map_head = torch.nn.Conv2d(here, 1 + n_classes, 1)
+        self.image_layer = _layer(width + 1, width // 2, size=5)
+        self.image_head = torch.nn.Linear(2 * (width // 2) + 2, 1)
+
+    def standardise(self, levels: Sequence[torch.Tensor]) -> list[torch.Tensor]:
+        """Features (n, channels, h, w) a level, each channel with mean 0 and deviation 1 over
+        good images."""
+        return [
+            (level - self._buffer("mean", n)) / self._buffer("deviation", n)
+            for n, level in enumerate(levels)
+        ]
+
+    def _buffer(self, name: str, number: int) -> torch.Tensor:
+        return self.get_buffer(f"{name}_{number}")[:, None, None]
+
+    def set_statistics(
+        self, means: Sequence[torch.Tensor], squares: Sequence[torch.Tensor]
+    ) -> None:
+        """Take each channel's mean, and mean square, over good images: (channels,) a level."""
+        for number, (mean, square) in enumerate(zip(means, squares, strict=True)):
+            deviation = (square - mean**2).clamp_min(0).sqrt()
+            # A channel that never fires would make noise of any difference.
+            floor = _TINY + 0.05 * deviation.mean()
+            self.get_buffer(f"mean_{number}").copy_(mean)
+            self.get_buffer(f"deviation_{number}").copy_(torch.maximum(deviation, floor))
+
+    def forward(self, levels: Sequence[torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
+        """Standardised levels float (n, channels, h, w), the finest first.
+
+        Returns:
+            Float (n, 1 + types, H, W): the defect's logit and those of its types, at
+            `map_stride`; and float (n,), the image's logit.
+        """
+        trunk_hw = _trunk_hw(levels, self.strides)
+        joined = torch.cat([_to_size(levels[n], trunk_hw) for n in self._joined], dim=1)
+        trunk = self.trunk(self.adaptor(joined))
+        fine = trunk
+        for level, layer in zip(self._finer_levels, self.finer, strict=True):
+            fine = functional.interpolate(fine, scale_factor=2.0, mode="bilinear")
+            fine = layer(fine if level is None else torch.cat((fine, levels[level]), dim=1))
+        maps = self.map_head(fine)
+        defect = maps[:, :1]
+        coarse = functional.adaptive_max_pool2d(defect, trunk_hw)
+        seen = self.image_layer(torch.cat((trunk, coarse), dim=1))
+        pooled = [one for m in (seen, defect) for one in (m.mean((2, 3)), m.amax((2, 3)))]
+        return maps, self.image_head(torch.cat(pooled, dim=1))[:, 0]
+
+
+def _layer(inputs: int, outputs: int, size: int = 3) -> torch.nn.Sequential:
+    return torch.nn.Sequential(
+        torch.nn.Conv2d(inputs, outputs, size, padding=size // 2, bias=False),
+        torch.nn.BatchNorm2d(outputs),
+        torch.nn.ReLU(inplace=True),
+    )
+
+
+def _trunk_hw(levels: Sequence[torch.Tensor], strides: Sequence[int]) -> tuple[int, int]:
+    height, width = levels[0].shape[2:]
+    return height * strides[0] // TRUNK_STRIDE, width * strides[0] // TRUNK_STRIDE
+
+
+def _to_size(level: torch.Tensor, hw: tuple[int, int]) -> torch.Tensor:
+    if level.shape[2:] == hw:
+        return level
+    if level.shape[2] > hw[0]:
+        return functional.adaptive_avg_pool2d(level, hw)
+    return functional.interpolate(level, size=hw, mode="bilinear", align_corners=False)
+
+
+def blob_mask(hw: tuple[int, int], count: int, generator: torch.Generator) -> torch.Tensor:
+    """Smooth blobs: bool (count, 1, h, w), a twentieth to a third of each covered.
+
+    Smooth noise above a threshold, as in the paper's section 3.3; coarse noise makes large blobs,
+    fine noise small ones.
+    """
+    cells = int(torch.randint(2, 9, (), generator=generator))
+    coarse = torch.randn(count, 1, cells, cells, generator=generator)
+    smooth = functional.interpolate(coarse, size=hw, mode="bicubic", align_corners=False)
+    cover = 0.02 + 0.2 * torch.rand(count, generator=generator)
+    flat = smooth.flatten(1)
+    kept = torch.stack(
+        [torch.quantile(row, 1 - float(part)) for row, part in zip(flat, cover, strict=True)]
+    )
+    return smooth > kept[:, None, None, None]
+
+
+def add_noise(
+    levels: Sequence[torch.Tensor],
+    where: torch.Tensor,
+    deviation: float,
+    generator: torch.Generator,
+) -> list[torch.Tensor]:
+    """Add Gaussian noise to standardised levels inside blobs bool (n, 1, h, w) at stride 8.
+
+    Of finer levels the noise is drawn at stride 8 as well and enlarged: noise from place to place
+    would be told from any texture at a glance, and teach nothing about defects.
+    """
+    noisy = []
+    for level in levels:
+        hw = (min(level.shape[2], where.shape[2]), min(level.shape[3], where.shape[3]))
+        noise = torch.randn(*level.shape[:2], *hw, generator=generator).to(level)
+        inside = functional.interpolate(where.to(level), size=level.shape[2:], mode="nearest")
+        noise = functional.interpolate(noise, size=level.shape[2:], mode="nearest")
+        noisy.append(level + deviation * noise * inside)
+    return noisy
+
+
+def hybrid_loss(
+    maps: torch.Tensor,
+    image_logits: torch.Tensor,
+    *,
+    anomalous: torch.Tensor,
+    types: torch.Tensor,
+    image_labels: torch.Tensor,
+) -> torch.Tensor:
+    """Truncated L1 and focal loss of the map, cross-entropy of types, focal loss of the image.
+
+    Args:
+        maps: float (n, 1 + types, h, w).
+        image_logits: float (n,).
+        anomalous: float (n, h, w), 1 inside defects, real and made.
+        types: int64 (n, h, w), 0 = no type known, label + 1 inside real defects.
+        image_labels: float (n,), 1 where anything is anomalous.
+
+    Returns:
+        A scalar. SuperSimpleNet, section 3.4, with focal loss (Lin et al. 2017) of power 2.
+    """
+    maps, image_logits = maps.float(), image_logits.float()
+    logit = maps[:, 0]
+    normal = 1 - anomalous
+    below = (functional.relu(logit + MARGIN) * normal).sum() / normal.sum().clamp_min(1)
+    above = (functional.relu(MARGIN - logit) * anomalous).sum() / anomalous.sum().clamp_min(1)
+    loss = below + above + FOCAL_WEIGHT * focal(SCALE * logit, anomalous)
+    loss = loss + focal(SCALE * image_logits, image_labels)
+    inside = types > 0
+    if bool(inside.any()):
+        labels = types[inside] - 1
+        chosen = maps[:, 1:].permute(0, 2, 3, 1)[inside]
+        weight = torch.bincount(labels, minlength=chosen.shape[1]).clamp_min(1).reciprocal()
+        loss = loss + TYPE_WEIGHT * functional.cross_entropy(chosen, labels, weight=weight)
+    return loss
+
+
+def focal(logits: torch.Tensor, truth: torch.Tensor) -> torch.Tensor:
+    """Focal loss (Lin et al. 2017, equation 4) of equal shapes, averaged: a scalar."""
+    each = functional.binary_cross_entropy_with_logits(logits, truth, reduction="none")
+    return ((1 - torch.exp(-each)) ** FOCAL_POWER * each).mean()
