@@ -26,6 +26,8 @@ TRAIN = {
     "masks": ("segment", "--model", "resnet18", "--image-size", "32", "--epochs", "1",
               "--set", "batch_size=4", "--set", "views=2", "--set", "tiles=2",
               "--set", "min_area_fraction=0.004"),
+    "hybrid": ("segment", "--recipe", "hybrid", "--model", "resnet18", "--image-size", "64",
+               "--epochs", "1", "--set", "views=2", "--set", "width=8"),
     "pretrained": ("classify", "--model", "resnet18", "--image-size", "64"),
     "patches": ("classify", "--method", "patch-memory", "--model", "resnet18",
                 "--image-size", "64"),

@@ -1,0 +1,289 @@
+"""The hybrid segmenter: cached features, noise, and what it learns from."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from annotations import (
+    InputError,
+    TrainingError,
+    UsageError,
+    load_dataset,
+    read_image_rgb,
+    read_predictions,
+)
+from converters import ConvertOptions
+from segment import HybridConfig, load_segmenter, train_segmenter
+from segment.hybrid.features import FeatureCache, FrozenFeatures, fitted_hw, views_that_fit
+from segment.hybrid.network import Head, add_noise, blob_mask, hybrid_loss
+from segment.hybrid.predict import HybridNetwork, HybridPredictor
+from segment.hybrid.train import Piece, _batches
+from segment.score_stack import NAMES, fit_stack, read_stack
+from tests.drawn import drawn_dataset
+from training import SilentReporter, ThresholdAim, aimed_threshold, build_config
+
+pytestmark = pytest.mark.filterwarnings("ignore")
+
+SMALL = HybridConfig(
+    weights="none", encoder="resnet18", image_size=64, epochs=1, width=8, views=2, device="cpu"
+)
+
+
+@pytest.fixture(scope="module")
+def network():
+    torch.manual_seed(0)
+    return FrozenFeatures("resnet18", weights="none")
+
+
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory):
+    return load_dataset(drawn_dataset(tmp_path_factory.mktemp("drawn")))
+
+
+def image(hw, seed=0):
+    return np.random.default_rng(seed).integers(0, 256, (*hw, 3)).astype(np.uint8)
+
+
+@pytest.mark.parametrize(
+    ("image_hw", "expected"),
+    [
+        ((64, 64), (320, 320)),
+        ((110, 400), (96, 320)),
+        ((400, 110), (320, 96)),
+        ((1, 900), (32, 320)),
+    ],
+)
+def test_images_keep_their_aspect(image_hw, expected):
+    assert fitted_hw(image_hw, 320) == expected
+
+
+def test_features_are_levels_of_whole_strides(network):
+    levels = network.of([image((64, 96))])
+    assert [tuple(level.shape[1:]) for level in levels] == network.shapes((64, 96))
+    assert sum(level[0].numel() for level in levels) == network.size((64, 96))
+    assert not network.train().training
+
+
+def test_a_network_without_maps_is_refused():
+    with pytest.raises(UsageError, match="map of features"):
+        FrozenFeatures("mixer_s32_224", weights="none")
+
+
+def test_a_cache_gives_back_what_it_was_given_and_nothing_else(network, tmp_path):
+    hw = (32, 64)
+    levels = [level[0] for level in network.of([image(hw)])]
+    cache = FeatureCache(tmp_path / "features", network, network_key="a")
+    path = cache.path("sha", hw, 0)
+    assert cache.read(path, hw) is None
+    cache.write(path, levels)
+    again = cache.read(path, hw)
+    for one, other in zip(levels, again, strict=True):
+        assert torch.allclose(one, other, rtol=2e-3, atol=1e-3)
+    assert [p.name for p in path.parent.iterdir()] == [path.name]
+    others = [
+        FeatureCache(tmp_path / "features", network, network_key="b").path("sha", hw, 0),
+        cache.path("sha", hw, 1),
+        cache.path("sha", (64, 64), 0),
+        cache.path("other", hw, 0),
+    ]
+    assert len({path, *others}) == 5
+
+
+def test_a_cache_of_another_version_is_not_found(network, tmp_path, monkeypatch):
+    cache = FeatureCache(tmp_path, network, network_key="a")
+    before = cache.path("sha", (32, 32), 0)
+    monkeypatch.setattr("segment.hybrid.features.FORMAT_VERSION", 2)
+    assert cache.path("sha", (32, 32), 0) != before
+
+
+@pytest.mark.parametrize("kept", [0, 50, 2000, -10])
+def test_half_written_features_are_not_used(network, tmp_path, kept):
+    cache = FeatureCache(tmp_path, network, network_key="a")
+    path = cache.path("sha", (32, 32), 0)
+    cache.write(path, [level[0] for level in network.of([image((32, 32))])])
+    path.write_bytes(path.read_bytes()[:kept])
+    assert cache.read(path, (32, 32)) is None
+
+
+def test_a_full_disk_is_one_paragraph(network, tmp_path, monkeypatch):
+    def full(*_args, **_options):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("segment.hybrid.features.np.save", full)
+    cache = FeatureCache(tmp_path, network, network_key="a")
+    levels = [level[0] for level in network.of([image((32, 32))])]
+    with pytest.raises(TrainingError, match=r"No space left.*cache_gb"):
+        cache.write(cache.path("sha", (32, 32), 0), levels)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_views_are_halved_until_they_fit():
+    assert views_that_fit([10**8] * 10, 4, 8.0) == 4
+    assert views_that_fit([10**8] * 10, 4, 7.9) == 2
+    assert views_that_fit([10**8] * 10, 4, 2.0) == 1
+    assert views_that_fit([10**8] * 10, 4, 1.9) == 0
+
+
+@pytest.mark.parametrize("map_stride", [2, 4, 8])
+@pytest.mark.parametrize("strides", [(2, 4, 8, 16), (4, 8, 16), (16,)])
+def test_the_map_has_its_stride_whatever_levels_there_are(strides, map_stride):
+    head = Head(strides, [3] * len(strides), n_classes=2, width=8, map_stride=map_stride)
+    levels = [torch.randn(2, 3, 64 // s, 96 // s) for s in strides]
+    maps, logits = head(levels)
+    assert maps.shape == (2, 3, 64 // map_stride, 96 // map_stride)
+    assert logits.shape == (2,)
+
+
+def test_noise_stays_in_its_blobs():
+    generator = torch.Generator().manual_seed(0)
+    where = blob_mask((16, 16), 3, generator)
+    assert where.shape == (3, 1, 16, 16)
+    assert 0.01 < float(where.float().mean()) < 0.35
+    levels = [torch.zeros(3, 5, 32, 32), torch.zeros(3, 5, 16, 16), torch.zeros(3, 5, 8, 8)]
+    noisy = add_noise(levels, where, 0.5, generator)
+    assert bool((noisy[1][~where.expand(-1, 5, -1, -1)] == 0).all())
+    assert float(noisy[1][where.expand(-1, 5, -1, -1)].std()) == pytest.approx(0.5, rel=0.2)
+
+
+def test_the_loss_is_low_where_the_map_is_right():
+    truth = torch.zeros(1, 4, 4)
+    truth[0, :2] = 1
+    maps = torch.stack((truth[0] * 4 - 2, truth[0], -truth[0]))[None]
+    options = {"anomalous": truth, "types": truth.long(), "image_labels": torch.ones(1)}
+    right = hybrid_loss(maps, torch.tensor([2.0]), **options)
+    wrong = hybrid_loss(-maps, torch.tensor([-2.0]), **options)
+    assert float(right) < 0.2 < 3 < float(wrong)
+
+
+def test_a_batch_has_images_of_one_size():
+    pieces = [
+        Piece(str(n), image(hw), np.full(hw, n % 2, np.uint8))
+        for n, hw in enumerate([(32, 64), (32, 64), (64, 32), (32, 32), (32, 64)])
+    ]
+    config = SMALL.model_copy(update={"good_per_defect": 9.0, "batch_size": 2})
+    batches = _batches(pieces, config, 1, np.random.default_rng(0))
+    assert sorted(n for batch in batches for n, _ in batch) == [0, 1, 2, 3, 4]
+    assert all(len({pieces[n].hw for n, _ in batch}) == 1 for batch in batches)
+
+
+def test_two_trainings_are_equal_and_leave_no_features(dataset):
+    runs = [
+        train_segmenter(dataset, SMALL, name=name, folds=[0], reporter=SilentReporter())
+        for name in ("first", "second")
+    ]
+    files = [
+        (run / "predictions" / "images.csv").read_bytes() + (run / "fold-0/best.pt").read_bytes()
+        for run in runs
+    ]
+    assert files[0] == files[1]
+    assert not (runs[0] / "fold-0" / "features").exists()
+    stored = read_predictions(runs[0], dataset)
+    assert stored.about["model"] == "hybrid resnet18"
+    sample = dataset.by_id[dataset.split.folds[0].test[0]]
+    again = load_segmenter(runs[0], 0, device="cpu")
+    found = again.predict(sample.image_id, read_image_rgb(sample.image_path))
+    assert found.image_score == stored.raw_scores[sample.image_id]
+
+
+def test_without_room_for_features_training_is_slower_and_says_so(dataset):
+    said = []
+
+    class Says(SilentReporter):
+        def say(self, text):
+            said.append(text)
+
+    config = SMALL.model_copy(update={"cache_gb": 0.0, "inject_per_defect": 0.0})
+    run = train_segmenter(dataset, config, name="no-cache", folds=[0], reporter=Says())
+    assert "none of them kept" in said[0]
+    assert (run / "fold-0" / "best.pt").is_file()
+
+
+def test_good_images_alone_teach_under_the_official_protocol(tmp_path):
+    dataset = load_dataset(drawn_dataset(tmp_path, ConvertOptions(protocol="official")))
+    run = train_segmenter(dataset, SMALL, name="x", folds=[0], reporter=SilentReporter())
+    stored = read_predictions(run, dataset)
+    assert "good validation images" in stored.folds[0].chosen_on
+    assert set(stored.image_scores) == set(dataset.split.folds[0].test)
+
+
+def test_one_good_image_teaches_and_none_is_refused(tmp_path):
+    dataset = load_dataset(drawn_dataset(tmp_path, ConvertOptions(protocol="official")))
+    fold = dataset.split.folds[0]
+    for kept in (1, 0):
+        split = replace(dataset.split, folds=(replace(fold, train=fold.train[:kept], val=()),))
+        small = replace(dataset, split=split)
+        if kept:
+            run = train_segmenter(small, SMALL, name="one", folds=[0], reporter=SilentReporter())
+            assert read_predictions(run, small).folds[0].raw_threshold == 0.5
+            continue
+        with pytest.raises(TrainingError, match="no image to learn from"):
+            train_segmenter(small, SMALL, name="none", folds=[0], reporter=SilentReporter())
+
+
+@pytest.mark.parametrize("hw", [(7, 300), (300, 7), (1, 1), (33, 65)])
+@pytest.mark.parametrize("tiles", [1, 2])
+def test_images_of_any_size_and_grey_ones_are_looked_at(hw, tiles):
+    network = HybridNetwork(SMALL, 2, weights="none")
+    predictor = HybridPredictor(network, SMALL, device=torch.device("cpu"), tiles=tiles)
+    grey = np.repeat(image(hw)[:, :, :1], 3, axis=2)
+    found = predictor.predict("x", grey)
+    assert found.pixel_scores.shape == hw
+    assert 0 <= found.image_score <= 1
+
+
+def test_an_aim_is_one_of_two():
+    assert build_config(HybridConfig, {"max_escape": 0.1}, []).aim == ThresholdAim(0.1, None)
+    with pytest.raises(UsageError, match="not both"):
+        build_config(HybridConfig, {"max_escape": 0.1, "max_overkill": 0.1}, [])
+
+
+def test_thresholds_hold_what_they_aim_at():
+    rng = np.random.default_rng(0)
+    good, bad = rng.normal(0, 1, 400), rng.normal(1.5, 1, 200)
+    scores, flags = [*good, *bad], [False] * 400 + [True] * 200
+
+    def rates(aim):
+        at = aimed_threshold(scores, flags, aim)
+        return (bad < at).mean(), (good >= at).mean()
+
+    escape, overkill = rates(ThresholdAim())
+    assert escape == pytest.approx(overkill, abs=0.01)
+    assert 0.04 < rates(ThresholdAim(max_escape=0.05))[0] <= 0.05
+    assert 0.04 < rates(ThresholdAim(max_overkill=0.05))[1] <= 0.05
+    assert rates(ThresholdAim(max_overkill=0.0))[1] == 0
+
+
+def test_a_stack_scores_each_image_without_it():
+    rng = np.random.default_rng(0)
+    maps, flags = [], []
+    for number in range(40):
+        one = rng.uniform(0, 0.2, (20, 30)).astype(np.float32)
+        if number % 2:
+            one[5:9, 5:9] = 0.9
+        maps.append(one)
+        flags.append(bool(number % 2))
+    groups = [str(number // 4) for number in range(40)]
+    stack, held_out = fit_stack(maps, flags, groups)
+    assert min(held_out[1::2]) > max(held_out[::2])
+    again, same = fit_stack(maps, flags, groups)
+    assert same == held_out
+    assert (again.weights == stack.weights).all()
+    assert fit_stack(maps[:15], flags[:15], groups[:15]) is None
+    assert fit_stack([], [], []) is None
+
+
+def test_a_stack_comes_back_exactly_and_a_damaged_one_is_refused(tmp_path):
+    maps = [np.full((8, 8), v, np.float32) for v in np.linspace(0, 1, 20)]
+    stack, _ = fit_stack(maps, [v > 9 for v in range(20)], [str(v) for v in range(20)])
+    path = tmp_path / "image_score.json"
+    assert read_stack(path) is None
+    stack.write(path)
+    again = read_stack(path)
+    assert again.bias == stack.bias
+    assert (again.weights == stack.weights).all()
+    assert len(again.mean) == len(NAMES)
+    path.write_text(path.read_text().replace("log area", "area"))
+    with pytest.raises(InputError, match="another version"):
+        read_stack(path)
