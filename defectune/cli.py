@@ -220,7 +220,9 @@ def train(
     dataset: DatasetArgument,
     recipe: Annotated[
         str | None,
-        typer.Option(help="few-defects (the default), plain, fast, segment's hybrid, or a YAML file."),
+        typer.Option(
+            help="few-defects (the default), plain, fast, segment's hybrid, or a YAML file."
+        ),
     ] = None,
     fold: Annotated[str, typer.Option(help="A fold's number from 0, or all.")] = "all",
     model: Annotated[
