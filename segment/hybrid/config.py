@@ -23,7 +23,7 @@ class HybridConfig(AimedConfig):
     rounded to a multiple of 32."""
     batch_size: int = Field(default=8, ge=1, le=1024)
     """Images a step."""
-    epochs: int = Field(default=16, ge=1, le=MAX_EPOCHS)
+    epochs: int = Field(default=10, ge=1, le=MAX_EPOCHS)
     """Passes over the training images as sampled."""
     shots_per_type: int | None = Field(default=None, ge=0, le=1_000_000)
     """Learn from at most so many defective images of each type, on the training and on the
@@ -40,20 +40,20 @@ class HybridConfig(AimedConfig):
     cache_gb: float = Field(default=4.0, ge=0, le=10_000)
     """Most that cached features may take on disk, in GB; fewer views are kept where four do not
     fit, and features are computed at every step where not even one does."""
-    map_stride: Literal[2, 4, 8] = 4
+    map_stride: Literal[2, 4, 8] = 8
     """Pixels of the resized image that one place of the map stands for."""
     width: int = Field(default=64, ge=4, le=1024)
     """Channels of the head at stride 8; finer levels have half and a quarter."""
     good_per_defect: float = Field(default=1.0, ge=0, le=1000)
     """Good images drawn every epoch for each defective one; all of them without defects."""
-    inject_per_defect: float = Field(default=0.5, ge=0, le=100)
+    inject_per_defect: float = Field(default=0.0, ge=0, le=100)
     """Injected images (real defects of the training side, pasted into good images) made once,
     for each defective one."""
     drawn_defects: float = Field(default=0.0, ge=0, le=1)
     """Part of the injected defects that are drawn instead of cut out."""
-    noise_deviation: float = Field(default=0.5, ge=0, le=100)
+    noise_deviation: float = Field(default=1.0, ge=0, le=100)
     """Standard deviation of the noise in feature space, in those of a feature over good images."""
-    noise_share: float = Field(default=0.5, ge=0, le=1)
+    noise_share: float = Field(default=0.25, ge=0, le=1)
     """Part of the drawn images that get noise, in blobs outside of real defects."""
     learning_rate: float = Field(default=2e-3, gt=0, le=10)
     """Highest learning rate of the one-cycle schedule."""
