@@ -16,18 +16,20 @@ from annotations.errors import DefectuneError
 from annotations.files import inside, read_json
 from annotations.images import sha256_of
 from annotations.prediction_files import read_thresholds
-from annotations.run_files import TIMING_FILE, meta_path
+from annotations.run_files import CONFIG_FILE, TIMING_FILE, meta_path
 
 FILES_KEY: Final = "sha256"
 SELF_KEY: Final = "digest"
-MODEL_SUFFIXES: Final = (".safetensors", ".npz", ".json")
-_NO_MODEL: Final = frozenset({TIMING_FILE})
+MODEL_SUFFIXES: Final = (".safetensors", ".npz", ".json", ".pt")
+_NO_MODEL: Final = frozenset({TIMING_FILE, "state.pt"})
+"""Times, and what an interrupted training goes on from."""
 _NAMED: Final = 5
 
 
 def model_files(folder: Path) -> list[Path]:
-    """The files of a fold's folder that are its model."""
-    return sorted(
+    """The files of a fold's folder that are its model, and the run's settings."""
+    settings = folder.parent / CONFIG_FILE
+    return [settings] * settings.is_file() + sorted(
         path
         for path in folder.iterdir()
         if path.suffix in MODEL_SUFFIXES and path.name not in _NO_MODEL and path.is_file()

@@ -8,7 +8,7 @@ import pytest
 
 import defectune as dt
 from annotations import InputError, load_dataset, write_png
-from annotations.run_digests import run_problems
+from annotations.run_digests import model_files, run_problems
 from classify import ClassifyConfig, train_classifier
 from tests.drawn import drawn_dataset
 from training import SilentReporter
@@ -48,6 +48,7 @@ def test_a_fresh_run_is_whole(root):
 def test_one_flipped_byte_in_any_model_or_prediction_is_noticed(root):
     run = root / "runs" / "memory"
     covered = [*run.glob("predictions/*"), *run.glob("predictions/maps/*"), *run.glob("fold-*/*")]
+    covered.append(run / "config.yaml")
     covered = [p for p in covered if p.is_file() and p.name != "timing.json"]
     assert len(covered) > 20
     rng = np.random.default_rng(0)
@@ -100,3 +101,10 @@ def test_a_moved_dataset_works(root, tmp_path):
     train_classifier(
         load_dataset(moved), CONFIG, name="memory", folds=[0, 1], reporter=SilentReporter()
     )
+
+
+def test_every_family_s_weights_are_a_model_and_states_are_none(tmp_path):
+    names = ("best.pt", "best.safetensors", "architecture.json", "model.npz", "tiles.json")
+    for name in (*names, "state.pt", "timing.json", "metrics.csv", "injected.png"):
+        (tmp_path / name).touch()
+    assert [path.name for path in model_files(tmp_path)] == sorted(names)
