@@ -35,6 +35,7 @@ def examine() -> bool:
         find_weights,
         yolo_file,
     )
+    from training.weights import cache_folder
 
     rows = [["what", "found", "what to do"]]
     healthy = True
@@ -60,6 +61,7 @@ def examine() -> bool:
         ["free disk here", f"{free:.0f} GB", "" if free > 2 else "make room: runs need about 2 GB"]
     )
     rows.append(["links", *_links()])
+    rows.append(["cache folder", str(cache_folder()), ""])
     rows.append(
         ["DEFECTUNE_WEIGHTS", os.environ.get("DEFECTUNE_WEIGHTS", "not set"), ""],
     )

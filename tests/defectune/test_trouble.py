@@ -7,21 +7,33 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from annotations import DefectuneError, load_dataset
-from converters import convert
+import defectune as dt
+from annotations import (
+    DefectuneError,
+    load_dataset,
+    read_image_rgb,
+    read_predictions,
+    write_png,
+)
+from converters import ConvertOptions, convert
 from converters.synthetic import draw_category
 from tests.drawn import SMALL, drawn_dataset
 
 NAMESPACE = ["unshare", "--net", "--map-root-user"]
 
 
-def call(*arguments, cwd, before=()):
+def call(*arguments, cwd, before=(), environment=None, without=()):
+    kept = {name: value for name, value in os.environ.items() if name not in without}
     return subprocess.run(
         [*before, sys.executable, "-m", "defectune", *map(str, arguments)],
         cwd=cwd, capture_output=True, text=True, check=False,
-        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2]), "NO_COLOR": "1"},
+        env={
+            **kept, "PYTHONPATH": str(Path(__file__).parents[2]), "NO_COLOR": "1",
+            **(environment or {}),
+        },
     )  # fmt: skip
 
 
@@ -121,23 +133,62 @@ def test_deleted_pictures_are_an_error_of_the_report(tmp_path):
     assert "Traceback" not in done.stderr
 
 
-def test_no_command_needs_a_network(tmp_path):
-    probe = subprocess.run([*NAMESPACE, "true"], capture_output=True, check=False) if shutil.which(
-        NAMESPACE[0]
-    ) else None  # fmt: skip
-    if probe is None or probe.returncode:
-        pytest.skip("no network namespaces on this system")
+def namespace():
+    """What runs a command without any network, where the system can."""
+    if shutil.which(NAMESPACE[0]) is None:
+        return []
+    probe = subprocess.run([*NAMESPACE, "true"], capture_output=True, check=False)
+    return NAMESPACE if probe.returncode == 0 else []
+
+
+def test_no_command_needs_a_network_or_writes_outside_of_its_output_and_the_cache(tmp_path):
     source = draw_category(tmp_path / "source", SMALL)
-    root = tmp_path / "out"
+    home, here = tmp_path / "home", tmp_path / "here"
+    home.mkdir()
+    here.mkdir()
+    environment = {"HOME": str(home), "USERPROFILE": str(home)}
+    names = ("XDG_CACHE_HOME", "XDG_CONFIG_HOME", "DEFECTUNE_WEIGHTS", "MPLCONFIGDIR")
     small = ("--weights", "none", "--device", "cpu", "--image-size", "64", "--epochs", "1")
+    root = tmp_path / "out"
+    said = ""
     for arguments in (
         ("convert", source, root, "--folds", "2"),
+        ("train", "detect", root, "--recipe", "fast", "--fold", "0", "--name", "yolo", *small),
         ("train", "classify", root, "--name", "base", *small),
-        ("evaluate", root),
-        ("report", root),
-        ("predict", root / "runs" / "base", source / "test", "--output", tmp_path / "new"),
+        ("evaluate", root, "base"),
+        ("report", root, "base"),
+        ("predict", root / "runs" / "yolo", source / "test", "--output", tmp_path / "new"),
         ("check", root, "--no-reshots"),
         ("export", root, tmp_path / "coco"),
+        ("doctor",),
     ):
-        done = call(*arguments, cwd=tmp_path, before=NAMESPACE)
+        done = call(
+            *arguments, cwd=here, before=namespace(), environment=environment, without=names
+        )
         assert done.returncode == 0, (arguments, done.stderr)
+        said = done.stdout
+    assert "cache folder" in said
+    assert list(here.iterdir()) == []
+    assert [p.relative_to(home).as_posix() for p in home.iterdir()] == [".cache"]
+    assert [p.name for p in (home / ".cache").iterdir()] == ["defectune"]
+    assert {p.name for p in tmp_path.iterdir()} == {"source", "home", "here", "out", "new", "coco"}
+
+
+def test_images_of_12_bits_are_predicted_as_they_were_learnt(tmp_path):
+    source = draw_category(tmp_path / "source", SMALL)
+    for path in [*source.glob("train/*/*.png"), *source.glob("test/*/*.png")]:
+        grey = read_image_rgb(path)[..., 0].astype(np.uint16)
+        path.unlink()
+        write_png(path.with_suffix(".png"), grey * 16)
+    convert(source, tmp_path / "out", ConvertOptions(folds=2))
+    dataset = load_dataset(tmp_path / "out")
+    assert dataset.bit_depth == 12
+    run = dt.train(
+        dataset, "classify", weights="none", device="cpu", image_size=64, name="base",
+        progress=False,
+    )  # fmt: skip
+    stored = read_predictions(tmp_path / "out" / "runs" / "base", dataset)
+    image_id = dataset.split.folds[0].test[0]
+    kind, _, stem = image_id.partition("/")
+    verdict = run.predict(source / "test" / kind / f"{stem}.png")
+    assert verdict.score == stored.image_scores[image_id]
