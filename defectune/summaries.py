@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from annotations.run_files import LEADERBOARD_FILE
-from defectune.console import out, show_table
+from defectune.console import out, show_table, show_text
 
 if TYPE_CHECKING:
     from converters import ConversionReport
@@ -18,29 +18,31 @@ _SHOWN_IMAGES = 40
 
 
 def show_leaderboard(board: "Leaderboard", root: Path, *, everything: bool = False) -> None:
-    """Print the table, the differences in words, and the operating points."""
-    from evaluation import HEADLINE, METRIC_NAMES, table_rows
+    """Print the verdict in words, the table, the differences, and the operating points."""
+    from evaluation import HEADLINE, METRIC_NAMES, summarise, table_rows
 
     part = "" if board.fold is None else f", fold {board.fold} only"
     title = (
         f"{board.n_images} test images ({board.n_defective} defective) of {board.n_groups} parts, "
         f"{board.protocol}{part}, split {board.split_digest[:12]}…"
     )
+    summary = summarise(board.to_json())
+    show_text(summary.sentence)
+    for figure in summary.figures:
+        show_text(f"  {summary.best}, {figure.text}")
     names = METRIC_NAMES if everything else HEADLINE
-    show_table(table_rows(board.rows, names), title=title)
-    if board.missing_kind is not None:
-        out.print(board.missing_kind, markup=False)
-    for line in board.differences:
-        out.print(line, markup=False)
-    for line in board.spread_lines:
-        out.print(line, markup=False)
+    entered = [name for name in names if any(row.metrics.get(name) for row in board.rows)]
+    show_table(table_rows(board.rows, entered), title=title)
+    left_out = [name for name in names if name not in entered]
+    if left_out:
+        show_text(f"No model gives what these need: {', '.join(left_out)}.")
+    for line in (*board.differences, *board.spread_lines):
+        show_text(line)
     for row in board.rows:
         if "random weights" in row.model:
-            out.print(
-                f"{row.run}: trained from random weights, not from pretrained ones.", markup=False
-            )
+            show_text(f"{row.run}: trained from random weights, not from pretrained ones.")
         for note in row.notes:
-            out.print(f"{row.run}: {note}", markup=False)
+            show_text(f"{row.run}: {note}")
     for point in board.operating_points:
         show_operating_point(point, board)
     if board.fold is None:

@@ -5,13 +5,17 @@ from evaluation.external import ExternalOptions, import_predictions
 from evaluation.judge import METRIC_NAMES, Row
 from evaluation.leaderboard import Leaderboard, evaluate_runs, predictions_digest
 from evaluation.metric import Metric
+from evaluation.metric_words import METRIC_WORDS
 from evaluation.operating_point import Costs, OperatingPoint
 from evaluation.region_metrics import RegionMatch, match_regions
+from evaluation.summary import BigFigure, Summary, big_figure, summarise
 from evaluation.table import HEADLINE, difference_lines, format_metric, table_rows, to_markdown
 
 __all__ = [
     "HEADLINE",
     "METRIC_NAMES",
+    "METRIC_WORDS",
+    "BigFigure",
     "Comparison",
     "Costs",
     "ExternalOptions",
@@ -20,12 +24,15 @@ __all__ = [
     "OperatingPoint",
     "RegionMatch",
     "Row",
+    "Summary",
+    "big_figure",
     "difference_lines",
     "evaluate_runs",
     "format_metric",
     "import_predictions",
     "match_regions",
     "predictions_digest",
+    "summarise",
     "table_rows",
     "to_markdown",
 ]

@@ -1,0 +1,160 @@
+"""Which run is best, in one sentence and three figures; the command and the report both begin so.
+
+Everything is read from what leaderboard.json holds, so that nothing is judged twice.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from evaluation.metric_words import METRIC_WORDS
+
+DECIDES: Final = ("balanced_accuracy", "image_auroc")
+"""Metrics that choose the best run: the first one that all runs have."""
+THREE: Final = ("escape_rate", "overkill_rate", "region_recall")
+_THINGS: Final = {
+    "escape_rate": "defective parts",
+    "overkill_rate": "good parts",
+    "region_recall": "defect regions",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class BigFigure:
+    """One of the three figures.
+
+    Attributes:
+        metric: its name in leaderboard.json.
+        name: in plain words.
+        meaning: its definition.
+        value: `3 of 24`, or `—`.
+        detail: the rate with its interval, or why there is none.
+    """
+
+    metric: str
+    name: str
+    meaning: str
+    value: str
+    detail: str
+
+    @property
+    def text(self) -> str:
+        """One line: `escapes: 3 of 24 (12.5 %, 95 %: 2.7 to 32.4 %)`."""
+        return f"{self.name}: {self.value} ({self.detail})"
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """What a reader wants to know first.
+
+    Attributes:
+        best: the run that the figures are of; None where no run is judged.
+        sentence: the verdict in words.
+        figures: escapes, overkill and regions found of the best run.
+    """
+
+    best: str | None
+    sentence: str
+    figures: tuple[BigFigure, ...]
+
+
+def summarise(board: Mapping[str, Any], runs: Sequence[str] | None = None) -> Summary:
+    """The sentence and the three figures of a leaderboard.
+
+    The best run has the highest balanced accuracy, equal ones the higher image AUROC: a run that
+    calls everything defective must not win by its ranking alone. Where no good or no defective
+    image is judged, AUROC decides, or else the order of the rows.
+
+    Args:
+        board: content of leaderboard.json.
+        runs: names of the runs to speak of; None for all.
+    """
+    rows = [row for row in board.get("rows", []) if runs is None or row["run"] in runs]
+    if not rows:
+        return Summary(None, "No model is judged yet.", ())
+    decider = next((name for name in DECIDES if all(_value(r, name) is not None for r in rows)), "")
+    best = max(rows, key=lambda row: (_value(row, decider) or 0.0, _value(row, DECIDES[1]) or 0.0))
+    figures = tuple(big_figure(name, best["metrics"].get(name)) for name in THREE)
+    missing = board.get("missing_kind")
+    if missing:
+        return Summary(best["run"], str(missing), figures)
+    said = [_of_best(best, len(rows))]
+    said += _of_others(board, best["run"], [row for row in rows if row is not best], decider)
+    return Summary(best["run"], "; ".join(said) + ".", figures)
+
+
+def big_figure(name: str, value: Mapping[str, Any] | None) -> BigFigure:
+    """A rate as a count with its interval; a rate of zero is said as what it may be at most."""
+    words, meaning = METRIC_WORDS[name]
+    if value is None:
+        return BigFigure(name, words, meaning, "—", "the model gives none")
+    if value["value"] is None:
+        reason = str(value.get("reason") or "undefined")
+        return BigFigure(name, words, meaning, "—", reason)
+    text = f"{round(value['value'] * value['n'])} of {value['n']}"
+    return BigFigure(name, words, meaning, text, _interval(name, value))
+
+
+def _interval(name: str, value: Mapping[str, Any]) -> str:
+    rate, low, high = value["value"], value.get("low"), value.get("high")
+    if low is None or high is None:
+        return f"{100 * rate:.1f} %"
+    if rate == 0 and name != "region_recall":
+        return f"at most {100 * high:.1f} %"
+    return f"{100 * rate:.1f} %, 95 %: {100 * low:.1f} to {100 * high:.1f} %"
+
+
+def _value(row: Mapping[str, Any], name: str) -> float | None:
+    metric = row["metrics"].get(name)
+    return None if metric is None or metric["value"] is None else float(metric["value"])
+
+
+def _failing(row: Mapping[str, Any]) -> str | None:
+    """A verdict that is the same for all parts: no threshold was found that tells them apart."""
+    if _value(row, "overkill_rate") == 1:
+        return "calls every good part defective"
+    if _value(row, "escape_rate") == 1:
+        return "calls every defective part good"
+    return None
+
+
+def _of_best(best: Mapping[str, Any], n_runs: int) -> str:
+    failing = _failing(best)
+    if n_runs == 1:
+        return f"{best['run']} {failing or 'is the only model that is judged'}"
+    return f"{best['run']} is best" + (f", and yet it {failing}" if failing else "")
+
+
+def _of_others(
+    board: Mapping[str, Any], best: str, others: Sequence[Mapping[str, Any]], decider: str
+) -> list[str]:
+    groups: dict[str, list[str]] = {}
+    # Runs that are of no use come last: a reader wants the rivals first.
+    for row in sorted(others, key=lambda row: _failing(row) is not None):
+        groups.setdefault(_relation(board, best, row, decider), []).append(row["run"])
+    return [
+        f"{_listed(names)} {relation if len(names) == 1 else _plural(relation)}"
+        for relation, names in groups.items()
+    ]
+
+
+def _plural(relation: str) -> str:
+    verb, _, rest = relation.partition(" ")
+    return f"{'are' if verb == 'is' else 'call'} {rest}"
+
+
+def _relation(board: Mapping[str, Any], best: str, row: Mapping[str, Any], decider: str) -> str:
+    failing = _failing(row)
+    if failing:
+        return failing
+    pair = {best, row["run"]}
+    for found in board.get("comparisons", []):
+        if found["metric"] == decider and {found["run_a"], found["run_b"]} == pair:
+            if not found["within_noise"]:
+                return "is worse"
+            return "is equal to it" if not found["difference"] else "is within noise of it"
+    return "is not compared with it"
+
+
+def _listed(names: Sequence[str]) -> str:
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"

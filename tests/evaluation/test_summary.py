@@ -1,0 +1,95 @@
+"""The sentence and the three figures that the command and the report begin with."""
+
+import pytest
+
+from evaluation import METRIC_NAMES, METRIC_WORDS, summarise
+
+
+def metric(value, n, low=None, high=None):
+    return {"value": value, "low": low, "high": high, "n": n}
+
+
+def row(name, balanced, *, escape=0.0, overkill=0.0, recall=None):
+    return {
+        "run": name,
+        "metrics": {
+            "balanced_accuracy": metric(balanced, 32),
+            "image_auroc": metric(balanced, 32),
+            "escape_rate": metric(escape, 24, 0.0, 0.142),
+            "overkill_rate": metric(overkill, 8, 0.0, 0.37),
+            "region_recall": recall,
+        },
+    }
+
+
+def pair(a, b, *, noise=True, difference=0.1):
+    return {"metric": "balanced_accuracy", "run_a": a, "run_b": b, "difference": difference,
+            "within_noise": noise}  # fmt: skip
+
+
+def test_the_verdict_is_a_sentence():
+    found = metric(11 / 13, 13, 0.5, 0.98)
+    board = {
+        "rows": [
+            row("classify", 0.9),
+            row("segment", 0.98, recall=found),
+            row("detect", 0.5, overkill=1.0),
+            row("old", 0.6),
+            row("new", 0.98),
+            row("twin", 0.9),
+        ],
+        "comparisons": [
+            pair("classify", "segment"),
+            pair("segment", "old", noise=False),
+            pair("segment", "new", difference=0.0),
+            pair("twin", "segment"),
+        ],
+    }
+    summary = summarise(board)
+    assert summary.best == "segment"
+    assert summary.sentence == (
+        "segment is best; classify and twin are within noise of it; old is worse; new is equal to "
+        "it; detect calls every good part defective."
+    )
+    assert [figure.text for figure in summary.figures] == [
+        "escapes: 0 of 24 (at most 14.2 %)",
+        "overkill: 0 of 8 (at most 37.0 %)",
+        "regions found: 11 of 13 (84.6 %, 95 %: 50.0 to 98.0 %)",
+    ]
+    some = summarise(board, ["classify", "old", "detect"])
+    assert some.sentence == (
+        "classify is best; old is not compared with it; detect calls every good part defective."
+    )
+    assert some.figures[2].text == "regions found: — (the model gives none)"
+
+
+@pytest.mark.parametrize(
+    ("board", "sentence"),
+    [
+        ({}, "No model is judged yet."),
+        ({"rows": [row("a", 0.9)]}, "a is the only model that is judged."),
+        ({"rows": [row("a", 0.5, overkill=1.0)]}, "a calls every good part defective."),
+        (
+            {"rows": [row("a", 0.5, escape=1.0), row("b", 0.4, escape=1.0)]},
+            "a is best, and yet it calls every defective part good; b calls every defective part "
+            "good.",
+        ),
+        ({"rows": [row("a", 0.9)], "missing_kind": "No good image is judged."},
+         "No good image is judged."),
+    ],
+)  # fmt: skip
+def test_one_model_or_none_or_a_useless_one(board, sentence):
+    assert summarise(board).sentence == sentence
+
+
+def test_an_undefined_figure_says_why():
+    one = row("a", 0.9)
+    one["metrics"]["overkill_rate"] = metric(None, 0) | {"reason": "there are no good images"}
+    assert summarise({"rows": [one]}).figures[1].text == "overkill: — (there are no good images)"
+
+
+def test_every_metric_has_words_and_a_definition():
+    assert set(METRIC_WORDS) == set(METRIC_NAMES)
+    words = [words for words, _ in METRIC_WORDS.values()]
+    assert len(set(words)) == len(words)
+    assert all(meaning.endswith(".") for _, meaning in METRIC_WORDS.values())
