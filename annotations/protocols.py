@@ -1,12 +1,12 @@
 """How images are divided: the protocols that `make_split` draws, and splits from elsewhere.
 
-`kfold`: every image of the source's test set judges in exactly one fold; everything else stands
+`kfold`: every image of the source's test set is tested in exactly one fold; everything else stands
 on the training side of that fold. `holdout`: the defective images are divided train / val / test
-by type, and good test images all judge. `few-shot`: N defective images teach, in all (Ding et
+by type, and good test images are all tested. `few-shot`: N defective images train, in all (Ding et
 al., DRA, CVPR 2022, section 4.1) or of each type (Yao et al., BGAD, CVPR 2023, section 4.1), the
-rest judge; of one type alone, the others judge (DRA's hard setting). `leave-one-type-out`: each
-type judges in a fold whose training side never saw one like it. `official`: the source's own
-division, with good training images held out to validate.
+rest is tested; of one type alone, the others are tested (DRA's hard setting).
+`leave-one-type-out`: each type is tested in a fold whose training side never saw one like it.
+`official`: the source's own division, with good training images held out to validate.
 
 The test side is fixed first; validation images come out of the training side and never out of
 the test side; images of one group stand on one side only. Order comes from hashes of names, so
@@ -34,12 +34,13 @@ HOLDOUT_TEST_FRACTION: Final = 0.4
 
 @dataclass(frozen=True, slots=True)
 class Shots:
-    """What few-shot lets teach.
+    """What few-shot trains on.
 
     Attributes:
         n: defective images on the training side, those that validate included.
         per_type: n of each type, and not in all.
-        only_type: only this type teaches, and all others judge; its other images are left out.
+        only_type: only this type is trained on, and all others are tested; its other images
+            are left out.
 
     Raises:
         UsageError: n below 1.
@@ -57,8 +58,8 @@ class Shots:
     def detail(self) -> str:
         """In words."""
         if self.only_type is not None:
-            return f"{self.n} defective images teach, of {self.only_type} only"
-        return f"{self.n} defective images teach, {'of each type' if self.per_type else 'in all'}"
+            return f"{self.n} defective training images, of {self.only_type} only"
+        return f"{self.n} defective training images {'of each type' if self.per_type else 'in all'}"
 
 
 def _order_key(seed: int, purpose: str, text: str) -> str:
@@ -163,7 +164,7 @@ def make_split(
 
     Raises:
         UsageError: an unknown protocol, k below 2, or an unknown type.
-        InputError: repeated ids, nothing to judge on, or fewer groups of a defect type than
+        InputError: repeated ids, nothing to test on, or fewer groups of a defect type than
             the protocol needs.
     """
     check_protocol(protocol, folds)
@@ -171,7 +172,7 @@ def make_split(
         raise InputError("Two images have one id; ids must be unique.")
     judges = [sample for sample in samples if sample.source_split == "test"]
     if not judges:
-        raise InputError("The dataset has no test images, so there is nothing to judge on.")
+        raise InputError("The dataset has no test images, so there is nothing to test on.")
     held_back: list[set[str]] = []
     detail = ""
     if protocol == "kfold":
@@ -185,7 +186,7 @@ def make_split(
         test_sets, held_back = [test], [held]
     elif protocol == "leave-one-type-out":
         test_sets, held_back = _leave_one_type_out(judges, seed)
-        detail = "in each fold, the judged type is unknown to the training side"
+        detail = "in each fold, the tested type is unknown to the training side"
     else:
         test_sets = [{sample.image_id for sample in judges}]
     made, left_out = [], []
@@ -229,7 +230,7 @@ def _holdout(judges: Sequence[Sample], seed: int) -> set[str]:
 
 
 def _few_shot(judges: Sequence[Sample], shots: Shots, seed: int) -> tuple[set[str], set[str]]:
-    """Ids that judge, and ids that are held back; the shots are the rest."""
+    """Ids of test images, and ids that are held back; the shots are the rest."""
     defective = [sample for sample in judges if sample.is_defective]
     types = sorted({sample.defect_type for sample in defective})
     if shots.only_type is not None and shots.only_type not in types:
@@ -248,7 +249,7 @@ def _few_shot(judges: Sequence[Sample], shots: Shots, seed: int) -> tuple[set[st
             chosen += ids[: shots.n - len(chosen)]
         if len(chosen) < shots.n:
             raise InputError(
-                f"few-shot is to teach {shots.n} images{f' of {kind}' if kind else ''}, but there "
+                f"few-shot needs {shots.n} images{f' of {kind}' if kind else ''}, but there "
                 f"are {len(chosen)}. Lower --shots."
             )
         teaching.update(chosen)
@@ -262,7 +263,7 @@ def _few_shot(judges: Sequence[Sample], shots: Shots, seed: int) -> tuple[set[st
     }
     if not any(by_id[image_id].is_defective for image_id in test):
         raise InputError(
-            f"few-shot with {shots.detail} leaves no defective image to judge on. Lower --shots."
+            f"few-shot with {shots.detail} leaves no defective image to test on. Lower --shots."
         )
     return test, {s.image_id for s in judges} - test - teaching
 
@@ -270,7 +271,7 @@ def _few_shot(judges: Sequence[Sample], shots: Shots, seed: int) -> tuple[set[st
 def _leave_one_type_out(
     judges: Sequence[Sample], seed: int
 ) -> tuple[list[set[str]], list[set[str]]]:
-    """For each fold, ids that judge and ids that are held back."""
+    """For each fold, ids of test images and ids that are held back."""
     by_kind = _grouped_by_type(judges, seed, "fold")
     by_kind.pop(GOOD, None)
     if len(by_kind) < 2:
@@ -297,13 +298,13 @@ def complete_fold(
     held_back: Iterable[str] = (),
     keep_source_val: bool = False,
 ) -> tuple[Fold, tuple[str, ...]]:
-    """Divide what does not judge into training and validation.
+    """Divide what is not tested into training and validation.
 
     Args:
         samples: all images.
-        test: ids that judge.
+        test: ids of test images.
         seed: of the division.
-        held_back: ids that neither teach nor judge.
+        held_back: ids on neither side.
         keep_source_val: where the source has a validation side, it alone validates; otherwise
             types that it lacks are drawn from the training side.
 
@@ -315,8 +316,8 @@ def complete_fold(
     side = [s for s in samples if s.image_id not in away and s.group not in judged_groups]
     taught = {s.image_id for s in side}
     left = [s for s in samples if s.image_id not in test and s.image_id not in taught]
-    # Good test images of other folds teach, but do not validate: with the source's own good
-    # training images alone, one-class models validate on the same images in every fold.
+    # Good test images of other folds are trained on, but do not validate: with the source's own
+    # good training images alone, one-class models validate on the same images in every fold.
     own_good = any(not s.is_defective and s.source_split != "test" for s in side)
     eligible = [s for s in side if s.is_defective or s.source_split != "test" or not own_good]
     given = [s for s in eligible if s.source_split == "val"]
@@ -342,11 +343,11 @@ def read_custom_split(path: Path, samples: Sequence[Sample], *, seed: int = 0) -
 
     A JSON object with `folds`, a list of objects with `test` and `train`, and, if wanted, `val`,
     each a list of image ids as in annotations/all.json. Without `val`, validation images are
-    taken from `train`. Without `train`, everything else teaches that shares no group with `test`.
+    taken from `train`. Without `train`, all else is trained on that shares no group with `test`.
 
     Raises:
         InputError: malformed, an unknown or repeated id, a group on two sides, an image that
-            judges twice, or nothing to judge on.
+            is tested twice, or nothing to test on.
     """
     value: Any = read_json(path, what="a split")
     known = {sample.image_id: sample for sample in samples}
@@ -364,7 +365,7 @@ def read_custom_split(path: Path, samples: Sequence[Sample], *, seed: int = 0) -
                         )
             test = set(sides["test"] or ())
             if not test:
-                raise InputError(f"{path}: a fold has no test images, so nothing to judge on.")
+                raise InputError(f"{path}: a fold has no test images, so nothing to test on.")
             train, val = sides["train"], sides["val"]
             if train is not None and val is not None:
                 fold = Fold(tuple(sorted(train)), tuple(sorted(val)), tuple(sorted(test)))
@@ -377,8 +378,9 @@ def read_custom_split(path: Path, samples: Sequence[Sample], *, seed: int = 0) -
                     if dropped:
                         group = known[dropped[0]].group
                         raise InputError(
-                            f"{path}: {dropped[0]} is to teach, but an image of its part (group "
-                            f"{group!r}) judges. Move the whole group to one side."
+                            f"{path}: {dropped[0]} is to be a training image, but an image of its "
+                            f"part (group {group!r}) is a test image. Move the whole group to "
+                            "one side."
                         )
                 if val is not None:
                     both = sorted({*fold.train, *fold.val} - set(val))

@@ -1,8 +1,8 @@
-"""`Split`: which images may teach and which may judge, frozen, with a digest.
+"""`Split`: which images a model may learn from and which test it, frozen, with a digest.
 
 How images are divided is told in `annotations.protocols`. Here is what holds for every split,
 also for one that was written by hand: images of one group stand on one side of a fold only, an
-image judges at most once, and a digest binds ids, sides and the images' bytes.
+image is tested at most once, and a digest binds ids, sides and the images' bytes.
 """
 
 import hashlib
@@ -33,9 +33,9 @@ class Fold:
     """One division of the images, as sorted ids.
 
     Attributes:
-        train: ids that teach.
+        train: ids to learn from.
         val: ids that choose epochs and thresholds; from the training side.
-        test: ids that judge.
+        test: ids of test images.
     """
 
     train: tuple[str, ...]
@@ -52,7 +52,7 @@ class Split:
         seed: that the division was drawn with.
         folds: k for kfold, one a type for leave-one-type-out, one for the rest.
         digest: SHA-256, hexadecimal, over protocol, folds and the images' own hashes.
-        left_out: ids that neither teach nor judge, by fold: their group stands on the other
+        left_out: ids on neither side, by fold: their group stands on the other
             side, or the protocol holds them back.
         detail: what else the protocol was told, in words.
     """
@@ -66,7 +66,7 @@ class Split:
 
     @property
     def test_ids(self) -> tuple[str, ...]:
-        """All judging ids, sorted; each stands in exactly one fold."""
+        """Ids of all test images, sorted; each stands in exactly one fold."""
         return tuple(sorted(image_id for fold in self.folds for image_id in fold.test))
 
 
@@ -95,7 +95,7 @@ def check_split(split: Split, samples: Sequence[Sample], *, source: Path | str) 
 
     Raises:
         SplitMismatchError: the digest differs from the one over these images.
-        InputError: an id twice in a fold, judged twice, or a group on two sides of a fold.
+        InputError: an id twice in a fold, tested twice, or a group on two sides of a fold.
     """
     by_id = {sample.image_id: sample for sample in samples}
     digest = split_digest(split.protocol, split.folds, {i: s.sha256 for i, s in by_id.items()})
@@ -112,14 +112,15 @@ def check_split(split: Split, samples: Sequence[Sample], *, source: Path | str) 
             group = by_id[image_id].group
             if group in judging:
                 raise InputError(
-                    f"{source}, fold {number}: {image_id} teaches and {judging[group]} judges, but "
+                    f"{source}, fold {number}: {image_id} is on the training side and "
+                    f"{judging[group]} is a test image, but "
                     f"both show one part (group {group!r}). Move the whole group to one side."
                 )
         ids = fold.train + fold.val + fold.test
         if len(set(ids)) != len(ids):
             raise InputError(f"{source}, fold {number}: an image stands in it twice.")
         if judged & set(fold.test):
-            raise InputError(f"{source}: an image of fold {number} judges in another fold too.")
+            raise InputError(f"{source}: an image of fold {number} is tested in another fold, too.")
         judged |= set(fold.test)
 
 

@@ -246,8 +246,9 @@ def _crossing_reshots(dataset: Dataset, progress: Callable[[str, int], None] | N
             ):
                 problems.append(
                     f"{ids[0]} and {ids[1]} seem to show one part (texture correlates by "
-                    f"{pair.correlation:.2f}), and in fold {number} one teaches while the other "
-                    "judges. Convert again with --find-groups, or name parts with --group-by."
+                    f"{pair.correlation:.2f}), and in fold {number} one is a training image and "
+                    "the other a test image. Convert again with --find-groups, or name parts with "
+                    "--group-by."
                 )
                 break
     return problems

@@ -82,7 +82,7 @@ class ReadOptions:
         one_class: a name for all defects.
         map_class: new name by old; `good` removes a class.
         ignore: classes whose regions are neither defect nor background: written with
-            `iscrowd = 1`, in no truth, taught and judged as no defect. An image that holds
+            `iscrowd = 1`, in no truth, and no defect in training and metrics. An image that holds
             nothing else is left out: nobody could say whether it is good.
         good: class names that mean good, beside those that `converters.names` knows.
         mask_values: class by value or colour of every mask, in place of what the layout says;

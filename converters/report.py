@@ -35,7 +35,7 @@ class ConvertOptions:
         split_file: a split from elsewhere, in place of a protocol.
         find: what is said about the source's files.
         read: what is done with the truth.
-        good_test_share: part of the good images that judges where the source has no test side.
+        good_test_share: part of the good images that is tested where the source has no test side.
         workers: reading processes; None takes one a core where there are many images.
         copy_images: copy images in place of linking them, for programs that refuse links.
         allow_leftovers: convert also where images or labels of the source would be left over.

@@ -1,4 +1,4 @@
-"""Which images of a source without sides judge."""
+"""Which images of a source without sides are test images."""
 
 import hashlib
 from collections import defaultdict
@@ -11,11 +11,11 @@ from annotations import Sample
 def choose_sides(
     samples: Sequence[Sample], good_test_share: float
 ) -> tuple[list[Sample], str | None]:
-    """Let some images judge where the source says nothing of it (`source_split` is `unsplit`).
+    """Choose test images where the source says nothing of it (`source_split` is `unsplit`).
 
-    All defective images judge, as in MVTec AD, so that every protocol can deal them; with them
+    All defective images are, as in MVTec AD, so that every protocol can deal them; with them
     the good images of their groups, and about `good_test_share` of all good images, whole groups
-    in an order that hangs on their names alone. The other good images teach.
+    in an order that hangs on their names alone. The other good images are training images.
 
     Returns:
         The samples with a side each, and a sentence on it, or None where the source had sides.
@@ -31,7 +31,7 @@ def choose_sides(
     n_good = sum(not sample.is_defective for sample in samples)
     wanted = round(good_test_share * n_good)
     taken = sum(not s.is_defective for name in judging for s in by_group[name])
-    # The last group teaches, whatever the share: one-class models have nothing else.
+    # The last group is trained on, whatever the share: one-class models have nothing else.
     for name in good[:-1]:
         if taken >= wanted:
             break
@@ -43,8 +43,8 @@ def choose_sides(
     ]
     return chosen, (
         f"the source has no test side: all {len(samples) - n_good} defective and {taken} of "
-        f"{n_good} good images judge (asked for {good_test_share:.0%} of the good ones, whole "
-        "groups)"
+        f"{n_good} good images are for testing (asked for {good_test_share:.0%} of the good ones, "
+        "whole groups)"
     )
 
 

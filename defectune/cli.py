@@ -157,7 +157,8 @@ def convert(
         list[str] | None, typer.Option(help="A class that is neither defect nor background.")
     ] = None,
     good_test_share: Annotated[
-        float, typer.Option(help="Share of good images that judge, where the source has no test.")
+        float,
+        typer.Option(help="Share of good images to test on, where the source has no test side."),
     ] = 0.3,
     workers: Annotated[int | None, typer.Option(help="Reading processes; one a core.")] = None,
     copy: Annotated[bool, typer.Option("--copy", help="Copy images in place of linking.")] = False,

@@ -1,4 +1,4 @@
-"""Few shots, types never seen, and splits from elsewhere: who teaches and who judges."""
+"""Few shots, types never seen, and splits from elsewhere: what trains and what tests."""
 
 import json
 
@@ -103,7 +103,7 @@ def test_one_of_a_left_out_type_in_anothers_part_is_held_back():
     ("options", "error", "text"),
     [
         ({"protocol": "few-shot", "shots": Shots(17)}, InputError, "there are 16"),
-        ({"protocol": "few-shot", "shots": Shots(16)}, InputError, "no defective image to judge"),
+        ({"protocol": "few-shot", "shots": Shots(16)}, InputError, "no defective image to test"),
         ({"protocol": "few-shot", "shots": Shots(9, True)}, InputError, "of chip.*there are 8"),
         ({"protocol": "few-shot", "shots": Shots(1, only_type="x")}, UsageError, "chip, scratch"),
         ({"protocol": "custom"}, UsageError, "Unknown protocol"),
@@ -161,14 +161,17 @@ def test_a_split_by_hand_without_training_ids_takes_all_others(tmp_path):
     ("folds", "text"),
     [
         ([{"test": ["chip/999"]}], "'chip/999', which the source does not have"),
-        ([{"test": []}], "nothing to judge on"),
+        ([{"test": []}], "nothing to test on"),
         ([], "holds no folds"),
         ([{"test": "chip/000"}], "must be a list"),
-        ([{"test": ["chip/000"]}, {"test": ["chip/000"]}], "judges in another fold"),
-        ([{"test": ["chip/000"], "train": ["scratch/007"]}], "scratch/007 is to teach.*whole"),
+        ([{"test": ["chip/000"]}, {"test": ["chip/000"]}], "is tested in another fold"),
+        (
+            [{"test": ["chip/000"], "train": ["scratch/007"]}],
+            "scratch/007 is to be a training image.*whole",
+        ),
         (
             [{"test": ["chip/000"], "train": ["good/000"], "val": ["scratch/007"]}],
-            "scratch/007 teaches and chip/000 judges",
+            "scratch/007 is on the training side and chip/000 is a test image",
         ),
         ([{"test": ["chip/001"], "train": ["chip/001"], "val": []}], "one part"),
     ],

@@ -95,7 +95,9 @@ def test_a_group_on_two_sides_is_refused_when_read(root):
     ids[split["test"][0]]["defectune"]["group"] = "one part"
     ids[split["train"][0]]["defectune"]["group"] = "one part"
     path.write_text(json.dumps(document))
-    with pytest.raises(InputError, match=f"{split['train'][0]} teaches and {split['test'][0]}"):
+    with pytest.raises(
+        InputError, match=f"{split['train'][0]} is on the training side and {split['test'][0]}"
+    ):
         load_dataset(root)
 
 
