@@ -21,7 +21,12 @@ from annotations import (
     read_image_rgb,
     write_png,
 )
-from annotations.files import read_json, require_new_folder, write_json_atomic
+from annotations.files import (
+    read_json,
+    remove_dead_files,
+    require_new_folder,
+    write_json_atomic,
+)
 from annotations.prediction_files import THRESHOLD, FoldThresholds, map_levels, write_csv
 from annotations.prediction_writer import coco_results
 from annotations.run_files import (
@@ -313,6 +318,9 @@ def predict_images(
     )
     for name in (RESULTS_FILE, _BEGUN_FILE):
         (partial / name).unlink()
+    # What a killed call had half-written goes; this call holds the lock.
+    for folder in (partial, *(path for path in partial.iterdir() if path.is_dir())):
+        remove_dead_files(folder)
     require_new_folder(output, hint=f"The results are kept in {partial}.")
     if output.is_dir():
         output.rmdir()
