@@ -80,7 +80,7 @@ def read_image_header(path: Path) -> ImageHeader:
                 orientation = _orientation(path, image)
                 is_palette = image.mode in ("P", "PA")
                 turned_by_pillow = image.format == "TIFF"
-                bits = 16 if image.mode.startswith("I;16") or _png_bits(path, image) == 16 else 8
+                bits = 16 if image.mode.startswith("I;16") or _png_bits(path) == 16 else 8
                 fault = _fault(path, image)
     except Image.DecompressionBombError as error:
         raise ImageReadError(
@@ -112,13 +112,27 @@ def read_image_header(path: Path) -> ImageHeader:
     return ImageHeader(image_hw, stored_hw, orientation, is_palette, bits, fault, remade)
 
 
-def _png_bits(path: Path, image: Image.Image) -> int:
-    """Bits of a value as a PNG's header says; Pillow shows 16-bit colours as 8-bit ones."""
-    if image.format != "PNG":
-        return 8
+def _png_bits(path: Path) -> int | None:
+    """Bits of a value as a PNG's header says, since Pillow shows 16-bit colours as 8-bit ones;
+    None for another format."""
     with path.open("rb") as file:
         head = file.read(25)
-    return head[24] if len(head) == 25 else 8
+    return head[24] if len(head) == 25 and head.startswith(_PNG_SIGNATURE) else None
+
+
+def read_bits(path: Path) -> int:
+    """Bits of a value, 8 or 16, without more of the header than that needs.
+
+    Raises:
+        ImageReadError: as `read_image_header`.
+    """
+    try:
+        bits = _png_bits(path)
+    except OSError as error:
+        raise ImageReadError(_unreadable(path, str(error))) from error
+    if bits is not None:
+        return 16 if bits == 16 else 8
+    return read_image_header(path).bits
 
 
 def _fault(path: Path, image: Image.Image) -> str:

@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Final
 
 from annotations import GOOD, InputError, UsageError
-from annotations.images import largest_value, read_image_header
+from annotations.images import largest_value, read_bits
 from converters.layouts.source import BinaryMasks, Found, IndexMasks, SourceImage
 from converters.names import means_good
 from converters.reading import ImageFacts, ReadOptions
@@ -46,7 +46,7 @@ def settle_pixels(found: Found, options: ConvertOptions, report: ConversionRepor
     deep = [
         image.image_path
         for image in found.images
-        if image.image_path.suffix.lower() in _MAY_BE_DEEP and _bits(image) == 16
+        if image.image_path.suffix.lower() in _MAY_BE_DEEP and read_bits(image.image_path) == 16
     ]
     if not deep:
         if read.bit_depth is not None:
@@ -64,10 +64,6 @@ def settle_pixels(found: Found, options: ConvertOptions, report: ConversionRepor
         )
         return replace(read, bit_depth=depth)
     return read
-
-
-def _bits(image: SourceImage) -> int:
-    return read_image_header(image.image_path).bits
 
 
 def require_effect(found: Found, facts: Sequence[ImageFacts], options: ConvertOptions) -> None:
