@@ -252,12 +252,14 @@ def flat_levels(values: npt.NDArray[Any]) -> list[int]:
         Sorted values beside 0 that fill a square of 3×3 pixels somewhere, where they make up at
         least nine tenths of all pixels that are not background.
     """
-    n_set = cv2.countNonZero((values != 0).astype(np.uint8))
+    plain = values if values.dtype == np.uint8 else (values != 0).astype(np.uint8)
+    n_set = cv2.countNonZero(plain)
     if not n_set:
         return []
+    top = int(values.max())
+    if n_set == np.count_nonzero(values == top):  # most masks: no sorting for these
+        return [top]
     found, sizes = np.unique(values[values != 0], return_counts=True)
-    if len(found) < 2:
-        return [int(value) for value in found]
     largest = np.argsort(-sizes, kind="stable")[:_MOST_CODES]
     square = np.ones((3, 3), np.uint8)
     flat: list[int] = []
