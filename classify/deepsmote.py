@@ -34,9 +34,9 @@ from torch.nn import functional
 from annotations import InputError
 from annotations.files import write_text_atomic
 from annotations.images import write_png
+from annotations.scoring.images import resize_square
 from classify.config import ClassifyConfig
 from classify.convnets import image_decoder, image_encoder
-from classify.features import resize_square
 from classify.loop import Item, train_module, unit_tensor
 from classify.methods.base import ImageRgb, Lesson
 

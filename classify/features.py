@@ -3,14 +3,15 @@
 from collections.abc import Sequence
 from typing import Literal, Self
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 import torch
 
+from annotations.scoring.images import normalised, resize_square
 from classify.config import ClassifyConfig
 from classify.patch_memory import patches_of
 from training.backbones import Backbone, patch_stages
+from training.torch_network import TorchNetwork
 
 Pooling = Literal["mean", "max"]
 
@@ -74,9 +75,7 @@ class FeatureNetwork:
 
     def normalise(self, image_rgb: npt.NDArray[np.uint8]) -> torch.Tensor:
         """uint8 (S, S, 3) to float32 (3, S, S), with the network's mean and deviation."""
-        mean, deviation = (np.asarray(v, np.float32) for v in self.backbone.normalisation)
-        scaled = (image_rgb.astype(np.float32) / 255 - mean) / deviation
-        return torch.from_numpy(np.ascontiguousarray(scaled.transpose(2, 0, 1)))
+        return torch.from_numpy(normalised(image_rgb, *self.backbone.normalisation))
 
     def pool(self, maps: Sequence[torch.Tensor]) -> list[torch.Tensor]:
         """(n, channels, h, w) a stage to (n, channels) a stage."""
@@ -90,20 +89,37 @@ class FeatureNetwork:
         maps = self.backbone(torch.stack(images).to(self._device))
         return [one.double().cpu().numpy() for one in self.pool(maps)]
 
-    @torch.inference_mode()
-    def patches(
-        self, images: list[torch.Tensor]
-    ) -> tuple[npt.NDArray[np.float32], tuple[int, int]]:
-        """n prepared images to float32 (n, h * w, channels) patches, and h and w.
+    def patches(self, images: list[torch.Tensor]) -> npt.NDArray[np.float32]:
+        """n prepared images to float32 (n, h * w, channels) patches.
 
         Raises:
             UsageError: the images are too small to have patches.
         """
-        maps = self.backbone(torch.stack(images).to(self._device))
-        found, place_hw = patches_of(patch_stages(maps, self.image_size))
-        return np.asarray(found.float().cpu().numpy(), np.float32), place_hw
+        maps = self.patch_graph()(torch.stack(images).numpy())[0]
+        return np.ascontiguousarray(maps.reshape(*maps.shape[:2], -1).transpose(0, 2, 1))
+
+    def pooled_graph(self) -> TorchNetwork:
+        """From prepared images to one float32 (n, channels) a stage."""
+        return TorchNetwork(_Pooled(self), self._device)
+
+    def patch_graph(self) -> TorchNetwork:
+        """From prepared images to patches float32 (n, channels, h, w)."""
+        return TorchNetwork(_Patches(self), self._device)
 
 
-def resize_square(image_rgb: npt.NDArray[np.uint8], side: int) -> npt.NDArray[np.uint8]:
-    """uint8 (H, W, 3) to (side, side, 3), by area."""
-    return np.asarray(cv2.resize(image_rgb, (side, side), interpolation=cv2.INTER_AREA), np.uint8)
+class _Pooled(torch.nn.Module):
+    def __init__(self, features: FeatureNetwork) -> None:
+        super().__init__()
+        self.backbone, self._pool = features.backbone, features.pool
+
+    def forward(self, images: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        return tuple(self._pool(self.backbone(images)))
+
+
+class _Patches(torch.nn.Module):
+    def __init__(self, features: FeatureNetwork) -> None:
+        super().__init__()
+        self.backbone, self._side = features.backbone, features.image_size
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        return patches_of(patch_stages(self.backbone(images), self._side))

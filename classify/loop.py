@@ -20,8 +20,8 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from annotations import Sample
 from annotations.images import read_image_rgb
+from annotations.scoring.images import resize_square
 from classify.config import ClassifyConfig
-from classify.features import resize_square
 from classify.methods.base import Lesson
 from training import seed_everything
 from training.device import device_list

@@ -1,46 +1,23 @@
-"""Distance of an image to the good ones, in the feature space of a pretrained network.
+"""Gaussians of the good images in the feature space of a pretrained network.
 
 Rippel, Mertens, Merhof: Modeling the Distribution of Normal Data in Pre-Trained Deep Features
 for Anomaly Detection (ICPR 2020), section III: a Gaussian a stage with shrunk covariance, and the
-sum of the Mahalanobis distances over the stages.
+sum of the Mahalanobis distances over the stages (`annotations.scoring.distances`).
 """
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Protocol
+from collections.abc import Callable, Sequence
 
 import numpy as np
-import numpy.typing as npt
 from sklearn.covariance import ledoit_wolf
 
 from annotations import InputError
+from annotations.scoring.distances import Array, Distances, GaussianDistances
 
-Array = npt.NDArray[np.float64]
-
-
-class Distances(Protocol):
-    """What was learnt from good images, and scores others."""
-
-    def distances(self, stages: Sequence[Array]) -> Array:
-        """Distances of n images, one (n, channels) a stage: float64 (n,), from 0 up."""
-        ...
-
-    def arrays(self) -> dict[str, npt.NDArray[np.generic]]:
-        """What is stored."""
-        ...
+__all__ = ["Array", "Distances", "Gaussians", "held_out_distances"]
 
 
-@dataclass(frozen=True, slots=True)
-class Gaussians:
-    """One Gaussian a stage.
-
-    Attributes:
-        means: float64 (channels,) a stage.
-        precisions: float64 (channels, channels) a stage, inverse covariances.
-    """
-
-    means: tuple[Array, ...]
-    precisions: tuple[Array, ...]
+class Gaussians(GaussianDistances):
+    """One Gaussian a stage, fitted to good images."""
 
     @classmethod
     def fit(cls, stages: Sequence[Array]) -> "Gaussians":
@@ -62,31 +39,6 @@ class Gaussians:
             means.append(features.mean(axis=0))
             precisions.append(np.linalg.inv(covariance + ridge * np.eye(len(covariance))))
         return cls(tuple(means), tuple(precisions))
-
-    def distances(self, stages: Sequence[Array]) -> Array:
-        """Sum over the stages of the Mahalanobis distances: float64 (n,), from 0 up."""
-        total = np.zeros(len(stages[0]))
-        for features, mean, precision in zip(stages, self.means, self.precisions, strict=True):
-            centred = features - mean
-            squared = np.einsum("ij,jk,ik->i", centred, precision, centred, optimize=True)
-            total += np.sqrt(np.maximum(squared, 0))
-        return total
-
-    def arrays(self) -> dict[str, npt.NDArray[np.generic]]:
-        """What is stored."""
-        arrays: dict[str, npt.NDArray[np.generic]] = {}
-        for number, (mean, precision) in enumerate(zip(self.means, self.precisions, strict=True)):
-            arrays |= {f"mean_{number}": mean, f"precision_{number}": precision}
-        return arrays
-
-    @classmethod
-    def from_arrays(cls, arrays: Mapping[str, npt.NDArray[np.generic]]) -> "Gaussians":
-        """What was stored."""
-        n = sum(name.startswith("mean_") for name in arrays)
-        return cls(
-            tuple(np.asarray(arrays[f"mean_{i}"], np.float64) for i in range(n)),
-            tuple(np.asarray(arrays[f"precision_{i}"], np.float64) for i in range(n)),
-        )
 
 
 def held_out_distances(

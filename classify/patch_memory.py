@@ -7,33 +7,23 @@ patch distance scores the image (without the paper's reweighting), and distances
 sigma 4 at the network's size, are the map.
 """
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
 from annotations import InputError
+from annotations.scoring.patches import PatchDistances, Patches
 
-Patches = npt.NDArray[np.float32]
 PROJECTED = 64
 """Dimensions of the random projection."""
 MOST_CANDIDATES = 60_000
 """Patches that the coreset is chosen from; of more, so many are drawn."""
-BLUR_SIGMA = 4.0
-_CHUNK = 4096
 
 
-@dataclass(frozen=True, slots=True)
-class PatchMemory:
-    """Good patches.
-
-    Attributes:
-        patches: float32 (m, channels).
-    """
-
-    patches: Patches
+class PatchMemory(PatchDistances):
+    """Good patches, chosen as a coreset."""
 
     @classmethod
     def fit(
@@ -64,24 +54,6 @@ class PatchMemory:
         projection = rng.normal(size=(patches.shape[1], PROJECTED)).astype(np.float32)
         kept = greedy_centres(patches @ projection, min(size, len(patches)), rng, progress)
         return cls(np.ascontiguousarray(patches[kept]))
-
-    def distances(self, patches: Patches) -> npt.NDArray[np.float32]:
-        """Distance of each patch, float32 (n, channels), to the nearest in memory: float32 (n,)."""
-        memory = torch.from_numpy(self.patches)
-        found = [
-            torch.cdist(torch.from_numpy(patches[start : start + _CHUNK]), memory).amin(dim=1)
-            for start in range(0, len(patches), _CHUNK)
-        ]
-        return np.asarray(torch.cat(found).numpy(), np.float32)
-
-    def arrays(self) -> dict[str, npt.NDArray[np.generic]]:
-        """What is stored."""
-        return {"patches": self.patches}
-
-    @classmethod
-    def from_arrays(cls, arrays: Mapping[str, npt.NDArray[np.generic]]) -> "PatchMemory":
-        """What was stored."""
-        return cls(np.asarray(arrays["patches"], np.float32))
 
 
 def greedy_centres(
@@ -117,14 +89,14 @@ def greedy_centres(
         chosen.append(farthest)
 
 
-def patches_of(stages: Sequence[torch.Tensor]) -> tuple[torch.Tensor, tuple[int, int]]:
+def patches_of(stages: Sequence[torch.Tensor]) -> torch.Tensor:
     """Join stages place by place.
 
     Args:
         stages: float (n, channels, h, w) each, the largest first.
 
     Returns:
-        float (n, h * w, channels of all), and h and w of the first stage.
+        float (n, channels of all, h, w), h and w being those of the first stage.
     """
     high, wide = stages[0].shape[2:]
     pooled = [torch.nn.functional.avg_pool2d(stage, 3, stride=1, padding=1) for stage in stages]
@@ -136,5 +108,4 @@ def patches_of(stages: Sequence[torch.Tensor]) -> tuple[torch.Tensor, tuple[int,
         )
         for stage in pooled
     ]
-    joined = torch.cat(same, dim=1)
-    return joined.flatten(2).transpose(1, 2), (int(high), int(wide))
+    return torch.cat(same, dim=1)

@@ -12,6 +12,7 @@ import yaml
 from annotations import Dataset, Regions, Sample, TrainingError
 from annotations.files import write_text_atomic
 from annotations.images import write_png
+from annotations.scoring.tiling import crop_window, cut_tile, tile_windows
 from detect.config import DetectConfig
 from training import FoldJob
 from training.contact_sheet import (
@@ -23,7 +24,6 @@ from training.contact_sheet import (
 )
 from training.injection import DefectInjector, LabelledImage, class_mask_regions
 from training.shots import limit_defects
-from training.tiling import crop_window, cut_tile, tile_windows
 from training.yolo_labels import yolo_box_lines, yolo_polygon_lines
 
 INJECTION_SIDE: Final = 1024

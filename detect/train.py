@@ -11,6 +11,7 @@ from annotations import (
 from annotations.files import write_json_atomic
 from annotations.images import read_image_rgb
 from annotations.run_files import TILES_FILE
+from annotations.scoring.tiling import choose_tiles
 from detect.config import DetectConfig
 from detect.data import choose_images
 from detect.fit import fit
@@ -36,7 +37,6 @@ from training import (
 from training.device import device_list
 from training.matching import greedy_hits
 from training.shots import limit_defects
-from training.tiling import choose_tiles
 
 
 def train_detector(

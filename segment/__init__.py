@@ -1,8 +1,8 @@
 """Segmenters: configuration, fine-tuning, prediction."""
 
+from annotations.scoring.masks import SegmentPredictor
 from segment.config import SegmentConfig
 from segment.hybrid.config import HybridConfig
-from segment.looking import SegmentPredictor
 from segment.predict import MaskPredictor, load_mask_predictor, load_segmenter
 from segment.train import train_segmenter
 

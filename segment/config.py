@@ -4,11 +4,11 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
+from annotations.scoring.tiling import MAX_TILES
+from annotations.scoring.views import Views
 from training import FamilyConfig
 from training.configs import MAX_EPOCHS
 from training.thresholds import ThresholdAim
-from training.tiling import MAX_TILES
-from training.views import Views
 
 
 class AimedConfig(FamilyConfig):

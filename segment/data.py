@@ -13,17 +13,11 @@ from torch.utils.data import Sampler
 
 from annotations import Dataset, Sample
 from annotations.images import read_image_rgb
+from annotations.scoring.images import half_normalised, resize_image
+from annotations.scoring.tiling import crop_window, cut_tile, resize_for_tiles, tile_windows
 from training.injection import DefectInjector, LabelledImage
-from training.tiling import crop_window, cut_tile, tile_windows, tiled_hw
 
 Item = tuple[torch.Tensor, torch.Tensor]
-
-
-def resize_image(image_rgb: npt.NDArray[np.uint8], size: int) -> npt.NDArray[np.uint8]:
-    """Resize to a square of `size`, by area where it shrinks: uint8 (size, size, 3)."""
-    shrinks = min(image_rgb.shape[:2]) >= size
-    method = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
-    return np.asarray(cv2.resize(image_rgb, (size, size), interpolation=method), np.uint8)
 
 
 def resize_class_mask(
@@ -57,20 +51,9 @@ def resize_class_mask(
     return np.where(covers.sum(axis=0) >= covered, largest, 0).astype(np.uint8)
 
 
-def resize_for_tiles(
-    image_rgb: npt.NDArray[np.uint8], size: int, tiles: int
-) -> npt.NDArray[np.uint8]:
-    """Resize so that tiles of `size` cover the image: uint8 (h, w, 3), its aspect kept."""
-    height, width = tiled_hw((image_rgb.shape[0], image_rgb.shape[1]), tiles, size)
-    shrinks = min(image_rgb.shape[:2]) >= min(height, width)
-    method = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
-    return np.asarray(cv2.resize(image_rgb, (width, height), interpolation=method), np.uint8)
-
-
 def to_tensor(image_rgb: npt.NDArray[np.uint8]) -> torch.Tensor:
     """uint8 (H, W, 3) to float32 (3, H, W), normalised with mean 0.5 and deviation 0.5."""
-    array = np.ascontiguousarray(image_rgb.transpose(2, 0, 1))
-    return torch.from_numpy(array).float().div_(127.5).sub_(1.0)
+    return torch.from_numpy(half_normalised(image_rgb))
 
 
 def augmentation(*, strong: bool = True) -> A.Compose:

@@ -9,9 +9,9 @@ import numpy.typing as npt
 
 from annotations import FoldThresholds, Sample
 from annotations.images import read_image_rgb
+from annotations.scoring.masks import Look, SegmentPredictor
 from segment.config import AimedConfig
 from segment.data import resize_class_mask
-from segment.looking import Look, SegmentPredictor
 from training import FoldJob, good_probability_thresholds, probability_thresholds
 from training.matching import greedy_hits
 

@@ -6,12 +6,13 @@ from pathlib import Path
 from annotations import Dataset, FoldThresholds, Sample, require_defects_in_training
 from annotations.files import write_json_atomic
 from annotations.run_files import IMAGE_SCORE_FILE, SEGMENTER_WEIGHTS_FILE, TILES_FILE
+from annotations.scoring.masks import Look
+from annotations.scoring.tiling import choose_tiles
 from segment.config import SegmentConfig
 from segment.fit import fit, with_masks
 from segment.hybrid.config import HybridConfig
 from segment.hybrid.predict import HybridNetwork, HybridPredictor
 from segment.hybrid.train import fit_head
-from segment.looking import Look
 from segment.network import build_network
 from segment.predict import MaskPredictor
 from segment.score_stack import fit_stack
@@ -26,7 +27,6 @@ from training import (
 )
 from training.device import device_list
 from training.shots import limit_defects
-from training.tiling import choose_tiles
 
 AnyConfig = SegmentConfig | HybridConfig
 

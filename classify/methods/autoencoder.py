@@ -4,32 +4,30 @@ Bergmann, Löwe, Fauser, Sattlegger, Steger: Improving Unsupervised Defect Segme
 Structural Similarity to Autoencoders (VISAPP 2019): squared error and SSIM (Wang, Bovik, Sheikh,
 Simoncelli 2004, window 11), both as loss and as map. Unlike there, the two are added, whole images
 and not crops are squeezed, and errors are counted against what is usual on good images (see
-`classify.reconstruction`).
+`annotations.scoring.reconstruction`).
 """
 
 from typing import Final
 
 import lightning as L  # noqa: N812 - its own convention
-import numpy as np
 import torch
 from torchmetrics.functional.image import structural_similarity_index_measure
 
-from annotations import Prediction
+from annotations.scoring.images import unit_planes
+from annotations.scoring.reconstruction import ErrorScorer, UsualErrors
 from classify.config import ClassifyConfig
 from classify.convnets import image_decoder, image_encoder
-from classify.features import resize_square
 from classify.loop import Item, load_small, train_module, unit_tensor, varied_items
 from classify.methods.base import (
     Arrays,
-    ImageRgb,
     Lesson,
     Method,
     load_arrays_into,
     need_good,
     state_arrays,
 )
-from classify.reconstruction import ErrorMap, UsualErrors, as_prediction, top_mean
 from training import Predictor
+from training.torch_network import TorchNetwork
 
 _NETWORK: Final = "network/"
 SQUARED_SCALE: Final = 10.0
@@ -69,7 +67,8 @@ class Autoencoder(Method):
             shown="held-out loss",
         )
         network = module.network.eval().to(self.device)
-        usual = UsualErrors.of([_error(network, image, config, self.device) for image in images])
+        error = TorchNetwork(_Error(network, config.ssim_weight), self.device)
+        usual = UsualErrors.of([error(unit_planes(image)[None])[0][0] for image in images])
         return {**usual.arrays(), **state_arrays(network, _NETWORK)}
 
     def open(self, learnt: Arrays) -> Predictor:
@@ -77,25 +76,19 @@ class Autoencoder(Method):
         network = _network(self.config)
         load_arrays_into(network, learnt, _NETWORK)
         usual = UsualErrors.from_arrays(learnt)
-        return _ErrorPredictor(network.eval().to(self.device), usual, self.config, self.device)
+        error = TorchNetwork(_Error(network, self.config.ssim_weight), self.device)
+        return ErrorScorer(error, usual, image_size=self.config.image_size)
 
 
-class _ErrorPredictor:
-    def __init__(
-        self,
-        network: torch.nn.Module,
-        usual: UsualErrors,
-        config: ClassifyConfig,
-        device: torch.device,
-    ) -> None:
-        self._network, self._usual = network, usual
-        self._config, self._device = config, device
+class _Error(torch.nn.Module):
+    """From images float32 (1, 3, S, S) to the error of their reconstruction (1, S, S)."""
 
-    def predict(self, image_id: str, image_rgb: ImageRgb) -> Prediction:
-        small = resize_square(image_rgb, self._config.image_size)
-        unusual = self._usual.unusual(_error(self._network, small, self._config, self._device))
-        height, width = image_rgb.shape[:2]
-        return as_prediction(image_id, unusual, (height, width), image_score=top_mean(unusual))
+    def __init__(self, network: torch.nn.Module, ssim_weight: float) -> None:
+        super().__init__()
+        self.network, self._weight = network, ssim_weight
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        return error_maps(images, self.network(images), self._weight)
 
 
 class _Reconstruction(L.LightningModule):
@@ -144,15 +137,6 @@ def error_maps(images: torch.Tensor, made: torch.Tensor, ssim_weight: float) -> 
         pad = (missing // 2, missing - missing // 2) * 2
         likeness = torch.nn.functional.pad(likeness, pad, mode="replicate")
     return ssim_weight * (1 - likeness.mean(dim=1)) + (1 - ssim_weight) * squared
-
-
-@torch.inference_mode()
-def _error(
-    network: torch.nn.Module, small: ImageRgb, config: ClassifyConfig, device: torch.device
-) -> ErrorMap:
-    images = unit_tensor(small)[None].to(device)
-    found = error_maps(images, network(images), config.ssim_weight)[0]
-    return np.asarray(found.float().cpu().numpy(), np.float32)
 
 
 def _network(config: ClassifyConfig) -> torch.nn.Sequential:

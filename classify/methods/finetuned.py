@@ -30,7 +30,7 @@ from classify.methods.base import (
     need_good,
     state_arrays,
 )
-from classify.methods.pretrained import DistancePredictor, fit_distances, open_distances
+from classify.methods.pretrained import distance_predictor, fit_distances, open_distances
 from training import Predictor
 from training.drawn_defects import draw_defect
 
@@ -95,7 +95,7 @@ class FineTuned(Method):
         network = FeatureNetwork.of(self.config, self.device, random=True)
         load_arrays_into(network.backbone, learnt, _NETWORK)
         network.backbone.eval().to(self.device)
-        return DistancePredictor(network, open_distances(learnt, self.config))
+        return distance_predictor(network, open_distances(learnt, self.config))
 
 
 def _features(

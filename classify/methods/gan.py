@@ -17,22 +17,21 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from annotations import Prediction
+from annotations.scoring.images import unit_planes
+from annotations.scoring.reconstruction import ErrorScorer, UsualErrors, top_mean
 from classify.config import ClassifyConfig
 from classify.convnets import image_decoder, image_encoder
-from classify.features import resize_square
-from classify.loop import Item, load_small, train_module, unit_tensor, varied_items
+from classify.loop import Item, load_small, train_module, varied_items
 from classify.methods.base import (
     Arrays,
-    ImageRgb,
     Lesson,
     Method,
     load_arrays_into,
     need_good,
     state_arrays,
 )
-from classify.reconstruction import ErrorMap, UsualErrors, as_prediction, top_mean
 from training import Predictor
+from training.torch_network import TorchNetwork
 
 _NETWORK: Final = "network/"
 WEIGHTS: Final = {"matching": 1.0, "reconstruction": 50.0, "codes": 1.0}
@@ -69,9 +68,10 @@ class Gan(Method):
             epochs=config.epochs,
         )
         networks = module.network.eval().to(self.device)
-        parts = [networks.parts(image, self.device) for image in images]
-        usual = UsualErrors.of([error for error, _, _ in parts])
-        rows = [[top_mean(usual.unusual(e)), features, codes] for e, features, codes in parts]
+        ask = TorchNetwork(_Parts(networks), self.device)
+        parts = [ask(unit_planes(image)[None]) for image in images]
+        usual = UsualErrors.of([error[0] for error, _, _ in parts])
+        rows = [[top_mean(usual.unusual(e[0])), float(f[0]), float(c[0])] for e, f, c in parts]
         scale = np.maximum(np.mean(rows, axis=0), _TINY)
         return {"scale": scale, **usual.arrays(), **state_arrays(networks, _NETWORK)}
 
@@ -83,27 +83,29 @@ class Gan(Method):
         if scale.shape != (3,):
             raise ValueError(f"the scale has the shape {scale.shape}")
         usual = UsualErrors.from_arrays(learnt)
-        return _GanPredictor(networks.eval().to(self.device), usual, scale, self)
+        return ErrorScorer(
+            TorchNetwork(_Parts(networks), self.device),
+            usual,
+            image_size=self.config.image_size,
+            scale=scale,
+        )
 
 
-class _GanPredictor:
-    def __init__(
-        self,
-        networks: "GanNetworks",
-        usual: UsualErrors,
-        scale: np.ndarray[tuple[int, ...], np.dtype[np.float64]],
-        method: Gan,
-    ) -> None:
-        self._networks, self._usual, self._scale = networks, usual, scale
-        self._side, self._device = method.config.image_size, method.device
+class _Parts(nn.Module):
+    """Absolute error by place, (1, S, S), and distances of features and of codes, (1,) each."""
 
-    def predict(self, image_id: str, image_rgb: ImageRgb) -> Prediction:
-        small = resize_square(image_rgb, self._side)
-        error, features, codes = self._networks.parts(small, self._device)
-        unusual = self._usual.unusual(error)
-        parts = np.array([top_mean(unusual), features, codes]) / self._scale
-        height, width = image_rgb.shape[:2]
-        return as_prediction(image_id, unusual, (height, width), image_score=float(parts.mean()))
+    def __init__(self, networks: "GanNetworks") -> None:
+        super().__init__()
+        self.networks = networks
+
+    def forward(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        networks = self.networks
+        code = networks.encoder(images)
+        made = networks.decoder(code)
+        error = (images - made).abs().mean(dim=1)
+        features = ((networks.features(images) - networks.features(made)) ** 2).flatten(1)
+        codes = (code - networks.second(made)).abs().flatten(1)
+        return error, features.mean(dim=1), codes.mean(dim=1)
 
 
 class GanNetworks(nn.Module):
@@ -133,17 +135,6 @@ class GanNetworks(nn.Module):
         """All but the discriminator's."""
         nets: list[nn.Module] = [self.encoder, self.decoder, self.second]
         return [p for net in nets for p in net.parameters()]
-
-    @torch.inference_mode()
-    def parts(self, small: ImageRgb, device: torch.device) -> tuple[ErrorMap, float, float]:
-        """Absolute error by place, float32 (S, S), and distances of features and of codes."""
-        images = unit_tensor(small)[None].to(device)
-        code = self.encoder(images)
-        made = self.decoder(code)
-        error = (images - made).abs().mean(dim=1)[0]
-        features = ((self.features(images) - self.features(made)) ** 2).mean()
-        codes = (code - self.second(made)).abs().mean()
-        return np.asarray(error.float().cpu().numpy(), np.float32), float(features), float(codes)
 
 
 class _Adversaries(L.LightningModule):

@@ -1,7 +1,7 @@
 """Distance to the good images in the features of a frozen, pretrained network.
 
 Rippel, Mertens, Merhof (ICPR 2020) for the Gaussians, Bergman, Cohen, Hoshen (arXiv:2002.10445)
-for the neighbours; see `classify.mahalanobis` and `classify.nearest`.
+for the neighbours; see `classify.mahalanobis` and `annotations.scoring.nearest`.
 """
 
 from collections.abc import Sequence
@@ -9,28 +9,27 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
-from annotations import FoldThresholds, InputError, Prediction, Sample
+from annotations import FoldThresholds, InputError, Sample
 from annotations.images import read_image_rgb
+from annotations.scoring.distances import DistanceScorer
+from annotations.scoring.nearest import NearestGood
 from classify.config import ClassifyConfig
 from classify.features import FeatureNetwork
 from classify.mahalanobis import Array, Distances, Gaussians, held_out_distances
-from classify.methods.base import Arrays, Calibration, ImageRgb, Lesson, Method
-from classify.nearest import NearestGood
+from classify.methods.base import Arrays, Calibration, Lesson, Method
 from training import Predictor, Reporter, quantile_threshold
 
 
-class DistancePredictor:
+def distance_predictor(network: FeatureNetwork, model: Distances) -> DistanceScorer:
     """Scores one image by its distance to the good ones."""
-
-    def __init__(self, network: FeatureNetwork, model: Distances) -> None:
-        """Take a network and what good images look like through it."""
-        self._network = network
-        self._model = model
-
-    def predict(self, image_id: str, image_rgb: ImageRgb) -> Prediction:
-        """Distance of one image, uint8 (H, W, 3); no regions and no map."""
-        stages = self._network([self._network.prepare(image_rgb)])
-        return Prediction(image_id, float(self._model.distances(stages)[0]))
+    mean, deviation = network.backbone.normalisation
+    return DistanceScorer(
+        network.pooled_graph(),
+        model,
+        image_size=network.image_size,
+        mean=mean,
+        deviation=deviation,
+    )
 
 
 def fit_distances(stages: Sequence[Array], config: ClassifyConfig) -> Distances:
@@ -118,7 +117,7 @@ class Pretrained(Method):
 
     def open(self, learnt: Arrays) -> Predictor:
         """Score by distance."""
-        return DistancePredictor(self.network, open_distances(learnt, self.config))
+        return distance_predictor(self.network, open_distances(learnt, self.config))
 
 
 def _all_good(lesson: Lesson) -> list[Sample]:

@@ -14,15 +14,16 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from annotations import InputError, Prediction, Sample
+from annotations import InputError, Sample
+from annotations.scoring.images import resize_square
+from annotations.scoring.types import TypeScorer
 from classify.config import ClassifyConfig
 from classify.deepsmote import oversample
-from classify.features import FeatureNetwork, resize_square
+from classify.features import FeatureNetwork
 from classify.loop import Item, MakeItem, load_small, of_epoch, train_module, vary
 from classify.methods.base import (
     Arrays,
     Calibration,
-    ImageRgb,
     Lesson,
     Method,
     load_arrays_into,
@@ -33,6 +34,7 @@ from training import Predictor, probability_thresholds
 from training.contact_sheet import CONTACT_SHEET, load_labelled, write_contact_sheet
 from training.geometry import estimate_geometry
 from training.injection import DefectInjector
+from training.torch_network import TorchNetwork
 
 _NETWORK: Final = "network/"
 GOOD: Final = "good"
@@ -100,7 +102,14 @@ class Supervised(Method):
         features = FeatureNetwork.of(self.config, self.device, random=True)
         network = _Classifier(features, len(names))
         load_arrays_into(network, learnt, _NETWORK)
-        return _TypePredictor(network.eval().to(self.device), features, names, self.device)
+        mean, deviation = features.backbone.normalisation
+        return TypeScorer(
+            TorchNetwork(_Chances(network), self.device),
+            names,
+            image_size=features.image_size,
+            mean=mean,
+            deviation=deviation,
+        )
 
     def calibrate(self, lesson: Lesson, predictor: Predictor) -> Calibration:
         """Choose the threshold on the validation images, as detector and segmenter do."""
@@ -271,23 +280,10 @@ class _Training(L.LightningModule):
         }
 
 
-class _TypePredictor:
-    def __init__(
-        self,
-        network: nn.Module,
-        features: FeatureNetwork,
-        names: Sequence[str],
-        device: torch.device,
-    ) -> None:
-        self._network, self._features = network, features
-        self._names, self._device = names, device
+class _Chances(nn.Module):
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
 
-    @torch.inference_mode()
-    def predict(self, image_id: str, image_rgb: ImageRgb) -> Prediction:
-        images = self._features.prepare(image_rgb)[None].to(self._device)
-        chances = self._network(images).float().softmax(dim=1)[0].cpu().numpy()
-        return Prediction(
-            image_id,
-            float(1 - chances[0]),
-            predicted_type=self._names[int(chances.argmax())],
-        )
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        return cast(torch.Tensor, self.network(images)).float().softmax(dim=1)

@@ -4,10 +4,10 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from annotations.scoring.tiling import MAX_TILES
+from annotations.scoring.views import Views
 from segment.config import AimedConfig
 from training.configs import MAX_EPOCHS
-from training.tiling import MAX_TILES
-from training.views import Views
 
 
 class HybridConfig(AimedConfig):

@@ -9,39 +9,20 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
-import cv2
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch.nn import functional
 
 from annotations import TrainingError, UsageError
+from annotations.scoring.base import ImageRgb
+from annotations.scoring.images import normalised
 from training.backbones import Backbone
 
 STRIDES: Final = (2, 4, 8, 16)
-SIDE_STEP: Final = 32
-"""Sides of images are multiples of it, so that every level is a whole part of them."""
 FORMAT_VERSION: Final = 1
 """Of the cached features; others are never read."""
 FEATURES_FOLDER: Final = "features"
 _PROBE_SIDE: Final = 224
-
-ImageRgb = npt.NDArray[np.uint8]
-
-
-def fitted_hw(image_hw: tuple[int, int], long_side: int) -> tuple[int, int]:
-    """Height and width that an image is resized to: its longer side `long_side`, its aspect kept
-    but for rounding to multiples of 32, of which every side has one at least."""
-    ratio = long_side / max(image_hw)
-    height, width = (max(1, round(side * ratio / SIDE_STEP)) * SIDE_STEP for side in image_hw)
-    return height, width
-
-
-def resize_to(image_rgb: ImageRgb, hw: tuple[int, int]) -> ImageRgb:
-    """Resize uint8 (H, W, 3) to (h, w, 3), by area where it shrinks."""
-    shrinks = image_rgb.shape[0] >= hw[0] and image_rgb.shape[1] >= hw[1]
-    method = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
-    return np.asarray(cv2.resize(image_rgb, (hw[1], hw[0]), interpolation=method), np.uint8)
 
 
 class FrozenFeatures(torch.nn.Module):
@@ -96,12 +77,14 @@ class FrozenFeatures(torch.nn.Module):
             Levels of stride 8 and more are averaged over 3×3 places, as in PatchCore and
             SuperSimpleNet.
         """
-        mean, deviation = (np.asarray(v, np.float32) for v in self.backbone.normalisation)
-        scaled = np.stack(images_rgb).astype(np.float32) / 255
-        batch = np.asarray((scaled - mean) / deviation, np.float32)
-        height, width = batch.shape[1:3]
+        batch = np.stack([normalised(one, *self.backbone.normalisation) for one in images_rgb])
         device = next(self.backbone.parameters()).device
-        maps = self.backbone(torch.from_numpy(batch.transpose(0, 3, 1, 2)).to(device))
+        return self.levels(torch.from_numpy(batch).to(device))
+
+    def levels(self, batch: torch.Tensor) -> list[torch.Tensor]:
+        """Levels, as `of` gives them, of normalised images float32 (n, 3, h, w)."""
+        height, width = batch.shape[2:]
+        maps = self.backbone(batch)
         levels = []
         for stride in self.strides:
             level = maps[self._chosen[stride]].float()

@@ -1,19 +1,15 @@
 """Predicting with a trained hybrid segmenter."""
 
 from pathlib import Path
-from typing import Final
 
-import numpy as np
-import numpy.typing as npt
 import torch
-from torch.nn import functional
 
 from annotations.run_files import TILES_FILE
-from segment.data import resize_for_tiles
+from annotations.scoring.masks import FittedMaskScorer
+from annotations.scoring.tiling import read_tiles
 from segment.hybrid.config import HybridConfig
-from segment.hybrid.features import FrozenFeatures, fitted_hw, resize_to
+from segment.hybrid.features import FrozenFeatures
 from segment.hybrid.network import SCALE, Head
-from segment.looking import Look, SegmentPredictor
 from training import (
     fold_folder,
     load_into,
@@ -22,10 +18,7 @@ from training import (
     run_thresholds,
     stored_config,
 )
-from training.tiling import cut_tile, join_tiles, read_tiles, tile_windows
-from training.views import map_back, view_of
-
-VIEWS_AT_ONCE: Final = 2
+from training.torch_network import TorchNetwork
 
 
 class HybridNetwork(torch.nn.Module):
@@ -53,7 +46,22 @@ class HybridNetwork(torch.nn.Module):
         )
 
 
-class HybridPredictor(SegmentPredictor):
+class _Answer(torch.nn.Module):
+    """From normalised images (1, 3, h, w) to probabilities (1, C + 1, h', w') and a logit (1,)."""
+
+    def __init__(self, network: HybridNetwork) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, batch: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        head = self.network.head
+        maps, image_logit = head(head.standardise(self.network.features.levels(batch)))
+        defect = (SCALE * maps[:, :1]).sigmoid()
+        types = maps[:, 1:].softmax(dim=1) * defect
+        return torch.cat((1 - defect, types), dim=1), SCALE * image_logit
+
+
+class HybridPredictor(FittedMaskScorer):
     """Looks at one image at a time and answers at the image's own size."""
 
     def __init__(
@@ -67,50 +75,18 @@ class HybridPredictor(SegmentPredictor):
         tiles: int = 1,
     ) -> None:
         """Take a trained network; see `segment.predict.MaskPredictor`."""
+        mean, deviation = network.features.backbone.normalisation
+        least = config.min_area_fraction if min_area_fraction is None else min_area_fraction
         super().__init__(
-            region_threshold,
-            config.min_area_fraction if min_area_fraction is None else min_area_fraction,
+            TorchNetwork(_Answer(network), device),
+            image_size=config.image_size,
+            views=config.views,
+            tiles=tiles,
+            region_threshold=region_threshold,
+            min_area_fraction=least,
+            mean=mean,
+            deviation=deviation,
         )
-        self._network = network.eval().to(device)
-        self._config, self._tiles = config, tiles
-
-    def look(self, image_rgb: npt.NDArray[np.uint8]) -> Look:
-        """Probabilities at the map's stride; of tiles, the image's score is the largest one."""
-        size = self._config.image_size
-        if self._tiles == 1:
-            hw = fitted_hw((image_rgb.shape[0], image_rgb.shape[1]), size)
-            return Look(*self._views(resize_to(image_rgb, hw)))
-        resized = resize_for_tiles(image_rgb, size, self._tiles)
-        hw = (resized.shape[0], resized.shape[1])
-        windows = tile_windows(hw, size)
-        parts, scores = [], []
-        for window in windows:
-            maps, score = self._views(cut_tile(resized, window, size, reflect=True))
-            scores.append(score)
-            grown = functional.interpolate(torch.from_numpy(maps)[None], size=(size, size))[0]
-            parts.append(grown.numpy())
-        return Look(join_tiles(parts, windows, hw), max(scores))
-
-    @torch.inference_mode()
-    def _views(self, image_rgb: npt.NDArray[np.uint8]) -> tuple[npt.NDArray[np.float32], float]:
-        """Mean over the views of class probabilities float32 (C + 1, h, w), and of the score."""
-        total: npt.NDArray[np.float32] | None = None
-        logits = 0.0
-        for number in range(self._config.views):
-            view = np.ascontiguousarray(view_of(image_rgb, number))
-            head = self._network.head
-            maps, image_logit = head(head.standardise(self._network.features.of([view])))
-            defect = (SCALE * maps[0, 0]).sigmoid()
-            types = maps[0, 1:].softmax(dim=0) * defect
-            answer = torch.cat((1 - defect[None], types)).cpu().numpy()
-            straight = map_back(answer, number)
-            total = straight if total is None else total + straight
-            logits += float(image_logit[0])
-        if total is None:
-            raise ValueError("An image has to be looked at once.")
-        mean = SCALE * logits / self._config.views
-        score = float(torch.tensor(mean, dtype=torch.float64).sigmoid())
-        return np.asarray(total / np.float32(self._config.views), np.float32), score
 
 
 def load_hybrid_predictor(run: Path, fold: int, *, device: str = "auto") -> HybridPredictor:

@@ -13,13 +13,14 @@ import torch
 
 from annotations import Sample, TrainingError
 from annotations.images import read_image_rgb
-from segment.data import resize_class_mask, resize_for_tiles
+from annotations.scoring.images import fitted_hw, resize_to
+from annotations.scoring.tiling import cut_tile, resize_for_tiles, tile_windows
+from annotations.scoring.views import view_of
+from segment.data import resize_class_mask
 from segment.hybrid.config import HybridConfig
 from segment.hybrid.features import (
     FEATURES_FOLDER,
     FeatureCache,
-    fitted_hw,
-    resize_to,
     views_that_fit,
 )
 from segment.hybrid.network import TRUNK_STRIDE, add_noise, blob_mask, hybrid_loss
@@ -28,8 +29,6 @@ from training import FoldJob, resolve_device, seed_everything
 from training.contact_sheet import CONTACT_SHEET, make_injector, write_contact_sheet
 from training.injection import LabelledImage
 from training.lightning_loop import resolve_precision
-from training.tiling import cut_tile, tile_windows
-from training.views import view_of
 
 COVERED: Final = 0.3
 """A place of the map is a defect from this part on: of a thin crack no place is covered by half."""

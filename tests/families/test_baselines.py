@@ -15,13 +15,13 @@ from sklearn.neighbors import NearestNeighbors
 
 from annotations import InputError, ProtocolError, load_dataset, read_predictions
 from annotations.images import read_image_rgb
+from annotations.scoring.nearest import NearestGood
+from annotations.scoring.reconstruction import UsualErrors, top_mean
 from classify import ClassifyConfig, all_methods, load_classifier, train_classifier
 from classify.deepsmote import CodeNetwork, interpolate
 from classify.methods.autoencoder import error_maps
 from classify.methods.supervised import missing_images
-from classify.nearest import NearestGood
 from classify.patch_memory import PatchMemory, greedy_centres, patches_of
-from classify.reconstruction import UsualErrors, top_mean
 from classify.train import load_arrays
 from converters import ConvertOptions
 from converters.synthetic import SyntheticConfig
@@ -348,12 +348,11 @@ def test_a_patch_is_as_far_as_its_nearest_good_one():
 def test_stages_are_joined_place_by_place():
     large, small = torch.zeros(1, 1, 4, 6), torch.ones(1, 2, 2, 3)
     large[0, 0, 1, 2] = 9.0
-    patches, place_hw = patches_of([large, small])
-    assert place_hw == (4, 6)
-    assert patches.shape == (1, 24, 3)
+    patches = patches_of([large, small])
+    assert patches.shape == (1, 3, 4, 6)
     # The mean of nine places, one of them 9.
-    assert patches[0, 1 * 6 + 2, 0] == pytest.approx(1.0)
-    assert patches[0, 3 * 6 + 5, 0] == 0.0
+    assert patches[0, 0, 1, 2] == pytest.approx(1.0)
+    assert patches[0, 0, 3, 5] == 0.0
 
 
 def _ssim(x, y):

@@ -17,6 +17,7 @@ WHEEL_PACKAGES = {
     "classify",
     "converters",
     "defectune",
+    "deployment",
     "detect",
     "evaluation",
     "report",
@@ -34,13 +35,19 @@ MAY_IMPORT: dict[str, set[str]] = {
     "classify": {"annotations", "training"},
     "evaluation": {"annotations"},
     "report": {"annotations", "evaluation"},
+    # Only deployment/export.py may import the families, see below.
+    "deployment": {"annotations"},
     "defectune": WHEEL_PACKAGES,
     "benchmarks": WHEEL_PACKAGES,
     "tests": WHEEL_PACKAGES | {"benchmarks"},
 }
 
 # What a label is must be readable with little installed; everything rests on this package.
-ONLY_THIRD_PARTY = {"annotations": {"numpy", "cv2", "pycocotools", "pydantic", "PIL", "yaml"}}
+# A bundle's runtime is installed without torch: this is all that it needs.
+ONLY_THIRD_PARTY = {
+    "deployment": {"numpy", "cv2", "onnxruntime"},
+    "annotations": {"numpy", "cv2", "pycocotools", "pydantic", "PIL", "yaml"},
+}
 
 # Labels, formats, judging and drawing never need a network's framework.
 FRAMEWORKS = {
@@ -52,7 +59,7 @@ FRAMEWORKS = {
     "torchvision",
     "ultralytics",
 }
-WITHOUT_FRAMEWORKS = {"annotations", "converters", "evaluation", "report"}
+WITHOUT_FRAMEWORKS = {"annotations", "deployment", "converters", "evaluation", "report"}
 
 # `defectune --help` answers in half a second only if these are imported where they are used.
 ONLY_INSIDE_FUNCTIONS = {
@@ -113,6 +120,11 @@ def arrows_in(source: str) -> Iterator[Arrow]:
     return walk(ast.parse(source), False)
 
 
+# The one file that makes graphs of trained models; the runtime never imports it.
+MAKES_GRAPHS = "deployment/export.py"
+MAY_MAKE_GRAPHS = {"annotations", "classify", "deployment", "detect", "segment", "training"}
+
+
 def forbidden_arrows(package: str, source: str) -> list[str]:
     """One line for each import in `source` that a file of `package` may not have."""
     found = []
@@ -144,9 +156,20 @@ def test_only_allowed_arrows(package: str, repo_root: Path) -> None:
     found = [
         f"{path.relative_to(repo_root)}, {line}"
         for path in sorted((repo_root / package).rglob("*.py"))
+        if path.relative_to(repo_root).as_posix() != MAKES_GRAPHS
         for line in forbidden_arrows(package, path.read_text(encoding="utf-8"))
     ]
     assert not found, "\n".join(["imports that the table does not allow:", *found])
+
+
+def test_the_export_imports_families_and_nobody_of_the_runtime_imports_it(repo_root: Path) -> None:
+    ours = WHEEL_PACKAGES | {"tests", "benchmarks"}
+    source = (repo_root / MAKES_GRAPHS).read_text(encoding="utf-8")
+    assert {a.target for a in arrows_in(source)} & ours <= MAY_MAKE_GRAPHS
+    for path in (repo_root / "deployment").glob("*.py"):
+        assert "deployment.export" not in path.read_text(encoding="utf-8") or (
+            path.as_posix().endswith(MAKES_GRAPHS)
+        )
 
 
 def test_the_table_knows_every_root_folder(repo_root: Path) -> None:

@@ -14,13 +14,15 @@ from annotations import (
     read_image_rgb,
     read_predictions,
 )
+from annotations.scoring.images import fitted_hw
+from annotations.scoring.score_stack import NAMES, read_stack
 from converters import ConvertOptions
 from segment import HybridConfig, load_segmenter, train_segmenter
-from segment.hybrid.features import FeatureCache, FrozenFeatures, fitted_hw, views_that_fit
+from segment.hybrid.features import FeatureCache, FrozenFeatures, views_that_fit
 from segment.hybrid.network import Head, add_noise, blob_mask, hybrid_loss
 from segment.hybrid.predict import HybridNetwork, HybridPredictor
 from segment.hybrid.train import Piece, _batches
-from segment.score_stack import NAMES, fit_stack, read_stack
+from segment.score_stack import fit_stack
 from tests.drawn import drawn_dataset
 from training import SilentReporter, ThresholdAim, aimed_threshold, build_config
 

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Final, Literal
 
+import cv2
 import numpy as np
 import numpy.typing as npt
 
@@ -84,6 +85,16 @@ def tiled_hw(image_hw: tuple[int, int], tiles: int, tile_side: int) -> tuple[int
     """Height and width that an image is resized to before tiles are laid, its aspect kept."""
     ratio = long_side(tiles, tile_side) / max(image_hw)
     return max(1, round(image_hw[0] * ratio)), max(1, round(image_hw[1] * ratio))
+
+
+def resize_for_tiles(
+    image_rgb: npt.NDArray[np.uint8], size: int, tiles: int
+) -> npt.NDArray[np.uint8]:
+    """Resize so that tiles of `size` cover the image: uint8 (h, w, 3), its aspect kept."""
+    height, width = tiled_hw((image_rgb.shape[0], image_rgb.shape[1]), tiles, size)
+    shrinks = min(image_rgb.shape[:2]) >= min(height, width)
+    method = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
+    return np.asarray(cv2.resize(image_rgb, (width, height), interpolation=method), np.uint8)
 
 
 def tile_starts(length: int, tile_side: int) -> list[int]:

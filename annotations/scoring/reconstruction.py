@@ -1,15 +1,16 @@
 """From errors of reconstruction to a map and a score, by what is usual on good images."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final, Self
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 
-from annotations import Prediction
-from classify.methods.base import Arrays
+from annotations.prediction import Prediction
+from annotations.scoring.base import Arrays, ImageRgb, Network, Scorer
+from annotations.scoring.images import resize_square, unit_planes
 
 ErrorMap = npt.NDArray[np.float32]
 BLUR_PART: Final = 1 / 64
@@ -81,3 +82,68 @@ def top_mean(unusual: ErrorMap, part: float = 0.002) -> float:
 def _blur(error: ErrorMap) -> ErrorMap:
     sigma = max(error.shape[0] * BLUR_PART, 0.5)
     return np.asarray(cv2.GaussianBlur(error, (0, 0), sigma), np.float32)
+
+
+class ErrorScorer(Scorer):
+    """Scores by unusual errors of reconstruction, and by further parts where a method has them.
+
+    The network answers float32 (1, 3, S, S) in [0, 1] with the error float32 (1, S, S), and with
+    one number (1,) for each further part of the score.
+    """
+
+    kind = "errors"
+
+    def __init__(
+        self,
+        network: Network,
+        usual: UsualErrors,
+        *,
+        image_size: int,
+        scale: npt.NDArray[np.float64] | None = None,
+    ) -> None:
+        """Take a network and what is usual on good images.
+
+        Args:
+            network: see the class.
+            usual: errors of reconstruction.
+            image_size: side of the square, pixels.
+            scale: float64 (parts,), what each part of the score is divided by before their mean;
+                None where the error is the only one and is not divided.
+        """
+        self.network, self._usual, self._side, self._scale = network, usual, image_size, scale
+
+    @property
+    def example_hw(self) -> tuple[int, int]:
+        """The square."""
+        return self._side, self._side
+
+    def predict(self, image_id: str, image_rgb: ImageRgb) -> Prediction:
+        """Score and map of one image, uint8 (H, W, 3)."""
+        error, *others = self.network(unit_planes(resize_square(image_rgb, self._side))[None])
+        unusual = self._usual.unusual(error[0])
+        score = top_mean(unusual)
+        if self._scale is not None:
+            parts = np.array([score, *(float(one[0]) for one in others)], np.float64)
+            score = float((parts / self._scale).mean())
+        height, width = image_rgb.shape[:2]
+        return as_prediction(image_id, unusual, (height, width), image_score=score)
+
+    def recipe(self) -> dict[str, Any]:
+        """Settings."""
+        scale = None if self._scale is None else self._scale.tolist()
+        return {"image_size": self._side, "scale": scale}
+
+    def arrays(self) -> Arrays:
+        """Usual errors."""
+        return self._usual.arrays()
+
+    @classmethod
+    def build(cls, recipe: Mapping[str, Any], arrays: Arrays, network: Network) -> Self:
+        """Make it again."""
+        scale = recipe["scale"]
+        return cls(
+            network,
+            UsualErrors.from_arrays(arrays),
+            image_size=int(recipe["image_size"]),
+            scale=None if scale is None else np.array(scale, np.float64),
+        )

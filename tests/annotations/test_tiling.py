@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from annotations import Regions
-from training.tiling import (
+from annotations.scoring.tiling import (
     MAX_TILES,
     OVERLAP,
     choose_tiles,

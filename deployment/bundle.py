@@ -1,0 +1,165 @@
+"""Opening a bundle, and the verdict on an image."""
+
+from dataclasses import dataclass, field
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from annotations.errors import InputError, UsageError, shortened
+from annotations.images import read_image_rgb
+from annotations.prediction import Prediction
+from annotations.prediction_files import FoldThresholds
+from annotations.scoring.base import ImageRgb
+from annotations.scoring.decision import Decision, decide
+from deployment.archive import (
+    BUNDLE,
+    CARD,
+    array_name,
+    graph_name,
+    parse_json,
+    read_archive,
+    unpack_array,
+)
+from deployment.runtime import SCORERS, Member, OnnxNetwork, joint_thresholds, predict_jointly
+
+BundleVerdict = Decision
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """An opened bundle; several processes may open one file.
+
+    Attributes:
+        path: the file.
+        digest: SHA-256 of its manifest, which holds that of everything else.
+        document: bundle.json.
+        card: the model card, Markdown.
+        thresholds: of its one model, or of the mean of several.
+        members: its models.
+    """
+
+    path: Path
+    digest: str
+    document: dict[str, Any] = field(repr=False)
+    card: str = field(repr=False)
+    thresholds: FoldThresholds
+    members: tuple[Member, ...] = field(repr=False)
+
+    @property
+    def family(self) -> str:
+        """detect, segment or classify."""
+        return str(self.document["family"])
+
+    @property
+    def folds(self) -> tuple[int, ...]:
+        """Whose models it holds."""
+        return tuple(member.fold for member in self.members)
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """Defect types by label of regions."""
+        return tuple(self.document["class_names"])
+
+    @property
+    def bit_depth(self) -> int | None:
+        """Of 16-bit images' values."""
+        depth = self.document["bit_depth"]
+        return None if depth is None else int(depth)
+
+    @property
+    def threshold(self) -> float:
+        """Calibrated scores from this on are defective."""
+        return float(self.document["threshold"])
+
+    @property
+    def map_range(self) -> tuple[float, float]:
+        """Scores at the ends of a heat map's colours."""
+        low, high = self.document["map_range"]
+        return float(low), float(high)
+
+    def raw_prediction(self, image_id: str, image_rgb: ImageRgb) -> Prediction:
+        """What the models say of one image, uint8 (H, W, 3), before calibration."""
+        return predict_jointly(self.members, self.thresholds, image_id, image_rgb)
+
+    def predict(self, image: "str | PathLike[str] | npt.NDArray[np.uint8]") -> BundleVerdict:
+        """The verdict on one image.
+
+        Args:
+            image: a path, or uint8 RGB (H, W, 3) or grey (H, W).
+
+        Raises:
+            ImageReadError: the file cannot be read as an image.
+            UsageError: an array of another shape or type.
+        """
+        if isinstance(image, np.ndarray):
+            name, image_rgb = "array", _as_rgb(image)
+        else:
+            name = Path(image).name
+            image_rgb = read_image_rgb(Path(image), bit_depth=self.bit_depth)
+        return decide(self.raw_prediction(name, image_rgb), self.thresholds, self.threshold)
+
+
+def _as_rgb(image: npt.NDArray[Any]) -> ImageRgb:
+    if image.dtype != np.uint8 or image.ndim not in (2, 3) or not image.size:
+        raise UsageError(
+            f"An image is uint8, RGB (H, W, 3) or grey (H, W), got {image.dtype} {image.shape}."
+        )
+    if image.ndim == 2:
+        return np.ascontiguousarray(np.repeat(image[:, :, None], 3, axis=2))
+    if image.shape[2] != 3:
+        raise UsageError(f"An image has 3 channels, RGB, got {image.shape}.")
+    return np.ascontiguousarray(image)
+
+
+def open_bundle(path: "str | PathLike[str]", *, threads: int = 0) -> Bundle:
+    """Open a bundle: prove every member's SHA-256, and load its graphs.
+
+    Args:
+        path: the file.
+        threads: that compute one image; 0 is one a core.
+
+    Raises:
+        InputError: no bundle, another version, truncated, changed, unsafe to read, or ONNX Runtime
+            is not installed.
+    """
+    place = Path(path)
+    members, digest = read_archive(place)
+    document = parse_json(place, members, BUNDLE)
+    try:
+        models = document["models"]
+        if not models:
+            raise ValueError("it holds no model")
+        opened = tuple(
+            _open_member(members, number, model, threads) for number, model in enumerate(models)
+        )
+        if len({type(member.scorer) for member in opened}) != 1:
+            raise ValueError("its models are of several kinds")
+        joint = joint_thresholds([m.thresholds for m in opened], [m.fold for m in opened])
+        bundle = Bundle(place, digest, document, members[CARD].decode("utf-8"), joint, opened)
+        # Asked for once, so that what is missing is told now.
+        _ = bundle.family, bundle.class_names, bundle.bit_depth, bundle.threshold, bundle.map_range
+        if not 0 < bundle.threshold <= 1:
+            raise ValueError(f"the threshold is {bundle.threshold}")
+        bundle.raw_prediction("", np.zeros((32, 32, 3), np.uint8))
+    except InputError:
+        raise
+    except Exception as error:  # NumPy and ONNX Runtime raise many kinds
+        raise InputError(
+            f"{place} holds no model that can be used ({type(error).__name__}: "
+            f"{shortened(error, 160)}). Make the bundle again with this version."
+        ) from error
+    return bundle
+
+
+def _open_member(
+    members: dict[str, bytes], number: int, model: dict[str, Any], threads: int
+) -> Member:
+    network = OnnxNetwork(members[graph_name(number)], threads=threads)
+    arrays = {
+        str(name): unpack_array(members[array_name(number, name)]) for name in model["arrays"]
+    }
+    scorer = SCORERS[model["scorer"]].build(model["recipe"], arrays, network)
+    return Member(int(model["fold"]), scorer, FoldThresholds.from_json(model["thresholds"]))
