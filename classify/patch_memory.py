@@ -98,7 +98,7 @@ def patches_of(stages: Sequence[torch.Tensor]) -> torch.Tensor:
     Returns:
         float (n, channels of all, h, w), h and w being those of the first stage.
     """
-    high, wide = stages[0].shape[2:]
+    high, wide = (int(side) for side in stages[0].shape[2:])
     pooled = [torch.nn.functional.avg_pool2d(stage, 3, stride=1, padding=1) for stage in stages]
     same = [
         stage

@@ -29,6 +29,7 @@ from typing import TYPE_CHECKING, Any, Final
 if TYPE_CHECKING:
     from annotations import Dataset, DefectuneError, Regions, Sample
     from classify import ClassifyConfig
+    from defectune.library.bundling import bundle, check_bundle
     from defectune.library.conversion import convert
     from defectune.library.datasets import check, export, load
     from defectune.library.judging import evaluate, report
@@ -52,7 +53,9 @@ __all__ = [
     "SegmentConfig",
     "Verdict",
     "__version__",
+    "bundle",
     "check",
+    "check_bundle",
     "convert",
     "evaluate",
     "export",
@@ -75,7 +78,9 @@ _HOMES: Final = {
     "Sample": "annotations",
     "SegmentConfig": "segment",
     "Verdict": "defectune.library.verdict",
+    "bundle": "defectune.library.bundling",
     "check": "defectune.library.datasets",
+    "check_bundle": "defectune.library.bundling",
     "convert": "defectune.library.conversion",
     "evaluate": "defectune.library.judging",
     "export": "defectune.library.datasets",

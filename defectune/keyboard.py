@@ -20,6 +20,8 @@ KEPT: Final = {
     "export": "Nothing is kept, and no half folder is left; make the call again.",
     "overlay": "Nothing is kept, and no half folder is left; make the call again.",
     "check": "A check changes nothing; make the call again.",
+    "bundle": "No half bundle is left; make the call again.",
+    "watch": "Every verdict so far is in verdicts.jsonl; make the same call again to go on.",
     "demo": "What was finished is kept in the output; remove it, or choose another --output, to "
     "begin anew.",
 }

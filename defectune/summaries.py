@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from converters.check import CheckResult
     from converters.exporting import ExportReport
     from defectune.library.predicting import PredictedImages
+    from deployment.checking import BundleCheck
     from evaluation import Leaderboard, OperatingPoint
 
 _SHOWN_IMAGES = 40
@@ -159,3 +160,18 @@ def show_conversion(report: "ConversionReport", output: Path) -> None:
         rows.append(["", split.detail])
     rows.append(["split digest", split.digest[:16] + "…"])
     show_table(rows, title=f"Converted {report.source} to {output}")
+
+
+def show_bundle_check(found: "BundleCheck", file: Path) -> None:
+    """Print what a bundle says otherwise than its run."""
+    rows = [
+        ["images compared", str(len(found.images))],
+        ["other verdicts", str(len(found.flips))],
+        ["largest score difference", f"{found.largest_score_difference:.2g}"],
+        ["regions lost, won", f"{found.lost}, {found.won}"],
+    ]
+    if found.largest_map_difference is not None:
+        rows.append(["largest map difference, of the range", f"{found.largest_map_difference:.2g}"])
+    rows += [["other verdict", image_id] for image_id in found.flips]
+    rows.append(["note", found.note])
+    show_table(rows, title=f"Checked {file}")

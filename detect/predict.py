@@ -23,6 +23,10 @@ class _Answer(torch.nn.Module):
         super().__init__()
         # A copy, since folding cannot be undone, and the caller may go on with the network.
         self.network = copy.deepcopy(network).float().eval().fuse(verbose=False)
+        for layer in self.network.modules():
+            if hasattr(layer, "dynamic") and hasattr(layer, "export"):
+                # Anchors follow every image's own sides, in a traced graph too.
+                layer.dynamic, layer.export = True, True
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         answer = self.network(images)

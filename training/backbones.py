@@ -124,11 +124,12 @@ def patch_stages(maps: Sequence[torch.Tensor], side: int) -> list[torch.Tensor]:
     Raises:
         UsageError: the image is so small that a map has a single place.
     """
-    by_stride = {round(side / one.shape[-1]): one for one in maps}
+    # Plain numbers, so that a traced graph takes them for constants.
+    by_stride = {round(side / int(one.shape[-1])): one for one in maps}
     chosen = [by_stride[stride] for stride in PATCH_STRIDES if stride in by_stride]
     if not chosen:
-        chosen = sorted(maps[-2:], key=lambda one: -one.shape[-1])
-    if min(one.shape[-1] for one in chosen) < _LOWEST_SIDE:
+        chosen = sorted(maps[-2:], key=lambda one: -int(one.shape[-1]))
+    if min(int(one.shape[-1]) for one in chosen) < _LOWEST_SIDE:
         raise UsageError(
             f"Images of {side} pixels are smaller than what one place of this network sees. Use a "
             "larger --image-size: 224 or 256 are usual."

@@ -37,6 +37,7 @@ from annotations.run_files import (
     meta_path,
 )
 from annotations.samples import safe_name
+from annotations.scoring.decision import decide
 from defectune import families
 from defectune.inputs import OUTPUT_MARKER, Inputs, gather_images
 from defectune.library.arguments import Place, as_image, as_path, checked, several
@@ -47,6 +48,7 @@ from defectune.library.verdict import Verdict
 from defectune.runs import find_run, operating_threshold
 
 if TYPE_CHECKING:
+    from deployment import Bundle
     from training import Predictor, Reporter
 
 FORMAT: Final = "defectune-verdicts-1"
@@ -96,7 +98,7 @@ class _Recipe:
     """What decides a verdict, as predictions.json holds it."""
 
     run: Path
-    fold: int
+    fold: int | list[int]
     class_names: list[str]
     thresholds: FoldThresholds
     cut: float
@@ -104,19 +106,19 @@ class _Recipe:
     score_range: tuple[float, float]
     maps: bool
     bit_depth: int | None
+    bundle: str = ""
+    """Digest of the bundle that predicts; empty for a run."""
 
     def judge(self, prediction: Prediction, image_rgb: npt.NDArray[np.uint8]) -> Verdict:
-        """The verdict that a prediction makes; the one place where it is decided."""
-        found = prediction.regions
-        if found is not None:
-            found = found.above(self.thresholds.region_threshold)
+        """The verdict that a prediction makes."""
+        decided = decide(prediction, self.thresholds, self.cut)
         return Verdict(
-            name=prediction.image_id,
-            score=self.thresholds.calibrate(prediction.image_score),
-            threshold=self.cut,
-            regions=found,
-            heat_map=prediction.pixel_scores,
-            predicted_type=prediction.predicted_type,
+            name=decided.name,
+            score=decided.score,
+            threshold=decided.threshold,
+            regions=decided.regions,
+            heat_map=decided.heat_map,
+            predicted_type=decided.predicted_type,
             class_names=tuple(self.class_names),
             heat_map_range=self.score_range,
             image_rgb=image_rgb,
@@ -136,6 +138,7 @@ class _Recipe:
             "heat_map_range": list(self.score_range),
             "maps": self.maps,
             "bit_depth": self.bit_depth,
+            **({"bundle": self.bundle} if self.bundle else {}),
             "n_images": len(inputs.images),
             "images_digest": hashlib.sha256(json.dumps(facts).encode()).hexdigest(),
             "passed_over": {
@@ -199,7 +202,7 @@ def predict(
     For one image in memory, see `Run.predict`.
 
     Args:
-        run: a run, its folder, or OUT/NAME.
+        run: a run, its folder, OUT/NAME, or a bundle's file.
         images: files, or folders with all that is in them.
         output: a new or empty folder, for images.csv, regions.json, predictions.json and overlays.
         fold: whose model; None takes the first finished one.
@@ -255,10 +258,10 @@ def predict_one(
     else:
         name, image_rgb = "array", as_image(image)
     loaded = {} if predictors is None else predictors
-    key = (recipe.fold, options.device)
+    key = (int(str(recipe.fold)), options.device)
     if key not in loaded:
         quiet_environment()
-        loaded[key] = families.open_predictor(run, recipe.fold, device=options.device)
+        loaded[key] = _open_model(recipe, options)
     return recipe.judge(loaded[key].predict(name, image_rgb), image_rgb)
 
 
@@ -270,7 +273,7 @@ def predict_images(
     *,
     reporter: "Reporter",
 ) -> PredictedImages:
-    """Predict new images with one fold's model of a run.
+    """Predict new images with one fold's model of a run, or with a bundle.
 
     Writes images.csv, regions.json (COCO results; `image_id` counts the rows of images.csv from
     1), predictions.json (the thresholds and all else that decided) and an overlay PNG for every
@@ -280,15 +283,20 @@ def predict_images(
     Raises:
         DefectuneError: no such run, fold or image; an existing output.
     """
-    recipe = _recipe(find_run(run), options)
+    bundle = Path(run) if Path(run).is_file() else None
+    if bundle is not None:
+        recipe, predictor = _open_bundle(bundle, options)
+    else:
+        recipe = _recipe(find_run(run), options)
     require_new_folder(output, hint="Choose another --output, or remove that folder yourself.")
-    if not _knows_least_area(recipe):
+    if bundle is None and not _knows_least_area(recipe):
         reporter.say(
             f"{recipe.run} was trained before runs kept the least area of a region: smaller "
             "regions than those that were judged may be found. Train it again to be rid of them."
         )
     inputs = gather_images(places, output=output)
-    predictor = families.open_predictor(recipe.run, recipe.fold, device=options.device)
+    if bundle is None:
+        predictor = _open_model(recipe, options)
     partial = partial_folder(output)
     document = recipe.to_json(inputs)
     _begin(partial, document)
@@ -328,6 +336,52 @@ def predict_images(
     return PredictedImages(
         output, tuple(rows), recipe.cut, recipe.chosen_by, (*inputs.lines(), *notes)
     )
+
+
+def _open_model(recipe: _Recipe, options: PredictOptions) -> "Predictor":
+    return families.open_predictor(recipe.run, int(str(recipe.fold)), device=options.device)
+
+
+class _BundlePredictor:
+    """A bundle as a trained model."""
+
+    def __init__(self, bundle: "Bundle") -> None:
+        self._bundle = bundle
+
+    def predict(self, image_id: str, image_rgb: npt.NDArray[np.uint8]) -> Prediction:
+        return self._bundle.raw_prediction(image_id, image_rgb)
+
+
+def _open_bundle(path: Path, options: PredictOptions) -> "tuple[_Recipe, Predictor]":
+    from deployment import open_bundle
+
+    if options.operating_point or options.device not in ("auto", "cpu"):
+        raise UsageError(
+            "A bundle knows no operating point and computes on the CPU; give --threshold, or "
+            "predict with the run itself."
+        )
+    bundle = open_bundle(path)
+    folds = list(bundle.folds)
+    if options.fold is not None and folds != [options.fold]:
+        raise UsageError(
+            f"{path} holds the models of fold {folds}, and not of {options.fold} alone."
+        )
+    cut, chosen_by = bundle.threshold, f"training, on {bundle.thresholds.chosen_on}"
+    if options.threshold is not None:
+        cut, chosen_by = options.threshold, "--threshold"
+    recipe = _Recipe(
+        path,
+        folds[0] if len(folds) == 1 else folds,
+        list(bundle.class_names),
+        bundle.thresholds,
+        cut,
+        chosen_by,
+        bundle.map_range,
+        options.maps,
+        bundle.bit_depth,
+        bundle.digest,
+    )
+    return recipe, _BundlePredictor(bundle)
 
 
 def _knows_least_area(recipe: _Recipe) -> bool:

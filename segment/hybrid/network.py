@@ -104,8 +104,7 @@ class Head(torch.nn.Module):
             Float (n, 1 + types, H, W): the defect's logit and those of its types, at
             `map_stride`; and float (n,), the image's logit.
         """
-        trunk_hw = _trunk_hw(levels, self.strides)
-        joined = torch.cat([_to_size(levels[n], trunk_hw) for n in self._joined], dim=1)
+        joined = torch.cat([_to_trunk(levels[n], self.strides[n]) for n in self._joined], dim=1)
         trunk = self.trunk(self.adaptor(joined))
         fine = trunk
         for level, layer in zip(self._finer_levels, self.finer, strict=True):
@@ -113,7 +112,8 @@ class Head(torch.nn.Module):
             fine = layer(fine if level is None else torch.cat((fine, levels[level]), dim=1))
         maps = self.map_head(fine)
         defect = maps[:, :1]
-        coarse = functional.adaptive_max_pool2d(defect, trunk_hw)
+        # A whole number of places each, and known without the image's sides, as a graph needs it.
+        coarse = functional.max_pool2d(defect, TRUNK_STRIDE // self.map_stride)
         seen = self.image_layer(torch.cat((trunk, coarse), dim=1))
         pooled = [one for m in (seen, defect) for one in (m.mean((2, 3)), m.amax((2, 3)))]
         return maps, self.image_head(torch.cat(pooled, dim=1))[:, 0]
@@ -127,17 +127,15 @@ def _layer(inputs: int, outputs: int, size: int = 3) -> torch.nn.Sequential:
     )
 
 
-def _trunk_hw(levels: Sequence[torch.Tensor], strides: Sequence[int]) -> tuple[int, int]:
-    height, width = levels[0].shape[2:]
-    return height * strides[0] // TRUNK_STRIDE, width * strides[0] // TRUNK_STRIDE
-
-
-def _to_size(level: torch.Tensor, hw: tuple[int, int]) -> torch.Tensor:
-    if level.shape[2:] == hw:
+def _to_trunk(level: torch.Tensor, stride: int) -> torch.Tensor:
+    """A level at the trunk's stride; by strides, since a graph knows no image's sides."""
+    if stride < TRUNK_STRIDE:
+        return functional.avg_pool2d(level, TRUNK_STRIDE // stride)
+    if stride == TRUNK_STRIDE:
         return level
-    if level.shape[2] > hw[0]:
-        return functional.adaptive_avg_pool2d(level, hw)
-    return functional.interpolate(level, size=hw, mode="bilinear", align_corners=False)
+    return functional.interpolate(
+        level, scale_factor=float(stride // TRUNK_STRIDE), mode="bilinear", align_corners=False
+    )
 
 
 def blob_mask(hw: tuple[int, int], count: int, generator: torch.Generator) -> torch.Tensor:

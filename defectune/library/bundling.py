@@ -1,0 +1,108 @@
+"""Bundles: made of a run, and checked against it."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from annotations import Dataset, InputError, UsageError
+from annotations.run_files import CONFIG_FILE
+from defectune import families
+from defectune.library.arguments import Place, as_dataset, as_path, checked
+from defectune.library.environment import quiet_environment
+from defectune.library.progress import shown
+from defectune.library.run import Run
+from defectune.runs import find_run
+
+if TYPE_CHECKING:
+    from deployment.checking import BundleCheck
+    from deployment.export import MadeBundle
+    from training import Reporter
+
+ENSEMBLE = "ensemble"
+
+
+@checked
+def bundle(
+    run: Run | Place,
+    file: Place,
+    *,
+    models: str = "first",
+    progress: "bool | Reporter" = True,
+) -> "MadeBundle":
+    """Make one file of a finished run that gives the same verdicts without torch.
+
+    Args:
+        run: a run, its folder, or OUT/NAME.
+        file: to write; a new one.
+        models: `first`, the lowest finished fold's model, as `predict` takes it; `fold-K`, that
+            fold's; `ensemble`, all finished folds' models, whose calibrated scores are averaged.
+        progress: bars or lines; False shows nothing; or a reporter of your own.
+
+    Raises:
+        UsageError: an argument of a wrong type, or a fold that has not finished.
+        DefectuneError: no such run, an existing file, or a model that cannot be exported.
+    """
+    from training import finished_folds
+
+    place = run.path if isinstance(run, Run) else find_run(as_path(run, what="run"))
+    path = as_path(file, what="bundle")
+    if path.exists():
+        raise UsageError(f"{path} exists; nothing is overwritten. Choose another name.")
+    if not (place / CONFIG_FILE).is_file():
+        raise InputError(f"{place} holds predictions that were made elsewhere: it has no model.")
+    folds = _folds(place, models, sorted(finished_folds(place)))
+    quiet_environment()
+    try:
+        from deployment.export import make_bundle
+    except ImportError as error:
+        raise InputError(
+            f"Making a bundle needs the extra `bundle` ({error.name} is not installed): "
+            "`uv sync --extra bundle`, or `pip install onnx onnxruntime`."
+        ) from error
+    with shown(progress) as reporter:
+        return make_bundle(
+            place,
+            path,
+            folds,
+            lambda fold: families.open_predictor(place, fold, device="cpu"),
+            say=reporter.say,
+        )
+
+
+def _folds(run: Path, models: str, done: list[int]) -> list[int]:
+    if not done:
+        raise InputError(f"The run {run} has no finished fold. Train it first.")
+    if models == "first":
+        return done[:1]
+    if models == ENSEMBLE:
+        return done
+    number = models.removeprefix("fold-")
+    if not number.isdecimal() or not number.isascii() or int(number) not in done:
+        raise UsageError(
+            f"--models takes first, ensemble or fold-K with a finished fold ({done}), got "
+            f"{models!r}."
+        )
+    return [int(number)]
+
+
+@checked
+def check_bundle(
+    file: Place, dataset: Dataset | Place, *, progress: "bool | Reporter" = True
+) -> "BundleCheck":
+    """Judge the test images again with a bundle, and compare with what its run stored.
+
+    Args:
+        file: the bundle.
+        dataset: that its run was trained on, with the run in it.
+        progress: bars or lines; False shows nothing; or a reporter of your own.
+
+    Raises:
+        InputError: no bundle, or no such run.
+        SplitMismatchError: the bundle belongs to another split.
+    """
+    from deployment import open_bundle
+    from deployment.checking import check_bundle as compare
+
+    opened, data = open_bundle(as_path(file, what="bundle")), as_dataset(dataset)
+    total = sum(len(data.split.folds[f].test) for f in opened.folds if f < len(data.split.folds))
+    with shown(progress) as reporter:
+        return compare(opened, data, advance=reporter.track(opened.path.name, total))

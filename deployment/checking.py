@@ -1,0 +1,180 @@
+"""Does a bundle say what its run said? Every test image is judged again and compared."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from annotations.dataset import Dataset
+from annotations.errors import InputError, SplitMismatchError
+from annotations.images import read_image_rgb
+from annotations.prediction_files import THRESHOLD
+from annotations.regions import Regions
+from annotations.run_files import RUNS_FOLDER
+from annotations.scoring.decision import decide
+from annotations.store import StoredPredictions, read_predictions
+from deployment.bundle import Bundle
+
+SAME_REGION: float = 0.5
+"""Boxes of one type that overlap by this intersection over union are one region."""
+
+
+@dataclass(frozen=True, slots=True)
+class ImageDifference:
+    """One image, judged twice.
+
+    Attributes:
+        image_id: of the image.
+        score: calibrated score of the bundle, less the stored one.
+        flipped: the verdicts differ.
+        lost: stored regions that the bundle does not find.
+        won: regions that the bundle finds and the run did not.
+        heat_map: largest difference of the maps, as a part of the run's range of maps; None
+            without maps.
+    """
+
+    image_id: str
+    score: float
+    flipped: bool
+    lost: int
+    won: int
+    heat_map: float | None
+
+
+@dataclass(frozen=True)
+class BundleCheck:
+    """What `check_bundle` found.
+
+    Attributes:
+        images: one entry for each image that was compared.
+        note: what was compared, in words.
+    """
+
+    images: tuple[ImageDifference, ...]
+    note: str
+
+    @property
+    def flips(self) -> tuple[str, ...]:
+        """Images with another verdict."""
+        return tuple(one.image_id for one in self.images if one.flipped)
+
+    @property
+    def largest_score_difference(self) -> float:
+        """On the calibrated scale, from 0 up."""
+        return max((abs(one.score) for one in self.images), default=0.0)
+
+    @property
+    def lost(self) -> int:
+        """Stored regions that the bundle does not find."""
+        return sum(one.lost for one in self.images)
+
+    @property
+    def won(self) -> int:
+        """Regions that the run did not find."""
+        return sum(one.won for one in self.images)
+
+    @property
+    def largest_map_difference(self) -> float | None:
+        """As a part of the run's range of maps; None without maps."""
+        found = [one.heat_map for one in self.images if one.heat_map is not None]
+        return max(found) if found else None
+
+
+def check_bundle(
+    bundle: Bundle, dataset: Dataset, *, advance: Callable[[str], None] = lambda _note: None
+) -> BundleCheck:
+    """Judge every test image with the model that judged it in training, and compare.
+
+    Of an ensemble, each model is compared on its own fold's test images. The mean of the models
+    has no stored counterpart: every image but its own fold's has taught the other models.
+
+    Args:
+        bundle: an opened one.
+        dataset: that the run was trained on.
+        advance: called once for each image.
+
+    Raises:
+        SplitMismatchError: the bundle belongs to another split.
+        InputError: the run is not there, or its predictions are damaged.
+    """
+    if bundle.document["split_digest"] != dataset.split.digest:
+        raise SplitMismatchError(
+            f"{bundle.path} was made of a run under another split than {dataset.root}. Check it "
+            "against the dataset that it was trained on."
+        )
+    run = dataset.root / RUNS_FOLDER / str(bundle.document["run"])
+    if not run.is_dir():
+        raise InputError(
+            f"{bundle.path} was made of the run {run.name}, which {dataset.root} does not have: "
+            "there is nothing to compare with."
+        )
+    stored = read_predictions(run, dataset)
+    missing = sorted(set(bundle.folds) - set(stored.folds))
+    if missing:
+        raise InputError(f"{run} has no predictions of fold {missing[0]}; train it again.")
+    low, high = stored.score_range
+    span = (high - low) or 1.0
+    found = []
+    for member in bundle.members:
+        for image_id in dataset.split.folds[member.fold].test:
+            image_rgb = read_image_rgb(dataset.by_id[image_id].image_path)
+            prediction = member.scorer.predict(image_id, image_rgb)
+            got = decide(prediction, member.thresholds, THRESHOLD)
+            away = _map_difference(got.heat_map, stored, image_id)
+            lost, won = _unmatched(stored.found_regions(image_id), got.regions)
+            found.append(
+                ImageDifference(
+                    image_id,
+                    got.score - stored.image_scores[image_id],
+                    got.defective != (stored.verdict(image_id) == "defective"),
+                    lost,
+                    won,
+                    None if away is None else away / span,
+                )
+            )
+            advance("")
+    return BundleCheck(tuple(found), _note(bundle))
+
+
+def _note(bundle: Bundle) -> str:
+    folds = ", ".join(map(str, bundle.folds))
+    if len(bundle.members) == 1:
+        return f"The test images of fold {folds} were compared with the run's stored predictions."
+    return (
+        f"Each of the models of the folds {folds} was compared on its own fold's test images. The "
+        "mean of their scores, by which the bundle judges, has no stored counterpart: those images "
+        "taught the other models."
+    )
+
+
+def _map_difference(
+    got: npt.NDArray[np.floating] | None, stored: StoredPredictions, image_id: str
+) -> float | None:
+    if got is None or image_id not in stored.map_ranges:
+        return None
+    expected = stored.pixel_scores(image_id)
+    return None if expected is None else float(np.abs(got - expected).max())
+
+
+def _unmatched(stored: Regions | None, got: Regions | None) -> tuple[int, int]:
+    """Stored regions without a partner, and new ones without."""
+    if stored is None or got is None:
+        return 0, 0
+    free = set(range(len(got)))
+    lost = 0
+    for box, label in zip(stored.boxes_xyxy, stored.labels.tolist(), strict=True):
+        overlaps = {n: _iou(box, got.boxes_xyxy[n]) for n in free if got.labels[n] == label}
+        best = max(overlaps, key=lambda n: overlaps[n], default=None)
+        if best is None or overlaps[best] < SAME_REGION:
+            lost += 1
+        else:
+            free.remove(best)
+    return lost, len(free)
+
+
+def _iou(a: npt.NDArray[np.float32], b: npt.NDArray[np.float32]) -> float:
+    sides = np.maximum(np.minimum(a[2:], b[2:]) - np.maximum(a[:2], b[:2]), 0)
+    common = float(sides.prod())
+    union = float((a[2:] - a[:2]).prod() + (b[2:] - b[:2]).prod()) - common
+    return common / union if union > 0 else 0.0

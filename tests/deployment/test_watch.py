@@ -1,0 +1,142 @@
+"""A watch judges every new file once, waits for half-written ones, and survives a kill."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+
+import defectune as dt
+from annotations import InputError, OutputExistsError, load_dataset, write_png
+from annotations.images import encode_png
+from annotations.locks import hold_lock
+from classify import ClassifyConfig, train_classifier
+from deployment import open_bundle
+from deployment.watching import LOCK_FILE, VERDICTS_FILE, WatchOptions, watch
+from tests.drawn import drawn_dataset
+from training import SilentReporter
+
+ONCE = WatchOptions(interval_s=0.02, patience_s=0.1, once=True)
+
+
+@pytest.fixture(scope="module")
+def path(tmp_path_factory):
+    root = drawn_dataset(tmp_path_factory.mktemp("drawn"))
+    config = ClassifyConfig(
+        method="autoencoder", image_size=32, epochs=1, weights="none", device="cpu"
+    )
+    run = train_classifier(
+        load_dataset(root), config, name="r", folds=[0], reporter=SilentReporter()
+    )
+    return dt.bundle(run, root / "r.bundle", progress=False).path
+
+
+@pytest.fixture
+def folder(tmp_path):
+    place = tmp_path / "incoming"
+    for number in range(4):
+        write_png(place / f"{number}.png", picture(number))
+    return place
+
+
+def picture(seed):
+    return np.random.default_rng(seed).integers(0, 255, (40, 40, 3), np.uint8)
+
+
+def rows_of(output):
+    return [json.loads(line) for line in (output / VERDICTS_FILE).read_text().splitlines()]
+
+
+def test_every_file_gets_one_line(path, folder, tmp_path):
+    bundle, output = open_bundle(path), tmp_path / "out"
+    (folder / "notes.txt").write_text("x")
+    assert watch(bundle, folder, output, ONCE) == 4
+    assert watch(bundle, folder, output, ONCE) == 0
+    write_png(folder / "sub" / "new.png", picture(9))
+    write_png(folder / "0.png", picture(10))
+    assert watch(bundle, folder, output, ONCE) == 2
+    rows = rows_of(output)
+    assert [row["file"] for row in rows] == [
+        "0.png", "1.png", "2.png", "3.png", "0.png", "sub/new.png",
+    ]  # fmt: skip
+    for row in rows:
+        assert row["bundle"] == bundle.digest
+        assert row["threshold"] == 0.5
+        assert row["verdict"] == ("defective" if row["score"] >= 0.5 else "good")
+        assert len(row["image_sha256"]) == 64
+    assert rows[1]["score"] == bundle.predict(folder / "1.png").score
+
+
+def test_a_half_written_file_is_waited_for_and_a_broken_one_is_a_row(path, folder, tmp_path):
+    whole = encode_png(picture(5))
+    late = folder / "late.png"
+    late.write_bytes(whole[: len(whole) // 2])
+    bundle, output, seen = open_bundle(path), tmp_path / "out", []
+
+    def told(row):
+        seen.append(row["file"])
+        if row["file"] == "3.png":
+            late.write_bytes(whole)
+
+    patient = WatchOptions(interval_s=0.02, patience_s=30, once=True)
+    assert watch(bundle, folder, output, patient, told=told) == 5
+    assert seen[-1] == "late.png"
+    assert rows_of(output)[-1]["error"] is None
+    (folder / "broken.png").write_bytes(whole[: len(whole) // 2])
+    assert watch(bundle, folder, output, ONCE) == 1
+    last = rows_of(output)[-1]
+    assert (last["verdict"], last["score"]) == (None, None)
+    assert "broken.png" in last["error"]
+
+
+def test_a_line_that_a_kill_left_half_is_judged_again(path, folder, tmp_path):
+    bundle, output = open_bundle(path), tmp_path / "out"
+    watch(bundle, folder, output, ONCE)
+    file = output / VERDICTS_FILE
+    data = file.read_bytes()
+    file.write_bytes(data[:-20])
+    assert watch(bundle, folder, output, ONCE) == 1
+    assert sorted(row["file"] for row in rows_of(output)) == [f"{n}.png" for n in range(4)]
+
+
+def test_a_killed_watch_loses_none_and_judges_none_twice(path, folder, tmp_path, repo_root):
+    for number in range(4, 60):
+        write_png(folder / f"{number}.png", picture(number))
+    output = tmp_path / "out"
+    command = [
+        sys.executable, "-m", "defectune", "watch", str(path), str(folder), "--output",
+        str(output), "--interval", "0.02", "--once",
+    ]  # fmt: skip
+    for wanted in (5, 25):
+        process = subprocess.Popen(command, cwd=repo_root, stdout=subprocess.DEVNULL)
+        deadline = time.monotonic() + 60
+        while time.monotonic() < deadline and process.poll() is None:
+            file = output / VERDICTS_FILE
+            if file.is_file() and file.read_bytes().count(b"\n") >= wanted:
+                break
+            time.sleep(0.002)
+        os.kill(process.pid, signal.SIGKILL)
+        process.wait()
+    watch(open_bundle(path), folder, output, ONCE)
+    names = [row["file"] for row in rows_of(output)]
+    assert len(names) == len(set(names)) == 60
+
+
+def test_bad_places(path, folder, tmp_path):
+    bundle = open_bundle(path)
+    with pytest.raises(InputError, match="no folder"):
+        watch(bundle, tmp_path / "none", tmp_path / "out", ONCE)
+    out = tmp_path / "out"
+    out.mkdir(exist_ok=True)
+    with (
+        hold_lock(out / LOCK_FILE, lambda who: InputError(who)),
+        pytest.raises(OutputExistsError, match="Another watch"),
+    ):
+        watch(bundle, folder, out, ONCE)
+    (out / VERDICTS_FILE).write_text("nonsense\n")
+    with pytest.raises(InputError, match="is damaged"):
+        watch(bundle, folder, out, ONCE)
