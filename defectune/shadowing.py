@@ -9,6 +9,7 @@ PACKAGES: Final = (
     "annotations",
     "classify",
     "converters",
+    "deployment",
     "detect",
     "evaluation",
     "report",
