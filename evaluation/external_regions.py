@@ -8,6 +8,7 @@ import numpy as np
 from pycocotools import mask as coco_mask
 
 from annotations import Dataset, InputError, Regions, rle_area
+from annotations.errors import shortened
 from annotations.regions import CocoRle
 from annotations.rle import MAX_PERIMETER, counts_of_text, rle_of_counts
 
@@ -188,7 +189,7 @@ def _mask(value: Any, image_hw: tuple[int, int], where: str) -> CocoRle:
             size = [int(n) for n in value["size"]]
             if size != [high, wide]:
                 raise InputError(
-                    f"{where} has a mask of {size[0]}×{size[1]} pixels, its image is {high}×{wide} "
+                    f"{where} has a mask of size {shortened(size)}, its image is {high}×{wide} "
                     "(height×width). Masks are judged at the size of their image."
                 )
             counts = value["counts"]

@@ -241,3 +241,11 @@ def test_csv_of_ultralytics_that_is_wrong(tmp_path, dataset, old, new, words):
     path.write_text(CSV_HEADS["box"].replace(old, new, 1))
     with pytest.raises(InputError, match=words):
         import_predictions(dataset, path, tmp_path / "runs" / "x")
+
+
+def test_a_mask_with_an_odd_size_is_one_paragraph():
+    from evaluation.external_regions import _mask
+
+    for size in ([], [3], [1, 2, 3]):
+        with pytest.raises(InputError, match="has a mask of size"):
+            _mask({"size": size, "counts": [4]}, (2, 2), "row 1")
