@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from annotations import Dataset, InputError
+from annotations.errors import shortened
 from annotations.prediction_files import read_csv
 
 IMAGE_COLUMNS: Final = (
@@ -109,6 +110,6 @@ def _corners(
         return [float(value) for value in values]
     except (ValueError, TypeError, KeyError, SyntaxError, RecursionError, MemoryError) as error:
         raise InputError(
-            f"{where} has a box that cannot be read ({error}); expected are x1, y1, x2, y2 in "
-            "pixels."
+            f"{where} has a box that cannot be read ({shortened(error)}); expected are x1, y1, x2, "
+            "y2 in pixels."
         ) from error

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from annotations import Dataset, ImageReadError, InputError, read_mask_raw
+from annotations.errors import shortened
 from evaluation.external_regions import MAX_SCORE
 
 _SUFFIXES: Final = (".png", ".tif", ".tiff", ".npy")
@@ -97,7 +98,8 @@ def _npy(path: Path) -> npt.NDArray[np.generic]:
         ValueError, OSError, EOFError, OverflowError, TypeError, KeyError, SyntaxError,
         RecursionError, MemoryError, tokenize.TokenError,
     ) as error:  # fmt: skip
-        raise ImageReadError(f"The score map {path} cannot be read ({error}).") from error
+        why = shortened(error)
+        raise ImageReadError(f"The score map {path} cannot be read ({why}).") from error
     if not isinstance(array, np.ndarray):
         array.close()
         raise ImageReadError(

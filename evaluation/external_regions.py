@@ -55,7 +55,8 @@ def regions_of_rows(
             x, y, width, height = (float(v) for v in row["bbox"])
         except (KeyError, TypeError, ValueError, OverflowError) as error:
             raise InputError(
-                f"{where} is no COCO result ({type(error).__name__}: {error}); it needs image_id, "
+                f"{where} is no COCO result ({type(error).__name__}: {shortened(error)}); it needs "
+                "image_id, "
                 "category_id, bbox [x, y, width, height] and score."
             ) from error
         if image_id is None:
@@ -218,7 +219,7 @@ def _mask(value: Any, image_hw: tuple[int, int], where: str) -> CocoRle:
         counts_text = merged["counts"].decode("ascii")
         return _not_empty({"size": [high, wide], "counts": counts_text}, where)
     except (KeyError, TypeError, ValueError, UnicodeError, OverflowError) as error:
-        raise InputError(f"{where} has a mask that cannot be read ({error}).") from error
+        raise InputError(f"{where} has a mask that cannot be read ({shortened(error)}).") from error
 
 
 def _not_empty(rle: CocoRle, where: str) -> CocoRle:

@@ -40,6 +40,12 @@ def bundle(
     Raises:
         UsageError: an argument of a wrong type, or a fold that has not finished.
         DefectuneError: no such run, an existing file, or a model that cannot be exported.
+
+    Example:
+        >>> import defectune as dt
+        >>> made = dt.bundle("out/runs/quick", "quick.bundle", progress=False)
+        >>> made.folds
+        (0,)
     """
     from training import finished_folds
 
@@ -98,6 +104,12 @@ def check_bundle(
     Raises:
         InputError: no bundle, or no such run.
         SplitMismatchError: the bundle belongs to another split.
+
+    Example:
+        >>> import defectune as dt
+        >>> made = dt.bundle("out/runs/quick", "checked.bundle", progress=False)
+        >>> dt.check_bundle(made.path, "out", progress=False).flips
+        ()
     """
     from deployment import open_bundle
     from deployment.checking import check_bundle as compare

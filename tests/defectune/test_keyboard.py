@@ -63,9 +63,15 @@ def test_ctrl_c_answers_in_words(command, way, monkeypatch, tmp_path):
         "export": ("OUT", "FOLDER"),
         "overlay": ("RUN",),
         "demo": (),
+        "bundle": ("RUN", str(tmp_path / "file.bundle")),
+        "watch": ("BUNDLE", "FOLDER", "--output", "y"),
     }.get(command, (tmp_path,))
     if command == "evaluate":
         monkeypatch.setattr("defectune.library.judging.check_request", lambda *_a, **_k: None)
+    if command == "bundle":
+        monkeypatch.setattr("defectune.library.bundling.bundle", way)
+    if command == "watch":
+        monkeypatch.setattr("deployment.open_bundle", way)
     done = invoke(command, *given)
     assert done.exit_code == 130
     assert "Interrupted." in done.output

@@ -197,7 +197,7 @@ WRONG = {
     "box outside": (lambda f: change_row(f, bbox=[4, 4, 9, 2]), "outside of its 8×8 image"),
     "mask of another size": (
         lambda f: change_row(f, segmentation=RLE_OF_ANOTHER_SIZE),
-        "a mask of 4×4 pixels, its image is 8×8",
+        "a mask of size .4, 4., its image is 8×8",
     ),
     "runs too long": (
         lambda f: change_row(f, segmentation={"size": [8, 8], "counts": [10, 90]}),

@@ -1,0 +1,161 @@
+"use strict";
+// What is shown: read from the data, the controls and the address, and written to the address.
+// The verdict of a part follows the threshold; that of a region stands at the run's own threshold.
+const byId = (id) => document.getElementById(id);
+const DEFAULTS = { t: 0.5, order: "worst", type: "", part: "", region: "", model: -1, fold: -1, q: "", img: "", run: 0 };
+const PARTS = ["", "wrong", "escape", "overkill", "correct"];
+const REGIONS = ["", "missed", "alarm", "hit"];
+const ORDERS = ["worst", "name", "type", "score"];
+const state = { ...DEFAULTS };
+const chunks = new Map();
+let data = null;
+let shown = [];
+
+function verdict(i, r, t) {
+  const score = data.scores[r][i];
+  if (score === null) return "";
+  if (score >= t === Boolean(data.bad[i])) return "correct";
+  return data.bad[i] ? "escape" : "overkill";
+}
+
+function runsShown() {
+  return state.model >= 0 ? [state.model] : data.runs.map((_, r) => r);
+}
+
+function regionKinds(i, r) {
+  const counts = data.regions[r][i];
+  return counts ? { missed: counts[0], alarm: counts[1], hit: counts[2] } : {};
+}
+
+function plural(n, what) { return `${n} ${what}${n === 1 ? "" : "s"}`; }
+
+function regionWords(i, r, t) {
+  const counts = data.regions[r][i];
+  if (!counts) return "the model gives no regions";
+  const limit = data.runs[r].limits[data.fold[i]];
+  const own = limit === undefined ? "its own threshold" : `its own threshold (${Number(limit.toPrecision(3))})`;
+  const called = data.scores[r][i] >= t;
+  const said = [];
+  if (counts[0]) said.push(`${counts[0]} missed`);
+  if (counts[1]) said.push(plural(counts[1], "false alarm"));
+  if (counts[2]) said.push(plural(counts[2], "hit"));
+  if (called && !counts[3]) said.push(`defective, but no region reaches ${own}`);
+  if (!called && counts[3]) said.push(`good, yet ${plural(counts[3], "region")} above ${own}`);
+  return said.join(", ") || "no regions";
+}
+
+function verdictWords(i, r, t) {
+  const score = data.scores[r][i];
+  if (score === null) return "not judged by this model";
+  return `${verdict(i, r, t)}: called ${score >= t ? "defective" : "good"}, score ${score.toFixed(3)}`;
+}
+
+function keeps(i, t) {
+  if (state.type && data.types[data.type[i]] !== state.type) return false;
+  if (state.fold >= 0 && data.fold[i] !== state.fold) return false;
+  if (state.q && !data.ids[i].toLowerCase().includes(state.q.trim().toLowerCase())) return false;
+  if (!state.part && !state.region) return true;
+  // One and the same model meets both filters.
+  return runsShown().some((r) => {
+    const said = verdict(i, r, t);
+    const part = !state.part || said === state.part || (state.part === "wrong" && (said === "escape" || said === "overkill"));
+    return part && (!state.region || regionKinds(i, r)[state.region] > 0);
+  });
+}
+
+// Wrong before right, then the largest error first; among right images the smallest margin first.
+function badness(i, t) {
+  let wrong = 0;
+  let most = -Infinity;
+  for (const r of runsShown()) {
+    const score = data.scores[r][i];
+    if (score === null) continue;
+    if (verdict(i, r, t) !== "correct") wrong = 1;
+    most = Math.max(most, data.bad[i] ? t - score : score - t);
+  }
+  return [wrong, most];
+}
+
+function ordered(indices, t) {
+  const name = (a, b) => (data.ids[a] < data.ids[b] ? -1 : data.ids[a] > data.ids[b] ? 1 : 0);
+  if (state.order === "name") return indices.sort(name);
+  const key = new Map(indices.map((i) => [i, badness(i, t)]));
+  const worst = (a, b) => key.get(b)[0] - key.get(a)[0] || key.get(b)[1] - key.get(a)[1] || name(a, b);
+  if (state.order === "type") return indices.sort((a, b) => data.type[a] - data.type[b] || worst(a, b));
+  if (state.order === "score") {
+    const top = (i) => Math.max(-1, ...runsShown().map((r) => data.scores[r][i] ?? -1));
+    return indices.sort((a, b) => top(b) - top(a) || name(a, b));
+  }
+  return indices.sort(worst);
+}
+
+function rates(r, t) {
+  const count = { bad: 0, good: 0, escape: 0, overkill: 0, correct: 0 };
+  for (let i = 0; i < data.ids.length; i += 1) {
+    const said = verdict(i, r, t);
+    if (!said) continue;
+    count[data.bad[i] ? "bad" : "good"] += 1;
+    count[said] += 1;
+  }
+  return count;
+}
+
+function readHash() {
+  const given = new URLSearchParams(location.hash.slice(1));
+  const whole = (name, n) => {
+    const value = Number(given.get(name));
+    return given.has(name) && given.get(name) !== "" && Number.isInteger(value) && value >= 0 && value < n ? value : DEFAULTS[name];
+  };
+  const one = (name, allowed) => (allowed.includes(given.get(name)) ? given.get(name) : DEFAULTS[name]);
+  const t = Number(given.get("t"));
+  // What is malformed counts as not given.
+  Object.assign(state, {
+    t: given.get("t") && t >= 0 && t <= 1 ? t : DEFAULTS.t,
+    order: one("order", ORDERS),
+    part: one("part", PARTS),
+    region: one("region", REGIONS),
+    type: one("type", data.types),
+    model: whole("model", data.runs.length),
+    fold: whole("fold", Math.max(-1, ...data.fold) + 1),
+    q: (given.get("q") || "").slice(0, 200),
+    img: one("img", data.ids),
+    run: whole("run", data.runs.length),
+  });
+}
+
+function writeHash(newEntry) {
+  const given = new URLSearchParams();
+  for (const [name, value] of Object.entries(DEFAULTS)) {
+    if (state[name] !== value && (name !== "run" || state.img)) given.set(name, state[name]);
+  }
+  const address = `#${given}`;
+  if (address === (location.hash || "#")) return;
+  if (newEntry) history.pushState(null, "", address);
+  else history.replaceState(null, "", address);
+}
+
+function loadChunk(number) {
+  if (chunks.has(number)) return;
+  chunks.set(number, null);
+  const script = document.createElement("script");
+  script.src = `data/chunk-${number}.js`;
+  document.head.append(script);
+}
+
+function vectorsOf(i) {
+  const number = Math.floor(i / data.chunk);
+  loadChunk(number);
+  const chunk = chunks.get(number);
+  return chunk ? chunk[i % data.chunk] : null;
+}
+
+// Called by the data's scripts.
+globalThis.defectuneChunk = (number, list) => {
+  chunks.set(number, list);
+  paintVectors(number);
+  if (state.img && Math.floor(data.ids.indexOf(state.img) / data.chunk) === number) showImage();
+};
+globalThis.defectuneIndex = (value) => {
+  data = value;
+  start();
+};
