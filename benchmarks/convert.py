@@ -30,7 +30,8 @@ import numpy as np
 from benchmarks.bottle import machine
 from converters.layouts.source import BinaryMasks, SourceImage
 from converters.pool import read_all
-from converters.reading import ReadOptions, regions_of
+from converters.read_options import ReadOptions
+from converters.reading import regions_of
 from converters.yolo import yolo_lines
 
 RESULTS = Path(__file__).parent / "results" / "convert.md"

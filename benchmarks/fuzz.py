@@ -330,8 +330,20 @@ def one_round(seed: int, folder: Path) -> str:
     return "converted"
 
 
-def run(rounds: int, first: int, say: Callable[[str], None]) -> tuple[Counter[str], list[str]]:
-    """Many rounds; returns how they ended, and what went wrong."""
+def rounds_of(
+    one: Callable[[int, Path], str], rounds: int, first: int, say: Callable[[str], None]
+) -> tuple[Counter[str], list[str]]:
+    """Many rounds, each in a folder of its own and within `SECONDS`.
+
+    Args:
+        one: a round, of a seed in a folder; returns how it ended.
+        rounds: how many.
+        first: seed.
+        say: called with what went wrong, a line each.
+
+    Returns:
+        How they ended, and what went wrong.
+    """
 
     def too_long(*_: object) -> None:
         raise TimeoutError(f"more than {SECONDS} s")
@@ -345,19 +357,24 @@ def run(rounds: int, first: int, say: Callable[[str], None]) -> tuple[Counter[st
             if hasattr(signal, "SIGALRM"):
                 signal.alarm(SECONDS)
             try:
-                ends[one_round(seed, Path(folder))] += 1
+                ends[one(seed, Path(folder))] += 1
             except Exception as error:
                 ends["wrong"] += 1
                 last = traceback.extract_tb(error.__traceback__)[-1]
                 wrong.append(
-                    f"seed {seed}: {type(error).__name__}: {error} ({Path(last.filename).name}:"
-                    f"{last.lineno})"
+                    f"seed {seed}: {type(error).__name__}: {str(error)[:200]} "
+                    f"({Path(last.filename).name}:{last.lineno})"
                 )
                 say(wrong[-1])
             finally:
                 if hasattr(signal, "SIGALRM"):
                     signal.alarm(0)
     return ends, wrong
+
+
+def run(rounds: int, first: int, say: Callable[[str], None]) -> tuple[Counter[str], list[str]]:
+    """Many rounds; returns how they ended, and what went wrong."""
+    return rounds_of(one_round, rounds, first, say)
 
 
 def main() -> None:

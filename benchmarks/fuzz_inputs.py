@@ -14,10 +14,8 @@ import os
 import random
 import resource
 import shutil
-import signal
 import tempfile
 import time
-import traceback
 import warnings
 from collections import Counter
 from collections.abc import Callable
@@ -37,7 +35,7 @@ from annotations import (
 )
 from annotations.files import read_json, write_json_atomic
 from annotations.run_digests import run_problems
-from benchmarks.fuzz import VALUES, spoil_bytes, spoil_json, spoil_text
+from benchmarks.fuzz import VALUES, rounds_of, spoil_bytes, spoil_json, spoil_text
 from classify import ClassifyConfig, train_classifier
 from converters import ConvertOptions, convert
 from converters.check import check_dataset
@@ -49,7 +47,6 @@ from segment import SegmentConfig, train_segmenter
 from training import SilentReporter, build_config, read_recipe
 
 RESULTS = Path(__file__).parent / "results" / "fuzz_inputs.md"
-SECONDS = 30
 MOST_CHARACTERS = 2000
 KINDS = {"detect": DetectConfig, "segment": SegmentConfig, "classify": ClassifyConfig}
 TEXTS = [
@@ -209,35 +206,9 @@ def one_round(seed: int, things: Things, folder: Path) -> str:
 
 def run(rounds: int, first: int, say: Callable[[str], None]) -> tuple[Counter[str], list[str]]:
     """Many rounds; returns how they ended, and what went wrong."""
-
-    def too_long(*_: object) -> None:
-        raise TimeoutError(f"more than {SECONDS} s")
-
-    if hasattr(signal, "SIGALRM"):
-        signal.signal(signal.SIGALRM, too_long)
-    ends: Counter[str] = Counter()
-    wrong: list[str] = []
     with tempfile.TemporaryDirectory() as place:
         things = Things(Path(place))
-        for seed in range(first, first + rounds):
-            folder = Path(place) / "round"
-            folder.mkdir()
-            if hasattr(signal, "SIGALRM"):
-                signal.alarm(SECONDS)
-            try:
-                ends[one_round(seed, things, folder)] += 1
-            except Exception as error:
-                last = traceback.extract_tb(error.__traceback__)[-1]
-                wrong.append(
-                    f"seed {seed}: {type(error).__name__}: {str(error)[:200]} "
-                    f"({Path(last.filename).name}:{last.lineno})"
-                )
-                say(wrong[-1])
-            finally:
-                if hasattr(signal, "SIGALRM"):
-                    signal.alarm(0)
-                shutil.rmtree(folder, ignore_errors=True)
-    return ends, wrong
+        return rounds_of(lambda seed, folder: one_round(seed, things, folder), rounds, first, say)
 
 
 def main() -> None:

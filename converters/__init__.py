@@ -2,7 +2,7 @@
 
 from converters.convert import convert
 from converters.layouts import LAYOUTS, FindOptions
-from converters.reading import ReadOptions
+from converters.read_options import ReadOptions
 from converters.report import ConversionReport, ConvertOptions
 
 __all__ = [

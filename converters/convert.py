@@ -35,7 +35,13 @@ from converters.accounting import account, require_accounted
 from converters.archive import is_zip, unpacked
 from converters.groups import compile_pattern, group_images
 from converters.inventory import open_source
-from converters.layouts import Found, SourceImage, check_options, find_images
+from converters.layouts import (
+    Found,
+    SourceImage,
+    check_options,
+    find_images,
+    takes_unlabelled,
+)
 from converters.layouts.source import settle_sides
 from converters.looking import (
     look_at_masks,
@@ -46,11 +52,11 @@ from converters.looking import (
 from converters.manifest import write_manifest
 from converters.masks import IGNORE, write_class_masks
 from converters.pool import read_all
+from converters.read_options import fault_of_name
 from converters.reading import (
     AMBIGUOUS,
     IGNORED_BY_SOURCE,
     ImageFacts,
-    fault_of_name,
     regions_of,
 )
 from converters.report import AUTO_PROTOCOL, ConversionReport, ConvertOptions
@@ -190,9 +196,9 @@ def _convert(
 
 
 def _how_else(report: ConversionReport) -> str:
-    if report.layout.startswith(("mvtec", "btad", "mpdd", "visa", "real-iad", "dagm", "deeppcb")):
-        return ""
-    return "Where they are good images, say so (--no-mask-is-good)."
+    if takes_unlabelled(report.layout):
+        return "Where they are good images, say so (--no-mask-is-good)."
+    return ""
 
 
 def _read_all(

@@ -73,6 +73,12 @@ class SourceFiles:
         """Files of these suffixes, given in lower case."""
         return [path for path in self.files if path.suffix.lower() in suffixes]
 
+    def labels(self, suffix: str) -> list[Path]:
+        """Label files of a suffix, given in lower case: the one that was given as SRC, or all."""
+        if self.single is not None:
+            return [self.single] if self.single.suffix.lower() == suffix else []
+        return self.with_suffix(suffix)
+
     def relative(self, path: Path) -> str:
         """A path relative to the root, with `/`."""
         return path.relative_to(self.root).as_posix()

@@ -9,7 +9,8 @@ from annotations import GOOD, InputError, UsageError
 from annotations.images import largest_value, read_bits
 from converters.layouts.source import BinaryMasks, Found, IndexMasks, SourceImage
 from converters.names import means_good
-from converters.reading import ImageFacts, ReadOptions
+from converters.read_options import ReadOptions
+from converters.reading import ImageFacts
 from converters.report import ConversionReport, ConvertOptions
 
 MAX_CLASSES: Final = 255

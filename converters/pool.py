@@ -13,7 +13,8 @@ import cv2
 
 from annotations import InputError, UsageError
 from converters.layouts.source import SourceImage
-from converters.reading import ImageFacts, ReadOptions, read_one
+from converters.read_options import ReadOptions
+from converters.reading import ImageFacts, read_one
 
 CHUNK: Final = 16
 MIN_IMAGES_FOR_POOL: Final = 200

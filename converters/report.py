@@ -10,7 +10,7 @@ from annotations.split import Protocol
 from converters.accounting import Leftovers
 from converters.groups import Grouping
 from converters.layouts import FindOptions
-from converters.reading import ReadOptions
+from converters.read_options import ReadOptions
 
 AUTO_PROTOCOL: Final = "auto"
 """The source's own division where its training side has defects, else kfold."""

@@ -27,7 +27,15 @@ from converters.layouts import (
 from converters.layouts.source import FindOptions, Found, SourceImage
 from converters.layouts.unknown import advice
 
-__all__ = ["LAYOUTS", "FindOptions", "Found", "SourceImage", "check_options", "find_images"]
+__all__ = [
+    "LAYOUTS",
+    "FindOptions",
+    "Found",
+    "SourceImage",
+    "check_options",
+    "find_images",
+    "takes_unlabelled",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +113,16 @@ def check_options(layout: str) -> None:
         near = difflib.get_close_matches(layout, LAYOUTS, n=2)
         hint = f" Did you mean {' or '.join(near)}?" if near else ""
         raise UsageError(f"Unknown layout {layout!r}.{hint} Known are {', '.join(LAYOUTS)}.")
+
+
+def takes_unlabelled(layout: str) -> bool:
+    """Whether a person can say of a layout's unlabelled images that they are good.
+
+    Args:
+        layout: as `find_images` names it, with or without the reason.
+    """
+    name = layout.split(":")[0]
+    return _UNLABELLED in _REGISTRY[_ALIASES.get(name, name)].uses
 
 
 def find_images(files: SourceFiles, layout: str, options: FindOptions) -> tuple[Found, str]:

@@ -40,7 +40,7 @@ _HEAD_BYTES: Final = 1 << 16
 def recognise(files: SourceFiles, options: FindOptions) -> str | None:
     """Say why a path looks like COCO; None where it does not. Looks at names and first bytes."""
     del options
-    for path in json_files(files)[:50]:
+    for path in files.labels(".json")[:50]:
         if _looks_like_coco(path):
             return f"{path.name} holds images, annotations and categories"
     return None
@@ -56,13 +56,6 @@ def _looks_like_coco(path: Path) -> bool:
         return False
     keys = [key in head for key in (b'"images"', b'"annotations"', b'"categories"')]
     return sum(keys) >= 2
-
-
-def json_files(files: SourceFiles) -> list[Path]:
-    """The JSON files of a source, in order."""
-    if files.single is not None:
-        return [files.single] if files.single.suffix.lower() == ".json" else []
-    return files.with_suffix(".json")
 
 
 def side_of_label_file(files: SourceFiles, path: Path) -> str:
@@ -84,10 +77,10 @@ def find(files: SourceFiles, options: FindOptions) -> Found:
     names: list[str] = []
     by_path: dict[Path, SourceImage] = {}
     read: list[Path] = []
-    for path in json_files(files):
+    for path in files.labels(".json"):
         document: Any = read_json_text(path, what="COCO labels", counts=found.counts)
         if not isinstance(document, dict) or not isinstance(document.get("images"), list):
-            if files.single is not None or len(json_files(files)) == 1:
+            if files.single is not None or len(files.labels(".json")) == 1:
                 raise InputError(_no_coco(path, "it has no list of images"))
             continue
         if _is_captions(document):
@@ -109,8 +102,7 @@ def find(files: SourceFiles, options: FindOptions) -> Found:
             f"{len(read)} label files: {', '.join(p.name for p in read[:6])}"
             f"{' …' if len(read) > 6 else ''}"
         )
-    if files.single is None:
-        add_unlabelled(files, found, options)
+    add_unlabelled(files, found, options)
     return sort_images(found)
 
 

@@ -23,7 +23,7 @@ from converters.layouts.source import (
     labelled_image,
     sort_images,
 )
-from converters.layouts.voc import parse_xml, xml_files
+from converters.layouts.voc import parse_xml
 from converters.names import side_of_word
 
 _HEAD_BYTES: Final = 1 << 12
@@ -32,7 +32,7 @@ _HEAD_BYTES: Final = 1 << 12
 def recognise(files: SourceFiles, options: FindOptions) -> str | None:
     """Say why a source looks like CVAT; None where it does not."""
     del options
-    for path in xml_files(files)[:50]:
+    for path in files.labels(".xml")[:50]:
         with path.open("rb") as file:
             if b"<annotations" in file.read(_HEAD_BYTES):
                 return f"{files.relative(path)} holds CVAT's annotations"
@@ -48,7 +48,7 @@ def find(files: SourceFiles, options: FindOptions) -> Found:
     """
     found = Found()
     seen: dict[Path, Path] = {}
-    for path in xml_files(files):
+    for path in files.labels(".xml"):
         root = parse_xml(path)
         if root.tag != "annotations":
             continue
@@ -65,8 +65,7 @@ def find(files: SourceFiles, options: FindOptions) -> Found:
             f"{files.root} does not have CVAT's layout: expected an XML with <annotations> and "
             "<image> in it (export `CVAT for images 1.1`)."
         )
-    if files.single is None:
-        add_unlabelled(files, found, options)
+    add_unlabelled(files, found, options)
     return sort_images(found)
 
 

@@ -14,7 +14,6 @@ from annotations import GOOD, InputError, LayoutError
 from annotations.images import is_image_path
 from converters.dialects import read_json_text, shown
 from converters.inventory import SourceFiles
-from converters.layouts.coco import json_files
 from converters.layouts.source import (
     FindOptions,
     Found,
@@ -32,7 +31,7 @@ _MAX_SIDE: Final = 100_000
 def recognise(files: SourceFiles, options: FindOptions) -> str | None:
     """Say why a source looks like Label Studio; None where it does not."""
     del options
-    for path in json_files(files)[:50]:
+    for path in files.labels(".json")[:50]:
         with path.open("rb") as file:
             head = file.read(1 << 16)
         if head.lstrip(b"\xef\xbb\xbf \r\n\t").startswith(b"[") and (
@@ -51,7 +50,7 @@ def find(files: SourceFiles, options: FindOptions) -> Found:
     """
     found = Found()
     seen: dict[Path, str] = {}
-    for path in json_files(files):
+    for path in files.labels(".json"):
         tasks: Any = read_json_text(path, what="Label Studio's tasks", counts=found.counts)
         if not isinstance(tasks, list) or not all(isinstance(task, dict) for task in tasks):
             continue
@@ -69,8 +68,7 @@ def find(files: SourceFiles, options: FindOptions) -> Found:
             f"{files.root} does not have Label Studio's layout: expected its JSON or JSON-MIN "
             "export, a list of tasks."
         )
-    if files.single is None:
-        add_unlabelled(files, found, options)
+    add_unlabelled(files, found, options)
     return sort_images(found)
 
 

@@ -30,16 +30,10 @@ from converters.layouts.source import (
 def recognise(files: SourceFiles, options: FindOptions) -> str | None:
     """Say why a source looks like LabelMe; None where it does not."""
     del options
-    for path in _json_files(files)[:50]:
+    for path in files.labels(".json")[:50]:
         if _is_labelme(path):
             return f"{files.relative(path)} holds shapes and imagePath"
     return None
-
-
-def _json_files(files: SourceFiles) -> list[Path]:
-    if files.single is not None:
-        return [files.single] if files.single.suffix.lower() == ".json" else []
-    return files.with_suffix(".json")
 
 
 def _is_labelme(path: Path) -> bool:
@@ -59,7 +53,7 @@ def find(files: SourceFiles, options: FindOptions) -> Found:
     """
     found = Found()
     seen: dict[Path, Path] = {}
-    for path in _json_files(files):
+    for path in files.labels(".json"):
         if not _is_labelme(path):
             continue
         document: Any = read_json_text(path, what="LabelMe's labels", counts=found.counts)
@@ -104,8 +98,7 @@ def find(files: SourceFiles, options: FindOptions) -> Found:
             f"{files.root} does not have the LabelMe layout: expected .json files with shapes and "
             "imagePath."
         )
-    if files.single is None:
-        add_unlabelled(files, found, options)
+    add_unlabelled(files, found, options)
     return sort_images(found)
 
 

@@ -13,7 +13,6 @@ from typing import Any, Final
 from annotations import GOOD, InputError, LayoutError
 from converters.dialects import read_json_text, shown
 from converters.inventory import SourceFiles
-from converters.layouts.coco import json_files
 from converters.layouts.source import (
     DEFECT,
     BinaryMasks,
@@ -30,7 +29,7 @@ SIDES: Final = ("train", "test")
 def recognise(files: SourceFiles, options: FindOptions) -> str | None:
     """Say why a source looks like Real-IAD; None where it does not."""
     del options
-    for path in json_files(files)[:50]:
+    for path in files.labels(".json")[:50]:
         if _is_real_iad(path):
             return f"{files.relative(path)} holds meta and anomaly_class, as Real-IAD does"
     return None
@@ -50,7 +49,7 @@ def find(files: SourceFiles, options: FindOptions) -> Found:
         InputError: several categories, a malformed entry, or a missing file.
     """
     found = Found()
-    paths = [path for path in json_files(files) if _is_real_iad(path)]
+    paths = [path for path in files.labels(".json") if _is_real_iad(path)]
     if not paths:
         raise LayoutError(
             f"{files.root} does not have Real-IAD's layout: expected a JSON with meta, train and "

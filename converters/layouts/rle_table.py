@@ -33,11 +33,8 @@ _LAST_WORD: Final = re.compile(r"^(?P<image>.+)_(?P<class>[^_]+)$")
 
 
 def _tables(files: SourceFiles) -> list[Path]:
-    paths = [files.single] if files.single else files.with_suffix(".csv")
     tables = []
-    for path in paths:
-        if path.suffix.lower() != ".csv":
-            continue
+    for path in files.labels(".csv"):
         with path.open("rb") as file:
             head = file.read(4096).split(b"\n", 1)[0].lower().replace(b"\x00", b"")
         if PIXELS.encode() in head:

@@ -244,9 +244,10 @@ def labelled_image(
 def add_unlabelled(files: SourceFiles, found: Found, options: FindOptions) -> None:
     """Take images that no label speaks of for good ones, where a person said so.
 
-    Otherwise they stay unused, and are counted and named as every unused file is.
+    Otherwise they stay unused, and are counted and named as every unused file is. Of a single label
+    file only what it names is the source.
     """
-    if not options.no_mask_is_good:
+    if not options.no_mask_is_good or files.single is not None:
         return
     known = {image.image_path for image in found.images} | found.used
     more = [path for path in files.images if path not in known]

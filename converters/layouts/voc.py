@@ -38,19 +38,12 @@ _HEAD_BYTES: Final = 1 << 14
 def recognise(files: SourceFiles, options: FindOptions) -> str | None:
     """Say why a folder looks like VOC; None where it does not."""
     del options
-    for path in xml_files(files)[:50]:
+    for path in files.labels(".xml")[:50]:
         with path.open("rb") as file:
             head = file.read(_HEAD_BYTES)
         if b"<annotation>" in head.replace(b"<annotation ", b"<annotation>"):
             return f"{files.relative(path)} is an annotation in XML"
     return None
-
-
-def xml_files(files: SourceFiles) -> list[Path]:
-    """The XML files of a source."""
-    if files.single is not None:
-        return [files.single] if files.single.suffix.lower() == ".xml" else []
-    return files.with_suffix(".xml")
 
 
 def find(files: SourceFiles, options: FindOptions) -> Found:
@@ -63,7 +56,7 @@ def find(files: SourceFiles, options: FindOptions) -> Found:
     found = Found()
     sides = sides_of_image_sets(files, found)
     seen: dict[Path, Path] = {}
-    paths = [path for path in xml_files(files) if path not in found.used]
+    paths = [path for path in files.labels(".xml") if path not in found.used]
     by_stem = files.pair(list(files.images), paths)[0]
     image_of = {label: image for image, label in by_stem.items()}
     for path in paths:

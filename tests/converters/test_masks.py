@@ -14,7 +14,8 @@ from converters.layouts.source import BinaryMasks, IndexMasks, SourceImage
 from converters.masks import cut_mask, read_mask_pixels, turn_upright
 from converters.merging import merge_near
 from converters.pool import read_all
-from converters.reading import ReadOptions, read_one
+from converters.read_options import ReadOptions
+from converters.reading import read_one
 
 HW = (16, 20)
 

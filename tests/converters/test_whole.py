@@ -270,3 +270,34 @@ def test_an_unknown_source_gets_an_answer_that_helps(tmp_path, name):
         convert(root, tmp_path / "out")
     assert message in str(caught.value)
     assert "coco needs a JSON" in str(caught.value)
+
+
+def test_advice_is_given_only_where_it_has_an_effect(tmp_path):
+    """YOLO takes unlabelled images for good ones by itself: the option would be refused there."""
+    root = sided(tmp_path / "yolo")
+    put(root / "more" / "stray.png", picture(99))
+    with pytest.raises(InputError, match=r"more/stray\.png") as caught:
+        convert(root, tmp_path / "out")
+    assert "--no-mask-is-good" not in str(caught.value)
+    voc = written(tmp_path / "voc", "voc", "boxes")
+    put(voc / "more" / "stray.png", picture(99))
+    with pytest.raises(InputError, match="--no-mask-is-good"):
+        convert(voc, tmp_path / "out", ConvertOptions(folds=2))
+
+
+@pytest.mark.parametrize(
+    ("layout", "kind"), [("coco", "boxes"), ("cvat", "boxes"), ("voc", "boxes")]
+)
+def test_of_a_single_label_file_only_what_it_names_is_the_source(tmp_path, layout, kind):
+    root = written(tmp_path / "source", layout, kind)
+    put(root / "more" / "stray.png", picture(99))
+    label = sorted([*root.rglob("*.json"), *root.rglob("*.xml")])[-1]
+    options = ConvertOptions(folds=2, find=FindOptions(no_mask_is_good=True))
+    try:
+        convert(label, tmp_path / "out", options)
+    except InputError as error:
+        # One VOC file is one image: too few for two folds, and the others are no part of it.
+        assert layout == "voc"
+        assert "1 groups of test images" in str(error)
+    else:
+        assert len(load_dataset(tmp_path / "out").samples) == len(NAMES)
