@@ -15,7 +15,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from annotations.errors import InputError
+from annotations.errors import InputError, shortened
 from annotations.files import inside, read_json
 from annotations.regions import CocoRle, Regions, rle_area
 from annotations.rle import check_rle
@@ -225,7 +225,8 @@ def load_dataset(root: Path) -> Dataset:
         }
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise InputError(
-            f"{path} is not the labels of a converted dataset ({type(error).__name__}: {error}). "
+            f"{path} is not the labels of a converted dataset "
+            f"({type(error).__name__}: {shortened(error)}). "
             "Convert again into a new folder."
         ) from error
     split = read_split(root / SPLIT_FILE, samples)
@@ -240,7 +241,9 @@ def load_dataset(root: Path) -> Dataset:
             _bit_depth(document),
         )
     except (ValueError, TypeError, AttributeError) as error:
-        raise InputError(f"{path} is damaged: {error} Convert again into a new folder.") from error
+        raise InputError(
+            f"{path} is damaged: {shortened(error)} Convert again into a new folder."
+        ) from error
 
 
 def _bit_depth(document: Any) -> int | None:

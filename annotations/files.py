@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
-from annotations.errors import InputError, OutputExistsError
+from annotations.errors import InputError, OutputExistsError, shortened
 from annotations.locks import hold_lock, process_lives
 
 MAX_JSON_BYTES = 1 << 30
@@ -110,7 +110,7 @@ def read_json(path: Path, *, what: str) -> Any:
         return json.loads(path.read_text(encoding="utf-8"))
     except (ValueError, RecursionError) as error:
         raise InputError(
-            f"{path} should be {what} in JSON, but it cannot be parsed ({error}). "
+            f"{path} should be {what} in JSON, but it cannot be parsed ({shortened(error)}). "
             "Restore the file, or make it again."
         ) from error
 
@@ -141,7 +141,8 @@ def inside(root: Path, relative: str, *, source: Path, follow_links: bool = True
             escapes = not joined.resolve().is_relative_to(root.resolve())
         except (OSError, RuntimeError) as error:
             raise InputError(
-                f"{source} names the path {relative!r}, a link that leads nowhere ({error})."
+                f"{source} names the path {relative!r}, a link that leads nowhere "
+                f"({shortened(error)})."
             ) from error
     if escapes:
         raise InputError(f"{source} names the path {relative!r}, which leaves {root}. Refused.")

@@ -140,7 +140,9 @@ def read_csv(path: Path) -> list[dict[str, str]]:
             "UTF-8; Excel calls that 'CSV UTF-8'."
         ) from error
     except csv.Error as error:
-        raise InputError(f"{path} cannot be read as CSV ({error}). Write it again.") from error
+        raise InputError(
+            f"{path} cannot be read as CSV ({shortened(error)}). Write it again."
+        ) from error
 
 
 def parse_thresholds(meta: Any, path: Path) -> dict[int, FoldThresholds]:

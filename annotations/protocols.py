@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from annotations.errors import InputError, UsageError
+from annotations.errors import InputError, UsageError, shortened
 from annotations.files import read_json
 from annotations.samples import GOOD, Sample
 from annotations.split import PROTOCOLS, Fold, Protocol, Split, check_split, split_digest
@@ -390,7 +390,7 @@ def read_custom_split(path: Path, samples: Sequence[Sample], *, seed: int = 0) -
             left_out.append(tuple(sorted(set(known) - used)))
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise InputError(
-            f"{path} is not a split ({type(error).__name__}: {error}). Expected "
+            f"{path} is not a split ({type(error).__name__}: {shortened(error)}). Expected "
             + json.dumps({"folds": [{"train": ["ID"], "val": ["ID"], "test": ["ID"]}]})
             + "."
         ) from error

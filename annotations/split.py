@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Literal
 
-from annotations.errors import InputError, ProtocolError, SplitMismatchError, UsageError
+from annotations.errors import InputError, ProtocolError, SplitMismatchError, UsageError, shortened
 from annotations.files import read_json, write_json_atomic
 from annotations.samples import Sample
 
@@ -170,7 +170,7 @@ def read_split(path: Path, samples: Sequence[Sample]) -> Split:
             raise ValueError("no folds")
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise InputError(
-            f"{path} is not a split of this program ({error}). Convert again."
+            f"{path} is not a split of this program ({shortened(error)}). Convert again."
         ) from error
     check_split(split, samples, source=path)
     return split

@@ -20,7 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from annotations.dataset import Dataset
-from annotations.errors import InputError, SplitMismatchError
+from annotations.errors import InputError, SplitMismatchError, shortened
 from annotations.files import read_json
 from annotations.images import read_mask_raw
 from annotations.prediction_files import (
@@ -217,7 +217,8 @@ def read_predictions(run: Path, dataset: Dataset) -> StoredPredictions:
         )
     except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
         raise InputError(
-            f"The predictions in {folder} are malformed ({type(error).__name__}: {error}). "
+            f"The predictions in {folder} are malformed ({type(error).__name__}: "
+            f"{shortened(error)}). "
             "Train again, or restore the files."
         ) from error
 

@@ -9,6 +9,7 @@ import numpy as np
 
 from annotations import Dataset, DefectuneError, boxes_of_masks, read_mask_raw, rle_area
 from annotations.dataset import COCO_ALL, IMAGES_FOLDER, LABELS_FOLDER
+from annotations.errors import shortened
 from annotations.files import read_json
 from annotations.images import check_image_file, check_image_header, sha256_of
 from converters.groups import MOST_IMAGES
@@ -125,7 +126,7 @@ def _label_problem(dataset: Dataset, image_id: str) -> str | None:
         if path.read_text(encoding="ascii") == yolo_lines(truth):
             return None
     except (OSError, UnicodeDecodeError) as error:
-        return f"The label file {path} cannot be read ({error})."
+        return f"The label file {path} cannot be read ({shortened(error)})."
     return f"The label file {path} does not say what annotations/all.json says of {image_id}."
 
 
@@ -188,7 +189,7 @@ def _fold_file_problems(dataset: Dataset) -> list[str]:
             else:
                 found = sorted(Path(line).name for line in path.read_text("utf-8").splitlines())
         except (DefectuneError, OSError, KeyError, TypeError, ValueError) as error:
-            problems.append(f"{path} cannot be read ({error}).")
+            problems.append(f"{path} cannot be read ({shortened(error)}).")
             continue
         if found != sorted(wanted):
             problems.append(

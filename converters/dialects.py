@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from annotations import InputError
+from annotations.errors import shortened
 from annotations.files import MAX_JSON_BYTES
 
 MAX_TEXT_BYTES: Final = 64 << 20
@@ -117,7 +118,9 @@ def read_table(
             if any(text.strip() for text in row)
         ]
     except csv.Error as error:
-        raise InputError(f"{path} is not a CSV ({error}). Save it again as CSV.") from error
+        raise InputError(
+            f"{path} is not a CSV ({shortened(error)}). Save it again as CSV."
+        ) from error
     finally:
         csv.field_size_limit(before)
     return names, rows

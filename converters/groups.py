@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from annotations import UsageError
+from annotations.errors import shortened
 from converters.reshots import MIN_IMAGES, Reshot, find_reshots
 
 MOST_IMAGES: Final = 5000
@@ -68,7 +69,9 @@ def compile_pattern(group_by: str | None) -> re.Pattern[str] | None:
     try:
         return re.compile(group_by) if group_by is not None else None
     except re.error as error:
-        raise UsageError(f"--group-by {group_by!r} is no regular expression: {error}.") from error
+        raise UsageError(
+            f"--group-by {group_by!r} is no regular expression: {shortened(error)}."
+        ) from error
 
 
 def group_images(

@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from annotations import DefectuneError
 from annotations.dataset import COCO_ALL, IMAGES_FOLDER, MASKS_FOLDER
+from annotations.errors import shortened
 from annotations.files import read_json, write_json_atomic
 from annotations.images import sha256_of
 from annotations.run_files import LEADERBOARD_FILE, REPORT_FOLDER, RUNS_FOLDER
@@ -47,7 +48,9 @@ def manifest_problems(root: Path, known: Sequence[str] = ()) -> tuple[list[str],
     except DefectuneError as error:
         return [str(error)], "none"
     except (KeyError, TypeError, ValueError) as error:
-        return [f"{path} is damaged ({type(error).__name__}: {error}). Convert again."], "none"
+        return [
+            f"{path} is damaged ({type(error).__name__}: {shortened(error)}). Convert again."
+        ], "none"
     there = set(_files(root))
     missing = sorted(set(listed) - there)
     changed = [

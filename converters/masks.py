@@ -12,6 +12,7 @@ from PIL import Image
 
 from annotations import Dataset, ImageReadError, InputError, Sample, read_mask_raw, write_png
 from annotations.dataset import MASKS_FOLDER
+from annotations.errors import shortened
 from annotations.images import ImageHeader, read_image_header
 from annotations.regions import BoolMask
 from annotations.samples import safe_name
@@ -353,7 +354,7 @@ def _palette_indices(path: Path) -> npt.NDArray[Any]:
             return np.asarray(image.getchannel(0) if image.mode == "PA" else image)
     except (OSError, ValueError, SyntaxError) as error:
         raise ImageReadError(
-            f"The mask {path} cannot be read: {error}. Restore it from the source."
+            f"The mask {path} cannot be read: {shortened(error)}. Restore it from the source."
         ) from error
 
 

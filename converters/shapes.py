@@ -16,6 +16,7 @@ from PIL import Image
 from pycocotools import mask as coco_mask
 
 from annotations import InputError, decode_rle, encode_rle
+from annotations.errors import shortened
 from annotations.regions import BoolMask, CocoRle, box_slices
 from annotations.rle import MAX_PERIMETER, counts_of_text, rle_of_counts
 from converters.layouts.source import Shape
@@ -144,7 +145,7 @@ def _rle(shape: Shape, image_hw: tuple[int, int]) -> CocoRle:
         return rle_of_counts(numbers, image_hw)
     except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise InputError(
-            f"{shape.where}: malformed RLE ({error}). Mend or remove the annotation."
+            f"{shape.where}: malformed RLE ({shortened(error)}). Mend or remove the annotation."
         ) from error
 
 
@@ -221,7 +222,9 @@ def window_rle(shape: Shape, image_hw: tuple[int, int]) -> CocoRle:
         SyntaxError,
         Image.DecompressionBombError,
     ) as error:
-        raise InputError(f"{shape.where}: malformed mask ({error}). Export it again.") from error
+        raise InputError(
+            f"{shape.where}: malformed mask ({shortened(error)}). Export it again."
+        ) from error
     return rle_of_window(window, data["top"], data["left"], image_hw)
 
 

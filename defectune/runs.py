@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from annotations import InputError, run_folders
+from annotations.errors import shortened
 from annotations.files import read_json
 from annotations.run_files import CONFIG_FILE, LEADERBOARD_FILE, RUNS_FOLDER, meta_path
 
@@ -94,4 +95,6 @@ def operating_threshold(run: Path, fold: int, split_digest: str) -> float:
             raise InputError(f"{path} holds no operating point of fold {fold} of {run}. {hint}")
         return float(thresholds[str(fold)])
     except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise InputError(f"{path} is damaged ({type(error).__name__}: {error}). {hint}") from error
+        raise InputError(
+            f"{path} is damaged ({type(error).__name__}: {shortened(error)}). {hint}"
+        ) from error

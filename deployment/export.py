@@ -128,7 +128,7 @@ def leaderboard_row(run: Path) -> Mapping[str, Any] | None:
         return next((row for row in board["rows"] if row["run"] == name), None)
     except (KeyError, TypeError) as error:
         raise InputError(
-            f"{place} is damaged ({error}). Call `defectune evaluate` again."
+            f"{place} is damaged ({shortened(error)}). Call `defectune evaluate` again."
         ) from error
 
 

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
-from annotations.errors import ImageReadError, InputError, OutputExistsError
+from annotations.errors import ImageReadError, InputError, OutputExistsError, shortened
 from annotations.images import is_image_path, read_image_rgb, sha256_of
 from annotations.locks import hold_lock
 from annotations.scoring.decision import decide
@@ -177,5 +177,6 @@ def _done(path: Path) -> set[Key]:
         return {(str(r["file"]), int(r["bytes"]), int(r["mtime_ns"])) for r in rows}
     except (ValueError, KeyError, TypeError) as error:
         raise InputError(
-            f"{path} is damaged ({error}). Move it away, and watch again: every file gets a row."
+            f"{path} is damaged ({shortened(error)}). Move it away, and watch "
+            f"again: every file gets a row."
         ) from error

@@ -9,6 +9,7 @@ import torch
 from torch.nn import functional
 
 from annotations import UsageError, WeightsNotFoundError
+from annotations.errors import shortened
 from segment.config import SegmentConfig
 from segment.data import Item
 from training import efficientnet_lite0_state_dict
@@ -51,13 +52,15 @@ def build_network(config: SegmentConfig, n_classes: int, *, pretrained: bool) ->
 
     try:
         network = make() if library_weights is None else with_hub(make)
-    except (KeyError, ValueError) as error:
+    except (KeyError, ValueError, RuntimeError) as error:  # timm's word for an unknown name
         raise UsageError(
-            f"segmentation-models-pytorch cannot make the encoder {config.encoder!r}: {error}"
+            f"segmentation-models-pytorch cannot make the encoder "
+            f"{config.encoder!r}: {shortened(error)}"
         ) from error
     except OSError as error:
         raise WeightsNotFoundError(
-            f"The ImageNet weights of {config.encoder} cannot be downloaded ({error}). Use the "
+            f"The ImageNet weights of {config.encoder} cannot be downloaded "
+            f"({shortened(error)}). Use the "
             f"encoder {LITE0}, whose weights are installed, or --weights none."
         ) from error
     if pretrained and config.encoder == LITE0:

@@ -215,7 +215,9 @@ def stored_config(run: Path, kind: type[Config]) -> Config:
     try:
         return build_config(kind, values, [])
     except UsageError as error:
-        raise InputError(f"{run / CONFIG_FILE} is damaged: {error} Train again.") from error
+        raise InputError(
+            f"{run / CONFIG_FILE} is damaged: {shortened(error)} Train again."
+        ) from error
 
 
 def finished_folds(run: Path) -> set[int]:

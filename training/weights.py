@@ -90,7 +90,7 @@ def find_weights(published: WeightsFile, *, given: str = "auto", download: bool 
         try:
             return _download(published, cache_folder() / "weights")
         except (OSError, ValueError) as error:
-            why = f"downloading failed ({error})"
+            why = f"downloading failed ({shortened(error)})"
     folder_hint = os.environ.get(WEIGHTS_VARIABLE) or str(cache_folder() / "weights")
     raise WeightsNotFoundError(
         f"The pretrained weights {published.file_name} are not on this machine "

@@ -13,6 +13,7 @@ import numpy.typing as npt
 import torch
 
 from annotations import FoldThresholds, InputError, Sample
+from annotations.errors import shortened
 from annotations.images import read_image_rgb
 from classify.config import ClassifyConfig
 from training import FoldJob, Predictor, quantile_threshold
@@ -175,4 +176,4 @@ def load_arrays_into(network: torch.nn.Module, arrays: Arrays, prefix: str = "")
     try:
         network.load_state_dict(state)
     except RuntimeError as error:
-        raise ValueError(f"the arrays are another network's: {error}") from error
+        raise ValueError(f"the arrays are another network's: {shortened(error)}") from error

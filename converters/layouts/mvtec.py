@@ -32,6 +32,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from annotations import GOOD, InputError, LayoutError
+from annotations.errors import shortened
 from converters.dialects import read_json_text
 from converters.inventory import SourceFiles
 from converters.layouts.source import (
@@ -247,7 +248,7 @@ def _loco_classes(files: SourceFiles, found: Found) -> dict[int | tuple[int, int
     except (KeyError, TypeError, ValueError) as error:
         raise InputError(
             f"{path} should be a list of {{'defect_name', 'pixel_value', …}}, but "
-            f"{type(error).__name__}: {error}. Restore the file of the set."
+            f"{type(error).__name__}: {shortened(error)}. Restore the file of the set."
         ) from error
     if len(classes) != len(entries):
         raise InputError(f"{path} gives one pixel value to two defects. Restore the file.")

@@ -16,6 +16,7 @@ from typing import Final
 from xml.etree import ElementTree
 
 from annotations import InputError, LayoutError
+from annotations.errors import shortened
 from converters.dialects import read_lines, shown
 from converters.inventory import SourceFiles
 from converters.layouts.source import (
@@ -133,7 +134,9 @@ def parse_xml(path: Path) -> ElementTree.Element:
         # Without a document type, and of a bounded size, nothing in it can multiply.
         return ElementTree.fromstring(data)  # noqa: S314
     except (ElementTree.ParseError, ValueError, LookupError) as error:
-        raise InputError(f"{path} is no XML file ({error}). Mend or remove it.") from error
+        raise InputError(
+            f"{path} is no XML file ({shortened(error)}). Mend or remove it."
+        ) from error
 
 
 def _read_file(
@@ -166,7 +169,9 @@ def _read_file(
             data_xyxy = [x1 - 1, y1 - 1, x2, y2]
             shapes.append(Shape(text_of(entry, "name", path), "box", data_xyxy, ignore, where))
     except (ValueError, LookupError) as error:
-        raise InputError(f"{path} is no VOC file ({error}). Mend or remove it.") from error
+        raise InputError(
+            f"{path} is no VOC file ({shortened(error)}). Mend or remove it."
+        ) from error
     image = paired or _named_image(path, root, files, found)
     side = sides.get(path.stem, "") or side_of_folders(files.folders(path))
     truth = Shapes(tuple(shapes), stated if stated and min(stated) > 0 else None)

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from annotations import InputError, LayoutError
+from annotations.errors import shortened
 from annotations.images import is_image_path
 from annotations.yaml_files import MAX_YAML_BYTES, parse_yaml
 from converters.dialects import (
@@ -302,7 +303,8 @@ def _class_names(document: dict[str, Any], path: Path, found: Found) -> tuple[st
             by_number = {int(str(key)): str(name) for key, name in names.items()}
         except ValueError as error:
             raise InputError(
-                f"{path}: names must be a list, or names by number, found the key {error}."
+                f"{path}: names must be a list, or names by number, found the key "
+                f"{shortened(error)}."
             ) from error
         if len(by_number) != len(names):
             raise InputError(f"{path} names a class twice.")

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from annotations import Dataset, InputError, UsageError, read_predictions
+from annotations.errors import shortened
 from annotations.files import read_json, remove_dead_files, write_json_atomic
 from annotations.run_files import LEADERBOARD_FILE, REPORT_FOLDER, RUNS_FOLDER
 from defectune.library.arguments import Place, as_dataset, as_path, checked, several
@@ -272,7 +273,8 @@ def read_leaderboard(root: Path, split_digest: str) -> dict[str, Any] | None:
             raise TypeError("a row has no run or no metrics")
     except (KeyError, TypeError, AttributeError) as error:
         raise InputError(
-            f"{path} is damaged ({type(error).__name__}: {error}). Judge again with `defectune "
+            f"{path} is damaged ({type(error).__name__}: {shortened(error)}). Judge "
+            f"again with `defectune "
             f"evaluate {root}`."
         ) from error
     return dict(board)

@@ -21,6 +21,7 @@ from annotations import (
     read_image_rgb,
     write_png,
 )
+from annotations.errors import shortened
 from annotations.files import (
     read_json,
     remove_dead_files,
@@ -468,7 +469,8 @@ def _kept(results: Path) -> list[dict[str, Any]]:
         return [json.loads(line) for line in whole.decode("utf-8").splitlines() if line]
     except ValueError as error:
         raise InputError(
-            f"{results} is damaged ({error}). Remove the folder {results.parent} and call again."
+            f"{results} is damaged ({shortened(error)}). Remove the folder "
+            f"{results.parent} and call again."
         ) from error
 
 

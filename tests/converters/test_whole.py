@@ -285,19 +285,15 @@ def test_advice_is_given_only_where_it_has_an_effect(tmp_path):
         convert(voc, tmp_path / "out", ConvertOptions(folds=2))
 
 
-@pytest.mark.parametrize(
-    ("layout", "kind"), [("coco", "boxes"), ("cvat", "boxes"), ("voc", "boxes")]
-)
-def test_of_a_single_label_file_only_what_it_names_is_the_source(tmp_path, layout, kind):
-    root = written(tmp_path / "source", layout, kind)
-    put(root / "more" / "stray.png", picture(99))
-    label = sorted([*root.rglob("*.json"), *root.rglob("*.xml")])[-1]
+def test_of_a_single_label_file_only_what_it_names_is_the_source(tmp_path):
     options = ConvertOptions(folds=2, find=FindOptions(no_mask_is_good=True))
-    try:
-        convert(label, tmp_path / "out", options)
-    except InputError as error:
-        # One VOC file is one image: too few for two folds, and the others are no part of it.
-        assert layout == "voc"
-        assert "1 groups of test images" in str(error)
-    else:
-        assert len(load_dataset(tmp_path / "out").samples) == len(NAMES)
+    for layout in ("coco", "cvat"):
+        root = written(tmp_path / layout, layout, "boxes")
+        put(root / "more" / "stray.png", picture(99))
+        (label,) = [*root.rglob("*.json"), *root.rglob("*.xml")]
+        convert(label, tmp_path / f"{layout}-out", options)
+        assert len(load_dataset(tmp_path / f"{layout}-out").samples) == len(NAMES)
+    # One VOC file is one image, whatever lies beside it.
+    root = written(tmp_path / "voc", "voc", "boxes")
+    with pytest.raises(InputError, match="1 groups of test images cannot fill 2 folds"):
+        convert(root / "Annotations" / f"{BAD[0]}.xml", tmp_path / "out", options)
