@@ -223,7 +223,7 @@ def load_dataset(root: Path) -> Dataset:
             for image_id, regions in _regions(document, len(class_names), iscrowd=1).items()
             if len(regions)
         }
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
         raise InputError(
             f"{path} is not the labels of a converted dataset "
             f"({type(error).__name__}: {shortened(error)}). "

@@ -198,7 +198,7 @@ class PredictionWriter:
                 has_regions=bool(folds and meta["has_regions"]),
                 digests={str(k): str(v) for k, v in meta.get(FILES_KEY, {}).items()},
             )
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
+        except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
             raise damaged(path, error) from error
 
 

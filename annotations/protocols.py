@@ -388,7 +388,7 @@ def read_custom_split(path: Path, samples: Sequence[Sample], *, seed: int = 0) -
             made.append(fold)
             used = {*fold.train, *fold.val, *fold.test}
             left_out.append(tuple(sorted(set(known) - used)))
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
         raise InputError(
             f"{path} is not a split ({type(error).__name__}: {shortened(error)}). Expected "
             + json.dumps({"folds": [{"train": ["ID"], "val": ["ID"], "test": ["ID"]}]})

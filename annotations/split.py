@@ -168,7 +168,7 @@ def read_split(path: Path, samples: Sequence[Sample]) -> Split:
         )
         if not folds:
             raise ValueError("no folds")
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
         raise InputError(
             f"{path} is not a split of this program ({shortened(error)}). Convert again."
         ) from error

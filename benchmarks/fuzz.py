@@ -221,12 +221,12 @@ def spoil_json(rng: Rng, path: Path) -> None:
 
 def spoil_text(rng: Rng, path: Path) -> None:
     """Replace some number of a text by something else."""
-    text = path.read_text()
+    text = path.read_text(encoding="utf-8", errors="replace")
     numbers = list(NUMBER.finditer(text))
     for match in rng.sample(numbers, min(len(numbers), rng.randint(1, 3))):
         new = str(rng.choice([*VALUES, "nan", "1e999", "99999999999", "0x10", "&lt;", "1,5"]))
         text = text[: match.start()] + new + text[match.end() :]
-    path.write_text(text)
+    path.write_text(text, encoding="utf-8", errors="replace")
 
 
 def packed(rng: Rng, source: Path) -> Path:

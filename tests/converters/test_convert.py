@@ -258,3 +258,14 @@ def test_damaged_labels_are_named(tmp_path, text):
     (out / "annotations" / "all.json").write_text(text)
     with pytest.raises(DefectuneError, match=r"all\.json"):
         load_dataset(out)
+
+
+@pytest.mark.parametrize("key", ["width", "height", "id"])
+def test_numbers_without_an_end_in_labels_are_named(tmp_path, key):
+    out = drawn_dataset(tmp_path)
+    path = out / "annotations" / "all.json"
+    document = json.loads(path.read_text())
+    document["images"][0][key] = float("inf")
+    path.write_text(json.dumps(document))
+    with pytest.raises(InputError, match=r"all\.json"):
+        load_dataset(out)
