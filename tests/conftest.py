@@ -1,4 +1,7 @@
-"""What holds for every test: nothing is fetched, and nothing is left in the user's folders."""
+"""What holds for every test: nothing is fetched, and nothing is left in the user's folders.
+
+And what was skipped is said at the end, with what it takes to have it.
+"""
 
 import atexit
 import ipaddress
@@ -6,6 +9,7 @@ import os
 import shutil
 import socket
 import tempfile
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -80,6 +84,70 @@ def refuse_network() -> Iterator[None]:
         patch.setattr(socket.socket, "connect_ex", connect_ex)
         patch.setattr(socket, "getaddrinfo", getaddrinfo)
         yield
+
+
+# Words of a reason for skipping, and what a person does to have the test.
+_REMEDIES = (
+    ("chromium", "apt-get install chromium"),
+    ("could not import", "uv sync --frozen --group peers"),
+    ("root may write", "run the tests as another user than root"),
+)
+BROWSER_TESTS = "tests/report/test_browser.py"
+
+
+def skipped_reasons(reports: list[Any]) -> Counter[tuple[str, str]]:
+    """Count skipped tests by file and reason; a file skipped whole counts as one."""
+    counted: Counter[tuple[str, str]] = Counter()
+    for report in reports:
+        words = report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)
+        file = report.nodeid.partition("::")[0]
+        counted[file, words.removeprefix("Skipped: ")] += 1
+    return counted
+
+
+def remedy(reason: str) -> str:
+    """What to do to have a test that was skipped for this reason; empty if nothing is known."""
+    found = (what for words, what in _REMEDIES if words in reason.casefold())
+    return next(found, "")
+
+
+def _is_build_server() -> bool:
+    return os.environ.get("CI", "").casefold() not in ("", "0", "false")
+
+
+def _reporter(config: pytest.Config) -> Any:
+    return config.pluginmanager.get_plugin("terminalreporter")
+
+
+def _browser_tests_skipped(config: pytest.Config) -> bool:
+    reporter = _reporter(config)
+    # Workers of pytest-xdist report to the first process, which alone decides.
+    if reporter is None or hasattr(config, "workerinput"):
+        return False
+    counted = skipped_reasons(reporter.stats.get("skipped", []))
+    return any(file == BROWSER_TESTS for file, _ in counted)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """On a build server a browser test that was skipped is a failure: it proves nothing."""
+    if _is_build_server() and session.exitstatus == 0 and _browser_tests_skipped(session.config):
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
+    """Say what was skipped and how to have it, below all else."""
+    counted = skipped_reasons(terminalreporter.stats.get("skipped", []))
+    if not counted:
+        return
+    terminalreporter.section("not tested here")
+    for (file, reason), n in sorted(counted.items()):
+        what = remedy(reason)
+        terminalreporter.write_line(f"{n} of {file}: {reason}" + (f" -> {what}" if what else ""))
+    if _is_build_server() and _browser_tests_skipped(config):
+        terminalreporter.write_line(
+            "FAILED: CI is set, and tests of the report in a browser were skipped.", red=True
+        )
 
 
 @pytest.fixture(scope="session")
