@@ -1,5 +1,6 @@
 """One judge for all families."""
 
+from evaluation.board_file import board_damage
 from evaluation.compare import Comparison
 from evaluation.external import ExternalOptions, import_predictions
 from evaluation.judge import METRIC_NAMES, Row
@@ -26,6 +27,7 @@ __all__ = [
     "Row",
     "Summary",
     "big_figure",
+    "board_damage",
     "difference_lines",
     "evaluate_runs",
     "format_metric",

@@ -11,7 +11,12 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from annotations import Dataset, InputError, OutputExistsError, StoredPredictions
-from annotations.files import folder_moved_into_place, write_bytes_atomic, write_json_atomic
+from annotations.files import (
+    folder_moved_into_place,
+    read_json,
+    write_bytes_atomic,
+    write_json_atomic,
+)
 from evaluation import summarise
 from report.first_screen import claims, escapes_by_type, metric_lines, operating_points
 from report.gallery import Gallery, write_gallery
@@ -48,14 +53,14 @@ def write_report(
         OutputExistsError: `folder` holds something that is no report.
         InputError: not one of the test images can be read.
     """
-    if folder.exists() and any(folder.iterdir()) and not (folder / MARKER).is_file():
+    if folder.exists() and not _may_be_replaced(folder):
         raise OutputExistsError(
             f"{folder} holds something that is not a report; it is left as it is. Move it away."
         )
     hint = "Close what uses it and try again."
     # Written whole beside the old one, which goes only when the new one is complete.
     fresh = folder.with_name(f"{folder.name}-new")
-    if (fresh / MARKER).is_file():
+    if fresh.is_dir() and _is_report(fresh):
         shutil.rmtree(fresh)
     with folder_moved_into_place(fresh, hint=hint) as partial:
         gallery = write_gallery(dataset, runs, partial, shown_at=folder, progress=progress)
@@ -80,6 +85,24 @@ def write_report(
         shutil.rmtree(folder)
     fresh.replace(folder)
     return folder / "index.html"
+
+
+def _may_be_replaced(folder: Path) -> bool:
+    return folder.is_dir() and (not any(folder.iterdir()) or _is_report(folder))
+
+
+def _is_report(folder: Path) -> bool:
+    """True where the marker is ours: other programs, too, write a report.json."""
+    try:
+        value = read_json(folder / MARKER, what="a report's marker")
+    except InputError:
+        return False
+    return (
+        isinstance(value, dict)
+        and isinstance(value.get("split_digest"), str)
+        and isinstance(value.get("runs"), list)
+        and (folder / "index.html").is_file()
+    )
 
 
 def _render(

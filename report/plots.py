@@ -12,6 +12,7 @@ from typing import Any, Final
 import numpy as np
 
 from annotations import Dataset, StoredPredictions
+from annotations.errors import shortened
 from annotations.files import write_bytes_atomic
 from annotations.prediction_files import THRESHOLD
 from report.palette import TYPE_COLOURS_RGB
@@ -25,7 +26,10 @@ SETTINGS: Final[Any] = {
     "svg.hashsalt": "defectune",
     "svg.fonttype": "path",
     "font.size": 9.0,
-    "figure.facecolor": "white",
+    # The page gives the ground: white, or dark with the colours turned round.
+    "figure.facecolor": "none",
+    "axes.facecolor": "none",
+    "savefig.facecolor": "none",
 }
 
 
@@ -122,6 +126,11 @@ def write_plots(
     return made
 
 
+def _short(name: str) -> str:
+    """A name that leaves room for the curves."""
+    return shortened(name, 24)
+
+
 def _style(number: int) -> dict[str, Any]:
     red, green, blue = TYPE_COLOURS_RGB[number % len(TYPE_COLOURS_RGB)]
     return {
@@ -140,7 +149,7 @@ def _image_curve(figure: Any, rows: Sequence[Mapping[str, Any]], x: str, y: str)
             continue
         columns = {name: np.asarray(values, np.float64) for name, values in curve.items()}
         columns["escape"] = 1 - columns["recall"]
-        axes.plot(columns[x], columns[y], label=row["run"], **_style(number))
+        axes.plot(columns[x], columns[y], label=_short(row["run"]), **_style(number))
         at = np.flatnonzero(columns["threshold"] >= THRESHOLD)
         if len(at):
             place = at[-1]
@@ -163,7 +172,7 @@ def _region_curve(figure: Any, rows: Sequence[Mapping[str, Any]]) -> bool:
             curve = row.get("curves", {}).get(kind) or {}
             if curve.get("recall"):
                 style = _style(number) | ({"linewidth": 0.9} if kind == "mask" else {})
-                label = f"{row['run']} ({kind})"
+                label = f"{_short(row['run'])} ({kind})"
                 axes.plot(curve["recall"], curve["precision"], label=label, **style)
                 drawn = True
     axes.set_xlabel("recall")
@@ -192,7 +201,7 @@ def _size_recall(figure: Any, rows: Sequence[Mapping[str, Any]]) -> bool:
         marker = _MARKERS[number % len(_MARKERS)]
         style = _style(number) | {"linestyle": "none"}
         axes.errorbar(
-            places, values, [low, high], marker=marker, capsize=3, label=row["run"], **style
+            places, values, [low, high], marker=marker, capsize=3, label=_short(row["run"]), **style
         )
         axes.set_xticks(range(len(found)), [f"{s}\n(n {m['n']})" for _, s, m in found])
         drawn += 1
@@ -227,10 +236,10 @@ def _scores(figure: Any, dataset: Dataset, runs: Sequence[StoredPredictions]) ->
                 markersize=3.5,
             )
         axes.axvline(THRESHOLD, color="black", linewidth=1)
-        axes.set_yticks(range(len(types)), types)
+        axes.set_yticks(range(len(types)), [_short(kind) for kind in types])
         axes.set_xlim(-0.03, 1.03)
         axes.set_xlabel("calibrated score")
-        axes.set_title(run.name, fontsize=9)
+        axes.set_title(_short(run.name), fontsize=9)
         axes.grid(alpha=0.3, axis="x")
     return True
 
@@ -252,7 +261,7 @@ def _reliability(figure: Any, dataset: Dataset, runs: Sequence[StoredPredictions
             [bad[tenth == t].mean() for t in places],
             marker=_MARKERS[number % len(_MARKERS)],
             markersize=4,
-            label=run.name,
+            label=_short(run.name),
             **_style(number),
         )
         drawn = True

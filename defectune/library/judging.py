@@ -262,21 +262,22 @@ def read_leaderboard(root: Path, split_digest: str) -> dict[str, Any] | None:
     Raises:
         InputError: a damaged file.
     """
+    from evaluation import board_damage
+
     path = root / LEADERBOARD_FILE
     if not path.is_file():
         return None
     board = read_json(path, what="the leaderboard")
-    try:
-        if board["split_digest"] != split_digest:
-            return None
-        if not all(isinstance(row["run"], str) and row["metrics"] for row in board["rows"]):
-            raise TypeError("a row has no run or no metrics")
-    except (KeyError, TypeError, AttributeError) as error:
+    # Of another split it is not read further, and may be of an older form.
+    digest = board.get("split_digest") if isinstance(board, dict) else None
+    if isinstance(digest, str) and digest != split_digest:
+        return None
+    damage = board_damage(board)
+    if damage is not None:
         raise InputError(
-            f"{path} is damaged ({type(error).__name__}: {shortened(error)}). Judge "
-            f"again with `defectune "
-            f"evaluate {root}`."
-        ) from error
+            f"{path} is damaged ({shortened(damage)}). Move it away and judge again with "
+            f"`defectune evaluate {root}`."
+        )
     return dict(board)
 
 

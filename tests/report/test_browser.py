@@ -2,10 +2,11 @@
 
 import os
 import shutil
+from dataclasses import replace
 
 import pytest
 
-from annotations import read_predictions
+from annotations import Dataset, read_predictions
 from evaluation import evaluate_runs
 from report import write_report
 from tests.report.test_report import build
@@ -116,6 +117,62 @@ def look_closely(page):
     grown = page.locator("#layers").bounding_box()
     assert abs(grown["x"] + grown["width"] * 0.7 - x) <= 3
     assert abs(grown["y"] + grown["height"] * 0.6 - y) <= 3
+
+
+def long_named(dataset):
+    """The same dataset with a defect type of 200 letters in place of broken_small."""
+    long = "Loetperle" * 22 + "xx"
+    samples = tuple(
+        replace(s, defect_type=long) if s.defect_type == "broken_small" else s
+        for s in dataset.samples
+    )
+    names = tuple(long if name == "broken_small" else name for name in dataset.class_names)
+    return long, Dataset(dataset.root, names, samples, dataset.truths, dataset.split)
+
+
+HASHES = ("#", "#&&==&t=", "#t=NaN&model=1e9&fold=-3", "#img=gone/000&run=99", "#%", "#t=0.5#t=1",
+          "#part=__proto__&order=constructor", "#q=" + "x" * 5000, "#img=%00&type=%FF")  # fmt: skip
+
+
+@pytest.mark.parametrize("width", [1400, 390])
+def test_gone_images_long_names_and_malformed_addresses(tmp_path, width):
+    dataset, run = build(tmp_path, wrong="broken_small/002")
+    dataset.by_id["good/001"].image_path.unlink()
+    name, dataset = long_named(dataset)
+    board = evaluate_runs(dataset, [run]).to_json()
+    path = write_report(dataset, [read_predictions(run, dataset)], board, dataset.root / "report")
+    complaints = []
+    with sync_api.sync_playwright() as playwright:
+        browser, page = opened(playwright)
+        page.set_viewport_size({"width": width, "height": 844})
+        page.on("pageerror", lambda error: complaints.append(str(error)))
+        for number, end in enumerate(HASHES):
+            page.goto(f"{path.as_uri()}?{number}{end}")
+            page.wait_for_function(READY)
+            assert page.evaluate("state.t") == 0.5
+            assert not page.locator("#viewer").is_visible()
+            n = page.evaluate("shown.length")
+            assert n == (0 if "q=" in end else len(dataset.split.test_ids))
+        page.goto(f"{path.as_uri()}#q=good/001")
+        page.reload()
+        page.wait_for_function(READY)
+        assert page.locator("#list .gone").inner_text() == "image cannot be read"
+        assert "1 of 16 images cannot be read" in page.locator("main").inner_text()
+        page.locator("#list .panel").click()
+        gone = page.locator("#layers .gone").inner_text()
+        assert dataset.by_id["good/001"].image_path.name in gone
+        page.keyboard.press("Escape")
+        page.goto(f"{path.as_uri()}?long")
+        page.wait_for_function(READY)
+        page.locator("details").evaluate_all("all => all.forEach(d => { d.open = true })")
+        assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+        page.locator("#type").select_option(name)
+        assert page.evaluate("shown.length") == 4
+        page.locator("#list .panel").first.click()
+        assert page.evaluate("byId('viewer').scrollWidth <= innerWidth")
+        assert page.locator("#stage").bounding_box()["height"] > 300
+        browser.close()
+    assert complaints == []
 
 
 @pytest.mark.parametrize("viewing", [False, True])
