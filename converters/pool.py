@@ -47,7 +47,7 @@ def read_all(
     if workers is not None and workers < 1:
         raise UsageError(f"--workers needs at least 1, got {workers}.")
     if workers is None:
-        workers = _cores() if len(images) >= MIN_IMAGES_FOR_POOL else 1
+        workers = usable_cores() if len(images) >= MIN_IMAGES_FOR_POOL else 1
     if workers == 1 or len(images) < 2:
         facts: Iterator[ImageFacts] = (read_one(image, options) for image in images)
     else:
@@ -58,7 +58,8 @@ def read_all(
         yield one
 
 
-def _cores() -> int:
+def usable_cores() -> int:
+    """Cores that this process may use."""
     # What this process may use can be less than what the machine has.
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from defectune.library.judging import evaluate, report
     from defectune.library.predicting import predict
     from defectune.library.run import Run
+    from defectune.library.sweeping import sweep
     from defectune.library.training_runs import train
     from defectune.library.verdict import Verdict
     from detect import DetectConfig
@@ -62,6 +63,7 @@ __all__ = [
     "load",
     "predict",
     "report",
+    "sweep",
     "train",
 ]
 
@@ -87,6 +89,7 @@ _HOMES: Final = {
     "load": "defectune.library.datasets",
     "predict": "defectune.library.predicting",
     "report": "defectune.library.judging",
+    "sweep": "defectune.library.sweeping",
     "train": "defectune.library.training_runs",
 }
 

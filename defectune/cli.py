@@ -13,6 +13,7 @@ from defectune.keyboard import INTERRUPTED, Commands, Family, parse_family, show
 from defectune.library.environment import quiet_environment
 from defectune.library.progress import BarReporter
 from defectune.shadowing import require_own_packages
+from defectune.sweep_command import sweep
 
 app = typer.Typer(
     name="defectune",
@@ -518,6 +519,9 @@ def watch(
         out.print(f"{row['file']}: {word}{shown}", markup=False)
 
     follow(opened, folder, output, WatchOptions(interval, patience, once), told=tell)
+
+
+app.command()(sweep)
 
 
 @app.command()

@@ -1,6 +1,6 @@
 """One door to the three families."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -48,10 +48,61 @@ def train_family(
     Raises:
         DefectuneError: bad settings, protocol, weights or data.
     """
-    from training import DEFAULT_RECIPE, build_config, read_recipe, recipe_names
-
     dataset = load_dataset(dataset_root)
     folds = select_folds(dataset.split, fold)
+    chosen, default_name = choose_config(
+        family,
+        recipe=recipe,
+        model=model,
+        values=values,
+        overrides=overrides,
+        config=config,
+        notice=reporter.say,
+    )
+    run_name = (name or default_name) + suffix
+    if family == "detect":
+        from detect import DetectConfig, train_detector
+
+        detect = _of_kind(chosen, DetectConfig)
+        return train_detector(dataset, detect, name=run_name, folds=folds, reporter=reporter)
+    if family == "segment":
+        from segment import HybridConfig, SegmentConfig, train_segmenter
+
+        segment = chosen if isinstance(chosen, HybridConfig) else _of_kind(chosen, SegmentConfig)
+        return train_segmenter(dataset, segment, name=run_name, folds=folds, reporter=reporter)
+    from classify import ClassifyConfig, train_classifier
+
+    classify = _of_kind(chosen, ClassifyConfig)
+    return train_classifier(dataset, classify, name=run_name, folds=folds, reporter=reporter)
+
+
+def choose_config(
+    family: str,
+    *,
+    recipe: str | None,
+    model: str | None,
+    values: Mapping[str, Any],
+    overrides: Sequence[str] = (),
+    config: "FamilyConfig | None" = None,
+    notice: Callable[[str], None] | None = None,
+) -> "tuple[FamilyConfig, str]":
+    """All settings of a training, and the name that its run gets where none is given.
+
+    Args:
+        family: detect, segment or classify.
+        recipe: see `train_family`, as are the other arguments.
+        model: network by name.
+        values: settings by key; None means not given.
+        overrides: `key=value`; they win.
+        config: all settings at once.
+        notice: called with a line where a setting was rounded.
+
+    Raises:
+        UsageError: an unknown setting or recipe (near ones are named), or a bad value.
+        InputError: a recipe's file that cannot be read.
+    """
+    from training import DEFAULT_RECIPE, build_config, read_recipe, recipe_names
+
     settings = {**values, MODEL_KEYS[family]: model}
     method = values.get("method")
     if config is None:
@@ -66,28 +117,38 @@ def train_family(
         if family == "segment":
             # Of a segmenter, the method says whose settings they are.
             base = {**base, "method": config.model_dump()["method"]}
-    run_name = (name or _run_name(family, recipe, {**base, **_given(settings)})) + suffix
+    name = _run_name(family, recipe, {**base, **_given(settings)})
+    kind = config_kind(family, base, settings, overrides)
+    if isinstance(config, kind):
+        return config, name
+    return build_config(kind, settings, overrides, recipe=base, notice=notice), name
 
-    def configure(kind: "type[Config]") -> "Config":
-        if isinstance(config, kind):
-            return config
-        return build_config(kind, settings, overrides, recipe=base, notice=reporter.say)
 
+def config_kind(
+    family: str,
+    base: Mapping[str, Any],
+    settings: Mapping[str, Any],
+    overrides: Sequence[str] = (),
+) -> "type[FamilyConfig]":
+    """The class of a family's configuration; a segmenter's depends on its method."""
     if family == "detect":
-        from detect import DetectConfig, train_detector
+        from detect import DetectConfig
 
-        detect = configure(DetectConfig)
-        return train_detector(dataset, detect, name=run_name, folds=folds, reporter=reporter)
+        return DetectConfig
     if family == "segment":
-        from segment import HybridConfig, SegmentConfig, train_segmenter
+        from segment import HybridConfig, SegmentConfig
 
         chosen = _segment_method(base, settings, overrides)
-        segment = configure(HybridConfig) if chosen == "hybrid" else configure(SegmentConfig)
-        return train_segmenter(dataset, segment, name=run_name, folds=folds, reporter=reporter)
-    from classify import ClassifyConfig, train_classifier
+        return HybridConfig if chosen == "hybrid" else SegmentConfig
+    from classify import ClassifyConfig
 
-    classify = configure(ClassifyConfig)
-    return train_classifier(dataset, classify, name=run_name, folds=folds, reporter=reporter)
+    return ClassifyConfig
+
+
+def _of_kind(config: "FamilyConfig", kind: "type[Config]") -> "Config":
+    if not isinstance(config, kind):
+        raise UsageError(f"A {kind.__name__} is needed here, got {type(config).__name__}.")
+    return config
 
 
 def family_of(config: "FamilyConfig") -> str:

@@ -64,6 +64,7 @@ def test_ctrl_c_answers_in_words(command, way, monkeypatch, tmp_path):
         "overlay": ("RUN",),
         "demo": (),
         "bundle": ("RUN", str(tmp_path / "file.bundle")),
+        "sweep": ("GRID", "--output", "y"),
         "watch": ("BUNDLE", "FOLDER", "--output", "y"),
     }.get(command, (tmp_path,))
     if command == "evaluate":

@@ -1,0 +1,1 @@
+"""Grids of dataset × model × fold × seed: many calls of the library, one table."""

@@ -1,0 +1,217 @@
+"""Cells side by side on this machine: a process a worker, a fixed number of threads a cell."""
+
+import multiprocessing
+import os
+import threading
+from collections.abc import Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from annotations import UsageError
+from defectune.library.environment import quiet_environment
+from defectune.sweeps.cells import Cell
+from defectune.sweeps.grid import Resources
+from defectune.sweeps.queue import Queue
+from defectune.sweeps.work import Failure, Work, attempt, use_threads
+
+THREAD_VARIABLES: Final = (
+    "OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS",
+)  # fmt: skip
+ENDED: Final = (
+    "Its process was ended from outside, most likely for want of memory. Give a cell more "
+    "(resources: memory_gb) or use fewer workers."
+)
+
+
+@dataclass(frozen=True)
+class LocalPlan:
+    """How many cells run side by side here.
+
+    Attributes:
+        workers: processes.
+        threads: of each.
+        gpus: numbers of the GPU that each worker uses, by worker; empty lets all see all.
+        text: why, in words.
+    """
+
+    workers: int
+    threads: int
+    gpus: tuple[str, ...]
+    text: str
+
+
+def plan_local(
+    resources: Resources, n_cells: int, *, workers: int | None, peak_gb: float = 0.0
+) -> LocalPlan:
+    """As many workers as cores, memory and GPUs allow.
+
+    Args:
+        resources: of a cell.
+        n_cells: to be done.
+        workers: at most so many; None for as many as fit.
+        peak_gb: most memory that a done cell took, where it is more than the grid says.
+
+    Raises:
+        UsageError: more workers than cores allow, a cell that needs more threads than there are
+            cores, or GPUs that are not there.
+    """
+    import psutil
+
+    from converters.pool import usable_cores
+
+    cores = usable_cores()
+    if resources.cpus > cores:
+        raise UsageError(
+            f"A cell takes {resources.cpus} cores (resources: cpus), and there are {cores} here."
+        )
+    fit = cores // resources.cpus
+    if workers is not None and workers > fit:
+        raise UsageError(
+            f"--workers {workers} of {resources.cpus} core(s) each would oversubscribe {cores} "
+            f"cores; at most {fit} fit."
+        )
+    free_gb = psutil.virtual_memory().available / 1e9
+    need_gb = max(resources.memory_gb, peak_gb)
+    by_memory = max(1, int(free_gb // need_gb))
+    gpus = _gpus(resources.gpus)
+    chosen = min(workers or fit, fit, by_memory, max(1, n_cells))
+    if gpus:
+        chosen = min(chosen, len(gpus))
+    text = (
+        f"{chosen} at a time, {resources.cpus} thread(s) each: {cores} core(s), {free_gb:.1f} GB "
+        f"free, {need_gb:.1f} GB a cell"
+        + (f", {resources.gpus:g} GPU(s) a cell" if resources.gpus else "")
+    )
+    return LocalPlan(chosen, resources.cpus, gpus[:chosen], text)
+
+
+def _gpus(share: float) -> tuple[str, ...]:
+    """The GPUs of each worker that fits, as CUDA_VISIBLE_DEVICES takes them."""
+    if not share:
+        return ()
+    import torch
+
+    there = torch.cuda.device_count()
+    if there < share:
+        raise UsageError(f"A cell takes {share:g} GPU(s) (resources: gpus), and {there} are here.")
+    named = os.environ.get("CUDA_VISIBLE_DEVICES", "")
+    names = named.split(",") if named else [str(n) for n in range(there)]
+    if share < 1:
+        return tuple(name for name in names[:there] for _ in range(int(1 / share)))
+    whole = int(-(-share // 1))
+    starts = range(0, there - whole + 1, whole)
+    return tuple(",".join(names[n : n + whole]) for n in starts)
+
+
+def run_local(queue: Queue, output: Path, work: Work, plan: LocalPlan) -> None:
+    """Do all cells of a queue; on any way out, no worker stays behind."""
+    busy: dict[Future[Failure | None], tuple[_Worker, Cell]] = {}
+    workers = [
+        _Worker(plan.threads, plan.gpus[n] if plan.gpus else None) for n in range(plan.workers)
+    ]
+
+    def begin(worker: _Worker) -> None:
+        cell = queue.take()
+        if cell is not None:
+            busy[worker.submit(work, cell, output)] = (worker, cell)
+
+    with _thread_variables(plan.threads):
+        try:
+            for worker in workers:
+                begin(worker)
+            while busy:
+                finished, _ = wait(busy, return_when=FIRST_COMPLETED)
+                for future in finished:
+                    worker, cell = busy.pop(future)
+                    queue.ended(cell, worker.outcome(future))
+                    begin(worker)
+                idle = [w for w in workers if all(w is not b for b, _ in busy.values())]
+                for worker in idle:
+                    begin(worker)
+        finally:
+            for worker in workers:
+                worker.end()
+
+
+class _Worker:
+    """A pool of one process: when it dies, it is known which cell it had."""
+
+    def __init__(self, threads: int, gpu: str | None) -> None:
+        self._threads = threads
+        self._gpu = gpu
+        self._pool: ProcessPoolExecutor | None = None
+        self._pids: list[int] = []
+
+    def submit(self, work: Work, cell: Cell, output: Path) -> "Future[Failure | None]":
+        if self._pool is None:
+            # A fresh interpreter, since a forked one may hang on a lock that a thread here holds.
+            self._pool = ProcessPoolExecutor(
+                1,
+                mp_context=multiprocessing.get_context("spawn"),
+                initializer=_begin_worker,
+                initargs=(self._threads, self._gpu),
+            )
+            before = {child.pid for child in multiprocessing.active_children()}
+            future = self._pool.submit(attempt, work, cell, output)
+            after = multiprocessing.active_children()
+            self._pids = [child.pid for child in after if child.pid and child.pid not in before]
+            return future
+        return self._pool.submit(attempt, work, cell, output)
+
+    def outcome(self, future: "Future[Failure | None]") -> Failure | None:
+        try:
+            return future.result()
+        except BrokenProcessPool:
+            self.end()
+            return ENDED, ""
+
+    def end(self) -> None:
+        for child in multiprocessing.active_children():
+            if child.pid in self._pids:
+                child.kill()
+        if self._pool is not None:
+            self._pool.shutdown(wait=True, cancel_futures=True)
+        self._pool, self._pids = None, []
+
+
+def _begin_worker(threads: int, gpu: str | None) -> None:
+    if gpu is not None:
+        os.environ["CUDA_VISIBLE_DEVICES"] = gpu
+    # Ctrl-C is the calling process's affair, which ends the workers. One that it left behind,
+    # since it was killed, would go on with a cell that the next call takes up.
+    _ignore_interrupts()
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        threading.Thread(target=_leave_with, args=(parent,), daemon=True).start()
+    quiet_environment()
+    use_threads(threads)
+
+
+def _ignore_interrupts() -> None:
+    import signal
+
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+def _leave_with(parent: "multiprocessing.process.BaseProcess") -> None:
+    parent.join()
+    os._exit(1)
+
+
+@contextmanager
+def _thread_variables(threads: int) -> Iterator[None]:
+    """Set what a starting process reads before any library of ours can tell it."""
+    before = {name: os.environ.get(name) for name in THREAD_VARIABLES}
+    os.environ.update(dict.fromkeys(THREAD_VARIABLES, str(threads)))
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value

@@ -1,0 +1,195 @@
+"""A sweep from its grid to its table."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from annotations import OutputExistsError, UsageError
+from annotations.errors import shortened
+from annotations.locks import hold_lock
+from defectune.sweeps.cells import Cell, cells_of, select_cells
+from defectune.sweeps.files import to_markdown, write_tables
+from defectune.sweeps.grid import Grid, dataset_folders, models_of, parse_grid, read_grid
+from defectune.sweeps.local import plan_local, run_local
+from defectune.sweeps.queue import Queue
+from defectune.sweeps.records import LOCK_FILE, open_sweep, read_results, seconds_left
+from defectune.sweeps.table import MetricTable, tables_of
+from defectune.sweeps.work import Work, train_and_judge
+
+if TYPE_CHECKING:
+    from training import Reporter
+
+ENGINES: Final = ("local",)
+
+
+@dataclass(frozen=True)
+class SweepOptions:
+    """How a sweep runs.
+
+    Attributes:
+        on: the engine.
+        workers: at most so many cells at a time; None for as many as fit.
+        retries: further tries of a cell that fails.
+        only: patterns of cells' names; none takes all.
+        resume: go on in a sweep that was begun.
+        dry_run: say what would be done, and do nothing.
+    """
+
+    on: str = "local"
+    workers: int | None = None
+    retries: int = 1
+    only: tuple[str, ...] = ()
+    resume: bool = True
+    dry_run: bool = False
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """What a sweep came to.
+
+    Attributes:
+        path: its folder.
+        n_cells: cells of the grid.
+        n_done: those with a result, done now or before.
+        failed: errors of cells that failed in this call, by name.
+        tables: one a metric.
+        page: index.html; None of a dry run.
+    """
+
+    path: Path
+    n_cells: int
+    n_done: int
+    failed: Mapping[str, str]
+    tables: tuple[MetricTable, ...]
+    page: Path | None
+
+    def __repr__(self) -> str:
+        failed = f", {len(self.failed)} failed" if self.failed else ""
+        return (
+            f"Sweep({self.path.as_posix()!r}: {self.n_done} of {self.n_cells} cells done{failed})"
+        )
+
+    def to_markdown(self) -> str:
+        """The tables in Markdown, with the differences in words."""
+        return to_markdown(self.tables)
+
+
+def plan_sweep(
+    grid: Path | Mapping[str, Any],
+) -> tuple[Grid, dict[str, Path], list[Cell]]:
+    """Read a grid and check all of it: datasets, settings, folds, names.
+
+    Raises:
+        InputError: whatever is wrong with it, before anything runs.
+    """
+    if isinstance(grid, Path):
+        source, base = str(grid), grid.parent
+        checked = read_grid(grid)
+    else:
+        source, base = "The grid", Path()
+        checked = parse_grid(grid, source=source)
+    datasets = dataset_folders(checked, base, source=source)
+    models = models_of(checked, source=source)
+    return checked, datasets, cells_of(checked, models, datasets)
+
+
+def run_sweep(
+    grid: Path | Mapping[str, Any],
+    output: Path,
+    options: SweepOptions,
+    *,
+    reporter: "Reporter",
+    work: Work = train_and_judge,
+) -> Sweep:
+    """Do what is not done of a grid, and write the table.
+
+    Args:
+        grid: its file, or its content.
+        output: the sweep's folder.
+        options: how.
+        reporter: for progress.
+        work: what a cell is.
+
+    Raises:
+        DefectuneError: see `plan_sweep` and `records.open_sweep`; an engine that cannot be had.
+    """
+    require_engine(options.on)
+    if options.retries < 0 or (options.workers is not None and options.workers < 1):
+        raise UsageError("--retries takes 0 or more, --workers 1 or more.")
+    checked, datasets, cells = plan_sweep(grid)
+    chosen = select_cells(cells, options.only)
+    if options.dry_run:
+        results = read_results(output, cells)
+        _say_plan(chosen, results, checked, options, reporter)
+        tables = tuple(tables_of(cells, results, checked.metrics)) if results else ()
+        return Sweep(output, len(cells), len(results), {}, tables, None)
+    with hold_lock(output / LOCK_FILE, lambda who: OutputExistsError(_taken(output, who))):
+        open_sweep(output, datasets, cells, resume=options.resume)
+        results = read_results(output, cells)
+        workers = _say_plan(chosen, results, checked, options, reporter)
+        waiting = [cell for cell in chosen if cell.name not in results]
+        advance = reporter.track("cells", len(waiting)) if waiting else None
+
+        def told(cell: Cell, error: str | None) -> None:
+            if error is not None:
+                reporter.say(f"{cell.name} failed: {shortened(error, 600)}")
+            if advance is not None:
+                advance(cell.name)
+
+        queue = Queue(waiting, output, retries=options.retries, told=told)
+        try:
+            if waiting:
+                run_local(queue, output, work, workers)
+        finally:
+            # Also on Ctrl-C: what is done stands in the table.
+            results = read_results(output, cells)
+            tables = tuple(tables_of(cells, results, checked.metrics))
+            page = write_tables(output, tables, queue.failed, title=output.absolute().name)
+    return Sweep(output, len(cells), len(results), queue.failed, tables, page)
+
+
+def require_engine(on: str) -> None:
+    """Refuse an engine that does not exist.
+
+    Raises:
+        UsageError: names the ones that do.
+    """
+    if on.partition(":")[0] not in ENGINES:
+        raise UsageError(f"--on takes {' or '.join(ENGINES)}, got {shortened(repr(on), 80)}.")
+
+
+def _taken(output: Path, who: str) -> str:
+    return f"Another sweep writes to {output}{who}. Wait until it has ended."
+
+
+def _say_plan(
+    chosen: Sequence[Cell],
+    results: Mapping[str, Mapping[str, Any]],
+    grid: Grid,
+    options: SweepOptions,
+    reporter: "Reporter",
+) -> Any:
+    n_done = sum(cell.name in results for cell in chosen)
+    left = len(chosen) - n_done
+    peak = max((float(r["peak_gb"]) for r in results.values()), default=0.0)
+    plan = plan_local(grid.resources, left, workers=options.workers, peak_gb=peak)
+    seconds = seconds_left(chosen, results, plan.workers)
+    how_long = (
+        "how long they take is not known before one is done"
+        if seconds is None
+        else f"about {duration(seconds)}, from the {len(results)} that are done"
+    )
+    if left:
+        reporter.say(f"{len(chosen)} cells, {n_done} done; {left} to do: {how_long}.")
+        reporter.say(f"{plan.text}.")
+    else:
+        reporter.say(f"{len(chosen)} cells, all done.")
+    return plan
+
+
+def duration(seconds: float) -> str:
+    """`40 s`, `12 min`, `3.5 h`."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
