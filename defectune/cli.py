@@ -384,7 +384,7 @@ def overlay(
         "all"
     ),
 ) -> None:
-    """Draw truth and prediction over a run's test images, at native size."""
+    """Draw truth and prediction over a run's test images; small ones are enlarged."""
     from defectune.overlays import write_overlays
 
     with BarReporter() as reporter:

@@ -1,4 +1,4 @@
-"""`defectune overlay`: a run's predictions over its test images, as PNGs at native size."""
+"""`defectune overlay`: a run's predictions over its test images, as PNGs."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -63,7 +63,7 @@ def write_overlays(
             has_map = image_id in stored.map_ranges
             write_overlay(
                 folder / f"{sample.stem}.png",
-                read_image_rgb(sample.image_path),
+                read_image_rgb(sample.image_path, bit_depth=dataset.bit_depth),
                 truth=truth,
                 prediction=found,
                 pixel_scores=stored.pixel_scores(image_id) if has_map else None,

@@ -1,31 +1,52 @@
 """Overlays: an image with its truth, a prediction, a heat map and a verdict."""
 
-from collections.abc import Sequence
-from itertools import pairwise
+import math
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Final, TypeVar
 
 import cv2
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 
 from annotations import Regions, decode_rle, write_png
 from annotations.prediction_files import THRESHOLD
 from evaluation import RegionMatch
+from report.labels import Box, Label, font_of, write_labels
 from report.palette import Colour, type_colour_rgb
 
 Rgb = npt.NDArray[np.uint8]
+_Mask = npt.NDArray[np.bool_]
+_Kind = TypeVar("_Kind", bound=np.generic)
 WHITE: Colour = (255, 255, 255)
 BLACK: Colour = (0, 0, 0)
 _DEFECTIVE_RGB: Colour = (170, 40, 20)
 _GOOD_RGB: Colour = (20, 100, 70)
 MISSED = "missed"
+_MARGIN_GREY: Final = 34
 
 
-def line_width(image_hw: tuple[int, int]) -> int:
-    """Line width in pixels that is seen on an image of this size."""
-    return max(1, round(min(image_hw) / 300))
+LEAST_SIDE: Final = 256
+"""Images with a shorter side than this are enlarged on the canvas, pixels becoming squares."""
+_LONGEST_ENLARGED: Final = 2048
+_LEAST_WIDTH: Final = 200
+
+
+def enlargement(image_hw: tuple[int, int]) -> int:
+    """How many canvas pixels a side a pixel of an image of this size becomes."""
+    wanted = -(-LEAST_SIDE // min(image_hw))
+    return max(1, min(wanted, _LONGEST_ENLARGED // max(image_hw)))
+
+
+def line_width(canvas_hw: tuple[int, int]) -> int:
+    """Line width in pixels that is seen on a canvas of this size."""
+    return max(1, round(math.sqrt(canvas_hw[0] * canvas_hw[1]) / 400))
+
+
+def letter_size(canvas_hw: tuple[int, int]) -> int:
+    """Height of letters in pixels that are read on a canvas of this size."""
+    return max(11, round(math.sqrt(canvas_hw[0] * canvas_hw[1]) / 42))
 
 
 def draw_overlay(
@@ -40,10 +61,15 @@ def draw_overlay(
     class_names: Sequence[str] = (),
     match: RegionMatch | None = None,
 ) -> Rgb:
-    """Draw an overlay at the image's own size, with a banner above where there is a score.
+    """Draw an overlay, with a banner above where there is a score.
 
-    Truth is a dashed black-and-white outline; a prediction is a solid one in the colour of its
-    type, with box, type and score: the two differ by line and not by colour alone.
+    Truth is a thin dashed black-and-white outline outside the mask, so that the defect stays to
+    be seen; a prediction is a solid one in the colour of its type, with box, type and score: the
+    two differ by line and not by colour alone. Lines, letters and banner follow the canvas. No
+    label lies over a defect: those without a free place stand in a strip below the image.
+
+    The canvas has the image's own size; an image of less than 256 pixels a side is enlarged by a
+    whole number, and one too narrow for the banner gets a grey margin at its right.
 
     Args:
         image_rgb: uint8 (H, W, 3).
@@ -58,41 +84,70 @@ def draw_overlay(
             then named so.
 
     Returns:
-        uint8 (H + banner, W, 3).
+        uint8 (banner + k H + strip, k W + margin, 3), k being `enlargement((H, W))`.
 
     Raises:
         ValueError: an image that is not uint8 (H, W, 3), or a map of another size.
     """
     if image_rgb.ndim != 3 or image_rgb.shape[2] != 3 or image_rgb.dtype != np.uint8:
         raise ValueError(f"An image must be uint8 (H, W, 3), got {image_rgb.shape}.")
+    image_hw = (image_rgb.shape[0], image_rgb.shape[1])
     canvas = image_rgb.copy()
-    image_hw = (canvas.shape[0], canvas.shape[1])
-    width = line_width(image_hw)
     if pixel_scores is not None:
         if pixel_scores.shape != image_hw:
             raise ValueError(f"The map is {pixel_scores.shape}, the image {image_hw}.")
         canvas = blend_heat_map(canvas, pixel_scores, score_range)
+    scale = enlargement(image_hw)
+    canvas = _enlarged(canvas, scale)
+    canvas_hw = (canvas.shape[0], canvas.shape[1])
+    width = line_width(canvas_hw)
+    taken = np.zeros(canvas_hw, bool)
+    for regions in (truth, prediction):
+        if regions is not None:
+            _take(taken, regions, scale)
     if prediction is not None:
-        _draw_prediction(canvas, prediction, width)
+        _draw_prediction(canvas, prediction, width, scale)
     if truth is not None:
-        for contour in _contours_of(truth):
-            _dashed(canvas, contour, width)
-    picture = Image.fromarray(canvas)
-    if prediction is not None:
-        alarms = [] if match is None else match.false_alarm.tolist()
-        names = [
-            f"{'false alarm: ' if number < len(alarms) and alarms[number] else ''}"
-            f"{_name(label, class_names)}"
-            for number, label in enumerate(prediction.labels.tolist())
-        ]
-        _write_labels(picture, prediction, names)
-    if truth is not None and match is not None:
-        missed = np.flatnonzero(~match.found_truth)
-        _write_labels(picture, truth[missed], [MISSED] * len(missed), plain=True)
-    canvas = np.asarray(picture, np.uint8)
-    if image_score is not None:
-        canvas = np.concatenate((_banner(image_score, threshold, canvas.shape[1]), canvas))
+        _draw_truth(canvas, truth, width, scale)
+    labels = _labels(truth, prediction, class_names, match, scale)
+    banner = None if image_score is None else _banner_text(image_score, threshold)
+    size = letter_size(canvas_hw)
+    least = _LEAST_WIDTH if labels else 0
+    if banner is not None:
+        least = max(least, math.ceil(font_of(size).getlength(banner)) + size)
+    if canvas.shape[1] < least:
+        margin = ((0, 0), (0, least - canvas.shape[1]))
+        canvas = np.pad(canvas, (*margin, (0, 0)), constant_values=_MARGIN_GREY)
+        taken = np.pad(taken, margin)
+    canvas = write_labels(canvas, labels, taken, size)
+    if banner is not None and image_score is not None:
+        colour = _DEFECTIVE_RGB if image_score >= threshold else _GOOD_RGB
+        canvas = np.concatenate((_banner(banner, colour, canvas.shape[1], size), canvas))
     return canvas
+
+
+def _enlarged(array: npt.NDArray[_Kind], scale: int) -> npt.NDArray[_Kind]:
+    """Each pixel as a square; the array itself for a scale of 1."""
+    return array if scale == 1 else array.repeat(scale, axis=0).repeat(scale, axis=1)
+
+
+def _windows(regions: Regions, scale: int) -> Iterator[tuple[tuple[int, int], _Mask]]:
+    """Each region's mask on the canvas, cut to what holds it: (left, top) and bool (h, w)."""
+    height, width = regions.image_hw
+    for number, box in enumerate(regions.boxes_xyxy.tolist()):
+        x1, y1 = max(0, math.floor(box[0])), max(0, math.floor(box[1]))
+        x2, y2 = min(width, math.ceil(box[2])), min(height, math.ceil(box[3]))
+        if regions.masks is None:
+            mask: _Mask = np.ones((max(1, y2 - y1), max(1, x2 - x1)), bool)
+        else:
+            mask = decode_rle(regions.masks[number])[y1:y2, x1:x2]
+        yield (x1 * scale, y1 * scale), _enlarged(mask, scale)
+
+
+def _take(taken: _Mask, regions: Regions, scale: int) -> None:
+    for (left, top), mask in _windows(regions, scale):
+        part = taken[top : top + mask.shape[0], left : left + mask.shape[1]]
+        part |= mask[: part.shape[0], : part.shape[1]]
 
 
 def blend_heat_map(
@@ -101,7 +156,7 @@ def blend_heat_map(
     """Lay a heat map over an image; the higher the score, the less of the image is left."""
     scaled = _scaled(pixel_scores, score_range)
     colours = heat_rgb(pixel_scores, score_range)
-    weight = (0.75 * np.sqrt(scaled))[..., None]
+    weight = (np.float32(0.75) * np.sqrt(scaled))[..., None]
     return np.asarray(np.rint(image_rgb * (1 - weight) + colours * weight), np.uint8)
 
 
@@ -120,83 +175,89 @@ def _scaled(
     return np.asarray(scaled, np.float32)
 
 
-def _contours_of(regions: Regions) -> list[npt.NDArray[np.int32]]:
-    contours: list[npt.NDArray[np.int32]] = []
-    if regions.masks is None:
-        for box in regions.boxes_xyxy:
-            x1, y1, x2, y2 = (round(float(v)) for v in box)
-            corners = [[x1, y1], [x2 - 1, y1], [x2 - 1, y2 - 1], [x1, y2 - 1]]
-            contours.append(np.array(corners, np.int32)[:, None])
-        return contours
-    for rle in regions.masks:
-        mask = decode_rle(rle).view(np.uint8)
-        # RETR_CCOMP: holes are outlined too.
-        found, _ = cv2.findContours(mask, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
-        contours += [np.asarray(contour, np.int32) for contour in found]
-    return contours
-
-
-def _draw_prediction(canvas: Rgb, prediction: Regions, width: int) -> None:
-    for index, label in enumerate(prediction.labels.tolist()):
-        colour = type_colour_rgb(label)
-        if prediction.masks is not None:
-            inside = decode_rle(prediction.masks[index])
-            canvas[inside] = (0.75 * canvas[inside] + 0.25 * np.array(colour)).astype(np.uint8)
+def _draw_prediction(canvas: Rgb, prediction: Regions, width: int, scale: int) -> None:
+    colours = [type_colour_rgb(label) for label in prediction.labels.tolist()]
+    if prediction.masks is not None:
+        windows = _windows(prediction, scale)
+        for colour, ((left, top), mask) in zip(colours, windows, strict=True):
+            part = canvas[top : top + mask.shape[0], left : left + mask.shape[1]]
+            part[mask] = (0.75 * part[mask] + 0.25 * np.array(colour)).astype(np.uint8)
             found, _ = cv2.findContours(
-                inside.view(np.uint8), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE
+                mask.view(np.uint8), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE, offset=(left, top)
             )
-            cv2.drawContours(canvas, found, -1, colour, width, cv2.LINE_AA)
-        x1, y1, x2, y2 = (round(float(v)) for v in prediction.boxes_xyxy[index])
+            cv2.drawContours(canvas, found, -1, colour, width)
+    for colour, box in zip(colours, prediction.boxes_xyxy.tolist(), strict=True):
+        x1, y1, x2, y2 = (round(v * scale) for v in box)
         corner = (max(x1, x2 - 1), max(y1, y2 - 1))
         cv2.rectangle(canvas, (x1, y1), corner, BLACK, width + 2)
         cv2.rectangle(canvas, (x1, y1), corner, colour, width)
 
 
-def _dashed(canvas: Rgb, contour: npt.NDArray[np.int32], width: int) -> None:
-    points = contour[:, 0]
-    closed = np.concatenate((points, points[:1]))
-    # Corners alone (a box) are walked pixel by pixel, as the outlines of masks are.
-    steps = [
-        np.linspace(a, b, max(2, int(np.abs(b - a).max()) + 1))[:-1] for a, b in pairwise(closed)
-    ]
-    path = np.rint(np.concatenate(steps)).astype(np.int32)
+def _draw_truth(canvas: Rgb, truth: Regions, width: int, scale: int) -> None:
+    """Outline masks from outside; no pixel of a true region is changed but at the canvas' edge."""
+    before = canvas.copy()
+    inside = np.zeros(canvas.shape[:2], bool)
+    _take(inside, truth, scale)
+    reach = width // 2 + 1
+    last = (canvas.shape[1] - 1, canvas.shape[0] - 1)
+    kernel = np.ones((2 * reach + 1, 2 * reach + 1), np.uint8)
+    for (left, top), mask in _windows(truth, scale):
+        padded = np.pad(mask.view(np.uint8), reach)
+        grown = cv2.dilate(padded, kernel)
+        # RETR_CCOMP: holes are outlined too.
+        found, _ = cv2.findContours(
+            grown, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE, offset=(left - reach, top - reach)
+        )
+        for contour in found:
+            # A region at the edge has no outside there: its outline runs along the edge.
+            _dashed(canvas, np.clip(contour[:, 0], 0, last), width)
+    inside[:width] = inside[-width:] = False
+    inside[:, :width] = inside[:, -width:] = False
+    canvas[inside] = before[inside]
+
+
+def _dashed(canvas: Rgb, path: npt.NDArray[Any], width: int) -> None:
+    """A closed line in dashes of black and white along points int (n, 2), a pixel apart."""
     dash = 4 * width + 2
-    for start in range(0, len(path), dash):
-        piece = path[start : start + dash + 1]
-        colour = WHITE if (start // dash) % 2 == 0 else BLACK
-        cv2.polylines(canvas, [piece[:, None]], False, colour, width + 1, cv2.LINE_AA)
-
-
-def _font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
-    return ImageFont.load_default(size)
+    closed = np.concatenate((path, path[:1])).astype(np.int32)
+    for colour, first in ((WHITE, 0), (BLACK, dash)):
+        pieces = [closed[at : at + dash + 1, None] for at in range(first, len(path), 2 * dash)]
+        cv2.polylines(canvas, pieces, False, colour, width)
 
 
 def _name(label: int, class_names: Sequence[str]) -> str:
     return class_names[label][:40] if label < len(class_names) else f"type {label}"
 
 
-def _write_labels(
-    picture: Image.Image, regions: Regions, names: Sequence[str], *, plain: bool = False
-) -> None:
-    draw = ImageDraw.Draw(picture)
-    size = max(9, round(min(picture.size) / 38))
-    font = _font(size)
-    for index, label in enumerate(regions.labels.tolist()):
-        score = "" if regions.scores is None else f" {float(regions.scores[index]):.2f}"
-        x1, y1, _, _ = (float(v) for v in regions.boxes_xyxy[index])
-        text = f"{names[index]}{score}"
-        left, top, right, bottom = draw.textbbox((0, 0), text, font=font)
-        x = min(max(0.0, x1), max(0.0, picture.width - (right - left) - 4))
-        y = y1 - (bottom - top) - 5
-        if y < 0:
-            y = min(y1 + 2, picture.height - (bottom - top) - 5)
-        draw.rectangle((x, y, x + right - left + 4, y + bottom - top + 4), fill=BLACK)
-        draw.text(
-            (x + 2 - left, y + 2 - top),
-            text,
-            fill=WHITE if plain else type_colour_rgb(label),
-            font=font,
-        )
+def _labels(
+    truth: Regions | None,
+    prediction: Regions | None,
+    class_names: Sequence[str],
+    match: RegionMatch | None,
+    scale: int,
+) -> list[Label]:
+    """Labels, missed defects first, then predictions by score."""
+    labels = []
+    if truth is not None and match is not None:
+        missed = truth.boxes_xyxy[np.flatnonzero(~match.found_truth)]
+        labels = [Label(MISSED, WHITE, _scaled_box(box, scale)) for box in missed.tolist()]
+    if prediction is None:
+        return labels
+    scores = prediction.scores
+    order = range(len(prediction)) if scores is None else np.argsort(-scores, kind="stable")
+    for number in map(int, order):
+        kind = int(prediction.labels[number])
+        is_alarm = match is not None and bool(match.false_alarm[number])
+        score = "" if scores is None else f" {float(scores[number]):.2f}"
+        text = f"{'false alarm: ' if is_alarm else ''}{_name(kind, class_names)}{score}"
+        box = _scaled_box(prediction.boxes_xyxy[number].tolist(), scale)
+        labels.append(Label(text, type_colour_rgb(kind), box))
+    return labels
+
+
+def _scaled_box(box: Sequence[float], scale: int) -> Box:
+    x1, y1, x2, y2 = (value * scale for value in box)
+    return x1, y1, x2, y2
 
 
 def _short(threshold: float) -> str:
@@ -204,14 +265,15 @@ def _short(threshold: float) -> str:
     return f"{threshold:.2f}" if threshold == round(threshold, 2) else f"{threshold:.3g}"
 
 
-def _banner(image_score: float, threshold: float, width: int) -> Rgb:
-    defective = image_score >= threshold
-    sign = ">=" if defective else "<"
-    word = "DEFECTIVE" if defective else "GOOD"
-    size = max(9, min(28, round(width / 26)))
-    picture = Image.new("RGB", (width, size + 10), _DEFECTIVE_RGB if defective else _GOOD_RGB)
-    text = f"{word}  {image_score:.3f} {sign} {_short(threshold)}"
-    ImageDraw.Draw(picture).text((6, 4), text, fill=WHITE, font=_font(size))
+def _banner_text(image_score: float, threshold: float) -> str:
+    word, sign = ("DEFECTIVE", ">=") if image_score >= threshold else ("GOOD", "<")
+    return f"{word}  {image_score:.3f} {sign} {_short(threshold)}"
+
+
+def _banner(text: str, colour: Colour, width: int, size: int) -> Rgb:
+    picture = Image.new("RGB", (width, round(1.6 * size)), colour)
+    place = (size / 2, 0.8 * size)
+    ImageDraw.Draw(picture).text(place, text, fill=WHITE, font=font_of(size), anchor="lm")
     return np.asarray(picture, np.uint8)
 
 

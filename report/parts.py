@@ -61,7 +61,7 @@ def write_parts(dataset: Dataset, folder: Path) -> tuple[list[Part], int]:
 def _shot(dataset: Dataset, image_id: str, folder: Path) -> Shot:
     sample = dataset.by_id[image_id]
     try:
-        picture = read_image_rgb(sample.image_path)
+        picture = read_image_rgb(sample.image_path, bit_depth=dataset.bit_depth)
     except ImageReadError:
         picture = np.full((PICTURE_PIXELS, PICTURE_PIXELS, 3), 128, np.uint8)
     name = f"{sample.stem}.jpg"

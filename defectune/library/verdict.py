@@ -47,7 +47,7 @@ class Verdict:
         return self.score >= self.threshold
 
     def draw(self) -> npt.NDArray[np.uint8]:
-        """The image with regions, heat map and verdict: uint8 (H + banner, W, 3)."""
+        """The image with banner, regions and heat map: uint8 (h, w, 3); small ones enlarged."""
         from report import draw_overlay
 
         return draw_overlay(

@@ -7,6 +7,8 @@ from urllib.parse import unquote
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from annotations import (
     Dataset,
@@ -22,6 +24,8 @@ from annotations import (
 )
 from evaluation import evaluate_runs
 from report import draw_overlay, write_overlay, write_report
+from report.labels import Places
+from report.overlay import enlargement, letter_size
 from report.palette import TYPE_COLOURS_RGB
 from tests.drawn import drawn_dataset
 
@@ -38,10 +42,15 @@ def test_an_overlay_is_as_large_as_the_image_plus_a_banner(hw):
     mask = np.zeros(hw, bool)
     mask[10:30, 12:40] = True
     before = image.copy()
+    k = enlargement(hw)
     plain = draw_overlay(image, truth=mask_to_regions(mask))
-    assert plain.shape == image.shape
+    assert plain.shape == (hw[0] * k, hw[1] * k, 3)
     assert (image == before).all()
-    assert (plain != image).any(axis=2)[10:30, 12:40].any()
+    # The outline of the truth lies outside it: no pixel of the defect is changed.
+    large = image.repeat(k, axis=0).repeat(k, axis=1)
+    changed = (plain != large).any(axis=2)
+    assert not changed[10 * k : 30 * k, 12 * k : 40 * k].any()
+    assert changed[10 * k - 6 : 10 * k, 12 * k : 40 * k].any(axis=0).all()
     both = draw_overlay(
         image,
         truth=mask_to_regions(mask),
@@ -50,8 +59,8 @@ def test_an_overlay_is_as_large_as_the_image_plus_a_banner(hw):
         image_score=0.7,
         class_names=["Kratzer ä"],
     )
-    assert both.shape[1:] == image.shape[1:]
-    assert both.shape[0] > image.shape[0]
+    assert both.shape[1] == plain.shape[1]
+    assert both.shape[0] > plain.shape[0]
 
 
 def test_good_and_defective_differ_by_word_and_colour():
@@ -70,7 +79,10 @@ def test_boxes_without_masks_and_the_border_are_drawn():
         (64, 64),
     )
     drawn = draw_overlay(image, prediction=regions)
-    assert tuple(drawn[63, 50]) == TYPE_COLOURS_RGB[0]
+    # Enlarged four times; the box that fills the image leaves its label no place but below.
+    assert tuple(drawn[255, 200]) == TYPE_COLOURS_RGB[0]
+    assert drawn.shape[0] > 256
+    assert drawn.shape[1] == 256
     assert draw_overlay(image, truth=regions).any()
 
 
@@ -85,6 +97,46 @@ def test_an_overlay_file_holds_what_was_drawn(tmp_path):
     image = np.random.default_rng(0).integers(0, 255, (64, 64, 3), dtype=np.uint8)
     write_overlay(tmp_path / "a.png", image, image_score=0.9)
     assert (read_image_rgb(tmp_path / "a.png") == draw_overlay(image, image_score=0.9)).all()
+
+
+def disjoint(a, b):
+    return a[2] <= b[0] or b[2] <= a[0] or a[3] <= b[1] or b[3] <= a[1]
+
+
+@given(st.data())
+def test_no_label_is_cut_nor_lies_on_a_defect_or_on_another(data):
+    height, width = data.draw(st.integers(40, 1200)), data.draw(st.integers(40, 1200))
+    taken = np.zeros((height, width), bool)
+    boxes = []
+    for _ in range(data.draw(st.integers(1, 8))):
+        x, y = data.draw(st.integers(0, width - 2)), data.draw(st.integers(0, height - 2))
+        box = (x, y, data.draw(st.integers(x + 1, width)), data.draw(st.integers(y + 1, height)))
+        boxes.append(box)
+        taken[box[1] : box[3], box[0] : box[2]] = True
+    places = Places(taken)
+    wide, high = data.draw(st.integers(5, 200)), data.draw(st.integers(5, 40))
+    found = [f for box in boxes if (f := places.take(box, wide, high, 2)) is not None]
+    for number, label in enumerate(found):
+        assert label[0] >= 0
+        assert label[1] >= 0
+        assert label[2] <= width
+        assert label[3] <= height
+        assert all(disjoint(label, box) for box in boxes)
+        assert all(disjoint(label, other) for other in found[:number])
+
+
+@pytest.mark.parametrize("hw", [(32, 32), (40, 900), (900, 40), (64, 2000), (1500, 2000)])
+def test_labels_of_long_names_are_whole_or_shortened_and_never_widen_the_image(hw):
+    image = np.full((*hw, 3), 90, np.uint8)
+    mask = np.zeros(hw, bool)
+    mask[4:20, 4:20] = True
+    drawn = draw_overlay(image, prediction=scored(mask), image_score=0.7, class_names=["W" * 200])
+    k = enlargement(hw)
+    assert drawn.shape[1] >= hw[1] * k
+    assert drawn.shape[1] <= max(hw[1] * k, 500)
+    # Defects' own pixels lie where they lay, below the banner.
+    banner = round(1.6 * letter_size((hw[0] * k, hw[1] * k)))
+    assert (drawn[banner + 12 * k, 12 * k] != 90).any()
 
 
 class Page(HTMLParser):
@@ -202,12 +254,14 @@ def test_misses_and_false_alarms_are_named():
     match = match_regions(truth, found)
     plain = draw_overlay(image, truth=truth, prediction=found)
     named = draw_overlay(image, truth=truth, prediction=found, match=match)
+    k = enlargement((200, 200))
+    assert named.shape == plain.shape == (200 * k, 200 * k, 3)
     changed = (plain != named).any(axis=2)
-    # A word above the missed defect, and a longer one above the false alarm; nothing else.
-    assert changed[:20].any()
-    assert changed[100:120].any()
-    assert not changed[40:100].any()
-    assert not changed[160:].any()
+    # A word above the missed defect, and a longer one above the false alarm; over neither of them.
+    assert changed[: 20 * k].any()
+    assert changed[100 * k : 120 * k].any()
+    assert not changed[20 * k : 40 * k].any()
+    assert not changed[120 * k :].any()
     hit = match_regions(truth, scored(true))
     both = (draw_overlay(image, truth=truth, prediction=scored(true), match=m) for m in (hit, None))
     assert np.array_equal(*both)
@@ -235,4 +289,4 @@ def test_overlays_of_a_run(tmp_path):
     assert "broken_small__002" in {p.stem for p in (tmp_path / "wrong").iterdir()}
     one = dataset.by_id["good/001"]
     picture = read_image_rgb(tmp_path / "all" / f"{one.stem}.png")
-    assert picture.shape[1] == one.image_hw[1]
+    assert picture.shape[1] == one.image_hw[1] * enlargement(one.image_hw)
