@@ -1,10 +1,13 @@
 """The report in a real browser: Debian's or anybody's Chromium, driven by Playwright."""
 
+import math
 import os
 import shutil
 from dataclasses import replace
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from annotations import Dataset, read_predictions
 from evaluation import evaluate_runs
@@ -96,6 +99,54 @@ def agree(page, dataset, stored, threshold):
     page.evaluate("state.part = 'wrong'; update()")
     assert page.evaluate("shown.length") == sum(wrong)
     page.evaluate("state.part = ''; update()")
+
+
+SCORES = st.one_of(st.none(), st.sampled_from([0.0, 0.25, 0.4999, 0.5, 1.0]), st.floats(0, 1))
+CASES = st.lists(st.tuples(st.booleans(), SCORES, SCORES), min_size=1, max_size=12)
+
+
+@pytest.fixture(scope="module")
+def ordering_page(tmp_path_factory):
+    _, _, path = made(tmp_path_factory.mktemp("ordering"))
+    with sync_api.sync_playwright() as playwright:
+        browser, page = opened(playwright)
+        page.goto(path.as_uri())
+        page.wait_for_function(READY)
+        yield page
+        browser.close()
+
+
+@settings(deadline=None, max_examples=100)
+@given(CASES, st.sampled_from([0.0, 0.25, 0.5, 0.73, 1.0]), st.sampled_from([-1, 0, 1]))
+def test_worst_first_is_wrong_before_right_then_the_distance(ordering_page, cases, t, model):
+    """Of two models, one or both of which are shown; None is an image that one did not judge."""
+    told = ordering_page.evaluate(
+        """([bad, scores, t, model]) => {
+          const before = [data, state.model];
+          data = { ids: bad.map((_, i) => String(i).padStart(3, "0")), bad, scores, runs: [{}, {}] };
+          state.model = model;
+          const order = ordered(bad.map((_, i) => i), t);
+          const said = bad.map((_, i) => [0, 1].map((r) => verdict(i, r, t)));
+          [data, state.model] = before;
+          return [order, said];
+        }""",
+        [[c[0] for c in cases], [[c[1 + r] for c in cases] for r in (0, 1)], t, model],
+    )
+    order, said = told
+    assert sorted(order) == list(range(len(cases)))
+    keys = []
+    for i in order:
+        bad, wrong, error = cases[i][0], False, -math.inf
+        for r in (0, 1):
+            score = cases[i][1 + r]
+            called = None if score is None else score >= t
+            expected = {None: "", bad: "correct", not bad: "escape" if bad else "overkill"}[called]
+            assert said[i][r] == expected
+            if score is not None and model in (-1, r):
+                wrong = wrong or called != bad
+                error = max(error, t - score if bad else score - t)
+        keys.append((not wrong, -error, i))
+    assert keys == sorted(keys)
 
 
 def look_closely(page):
