@@ -1,5 +1,5 @@
 // The viewer: one image with layers, zoom at the pointer, and truth and prediction in turn.
-const look = { i: -1, r: 0, zoom: 1, blink: "both", focus: null };
+const look = { i: -1, r: 0, zoom: 1, blink: "both", focus: null, pair: false };
 const pointers = new Map();
 
 function openViewer(i, r) {
@@ -33,10 +33,30 @@ function showImage() {
   byId("viewer-title").textContent = data.ids[i];
   if (!viewer.open) { viewer.showModal(); byId("stage").focus(); }
   tellVerdict();
-  const layers = byId("layers");
-  layers.replaceChildren();
   const vectors = vectorsInSight();
-  if (!vectors) { layers.textContent = "loading"; return; }
+  byId("viewer-note").textContent = "";
+  byId("stages").classList.toggle("pair", look.pair);
+  byId("stage-b").hidden = !look.pair;
+  for (const [layers, r] of sides()) {
+    layers.replaceChildren();
+    if (vectors) stack(layers, vectors, i, r);
+    else layers.textContent = "loading";
+  }
+  if (!vectors) return;
+  const said = vectors.runs[look.r];
+  for (const kind of ["masks", "boxes", "heat"]) {
+    const there = kind === "heat" ? said?.heat : said?.found?.some((f) => kind === "boxes" || f[2]);
+    document.querySelector(`input[data-layer="${kind}"]`).disabled = !there;
+  }
+  if (changed) fit();
+  else paint();
+}
+
+// The picture, or both of two models; the second is the next model.
+function secondRun() { return (look.r + 1) % data.runs.length; }
+function sides() { return [[byId("layers"), look.r], ...(look.pair ? [[byId("layers-b"), secondRun()]] : [])]; }
+
+function stack(layers, vectors, i, r) {
   const add = (file, kind, alt) => {
     const image = new Image();
     image.className = kind;
@@ -46,7 +66,6 @@ function showImage() {
     layers.append(image);
     return image;
   };
-  const said = vectors.runs[look.r];
   if (data.gonePlaces.has(i)) {
     layers.append(make("span", data.notes[i] || "The image cannot be read.", "gone"));
   } else {
@@ -57,19 +76,23 @@ function showImage() {
       byId("viewer-note").textContent = "The dataset's own image is not at its place; this is the small picture.";
     });
   }
-  byId("viewer-note").textContent = "";
-  if (said?.heat) add(said.heat, "heat", "heat map");
+  if (vectors.runs[r]?.heat) add(vectors.runs[r].heat, "heat", "heat map");
   const svg = svgNode("svg", { "aria-hidden": "true" });
-  drawRegions(svg, vectors, look.r);
-  const labels = svgNode("g", { class: "layer-labels" });
-  svg.append(labels);
+  drawRegions(svg, vectors, r);
+  svg.append(svgNode("g", { class: "layer-labels" }));
   layers.append(svg);
-  for (const kind of ["masks", "boxes", "heat"]) {
-    const there = kind === "heat" ? said?.heat : said?.found?.some((f) => kind === "boxes" || f[2]);
-    document.querySelector(`input[data-layer="${kind}"]`).disabled = !there;
-  }
-  if (changed) fit();
-  else paint();
+}
+
+function follow() {
+  byId("stage-b").scrollTo(byId("stage").scrollLeft, byId("stage").scrollTop);
+}
+
+function pair() {
+  if (data.runs.length < 2) return;
+  look.pair = !look.pair;
+  byId("pair-button").setAttribute("aria-pressed", look.pair);
+  showImage();
+  fit();
 }
 
 function tellVerdict() {
@@ -81,6 +104,13 @@ function tellVerdict() {
   if (said) line.append(make("span", said, `chip ${said}`), " ");
   line.append(`${verdictWords(look.i, look.r, state.t).replace(/^\w+: /, "")} at threshold ${state.t.toFixed(3)}; truth: ${data.types[data.type[look.i]]}. `);
   if (said) line.append(`Regions: ${regionWords(look.i, look.r, state.t)}.`);
+  if (look.pair) {
+    const r = secondRun();
+    const other = verdict(look.i, r, state.t);
+    line.append(" At the right: ", make("b", data.runs[r].name), " ");
+    if (other) line.append(make("span", other, `chip ${other}`), ` ${data.scores[r][look.i].toFixed(3)}.`);
+    else line.append("not judged.");
+  }
   const range = data.runs[look.r].range;
   byId("heat-scale").textContent = range ? `heat map: ${Number(range[0].toPrecision(3))} (dark) to ${Number(range[1].toPrecision(3))} (bright), the same for all images of the run` : "";
 }
@@ -99,12 +129,7 @@ function label(labels, vectors, box, text, cls) {
 function paint() {
   const vectors = vectorsInSight();
   if (!vectors) return;
-  const layers = byId("layers");
   const stage = byId("stage");
-  byId("canvas").style.padding = `${stage.clientHeight / 2}px ${stage.clientWidth / 2}px`;
-  layers.style.width = `${Math.max(1, vectors.size[0] * look.zoom)}px`;
-  layers.style.height = `${Math.max(1, vectors.size[1] * look.zoom)}px`;
-  layers.classList.toggle("tiny", look.zoom > 2);
   const on = (kind) => document.querySelector(`input[data-layer="${kind}"]`).checked;
   const visible = {
     truth: look.blink === "truth" || (look.blink === "both" && on("truth")),
@@ -112,22 +137,29 @@ function paint() {
     boxes: look.blink !== "truth" && on("boxes"),
     heat: look.blink !== "truth" && on("heat"),
   };
-  for (const [kind, yes] of Object.entries(visible)) {
-    for (const node of layers.querySelectorAll(kind === "heat" ? ".heat" : `.layer-${kind}`)) node.style.display = yes ? "" : "none";
-  }
-  for (const node of layers.querySelectorAll(".heat, .layer-masks")) node.style.opacity = byId("opacity").value;
   byId("blink").textContent = { both: "truth and prediction", truth: "truth alone", prediction: "prediction alone" }[look.blink];
-  const labels = layers.querySelector(".layer-labels");
-  labels?.replaceChildren();
-  const said = vectors.runs[look.r];
-  if (labels && visible.boxes) {
-    for (const [kind, box, , score, alarm] of said?.found || []) {
-      label(labels, vectors, box, `${alarm ? "false alarm" : "hit"}: ${(data.classes[kind] || "?").slice(0, 40)} ${score.toFixed(2)}`, alarm ? "alarm" : "hit");
+  for (const [layers, r] of sides()) {
+    layers.parentElement.style.padding = `${stage.clientHeight / 2}px ${stage.clientWidth / 2}px`;
+    layers.style.width = `${Math.max(1, vectors.size[0] * look.zoom)}px`;
+    layers.style.height = `${Math.max(1, vectors.size[1] * look.zoom)}px`;
+    layers.classList.toggle("tiny", look.zoom > 2);
+    for (const [kind, yes] of Object.entries(visible)) {
+      for (const node of layers.querySelectorAll(kind === "heat" ? ".heat" : `.layer-${kind}`)) node.style.display = yes ? "" : "none";
+    }
+    for (const node of layers.querySelectorAll(".heat, .layer-masks")) node.style.opacity = byId("opacity").value;
+    const labels = layers.querySelector(".layer-labels");
+    labels?.replaceChildren();
+    const said = vectors.runs[r];
+    if (labels && visible.boxes) {
+      for (const [kind, box, , score, alarm] of said?.found || []) {
+        label(labels, vectors, box, `${alarm ? "false alarm" : "hit"}: ${(data.classes[kind] || "?").slice(0, 40)} ${score.toFixed(2)}`, alarm ? "alarm" : "hit");
+      }
+    }
+    if (labels && visible.truth && said?.hit) {
+      vectors.truth.forEach(([, box], n) => { if (!said.hit[n]) label(labels, vectors, box, "missed", "missed"); });
     }
   }
-  if (labels && visible.truth && said?.hit) {
-    vectors.truth.forEach(([, box], n) => { if (!said.hit[n]) label(labels, vectors, box, "missed", "missed"); });
-  }
+  follow();
 }
 
 function fit() {
@@ -179,6 +211,7 @@ function blink() {
 
 const VIEWER_KEYS = {
   " ": blink,
+  p: pair,
   "+": () => zoom(1.4),
   "-": () => zoom(1 / 1.4),
   0: fit,
@@ -221,6 +254,9 @@ function startViewer() {
   byId("zoom-out").addEventListener("click", () => zoom(1 / 1.4));
   byId("zoom-fit").addEventListener("click", fit);
   byId("blink-button").addEventListener("click", blink);
+  byId("pair-button").addEventListener("click", pair);
+  byId("pair-button").hidden = data.runs.length < 2;
+  stage.addEventListener("scroll", follow, { passive: true });
   byId("viewer-close").addEventListener("click", closeViewer);
   // After a click the keys belong to the image again.
   byId("viewer").addEventListener("pointerup", (event) => { if (event.target.closest("button, input[type=checkbox]")) setTimeout(() => stage.focus()); });

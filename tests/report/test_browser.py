@@ -105,22 +105,26 @@ SCORES = st.one_of(st.none(), st.sampled_from([0.0, 0.25, 0.4999, 0.5, 1.0]), st
 CASES = st.lists(st.tuples(st.booleans(), SCORES, SCORES), min_size=1, max_size=12)
 
 
-@pytest.fixture(scope="module")
-def ordering_page(tmp_path_factory):
-    _, _, path = made(tmp_path_factory.mktemp("ordering"))
+def test_worst_first_is_wrong_before_right_then_the_distance(tmp_path):
+    _, _, path = made(tmp_path)
+    thresholds, models = st.sampled_from([0.0, 0.25, 0.5, 0.73, 1.0]), st.sampled_from([-1, 0, 1])
     with sync_api.sync_playwright() as playwright:
         browser, page = opened(playwright)
         page.goto(path.as_uri())
         page.wait_for_function(READY)
-        yield page
+
+        @settings(deadline=None, max_examples=100)
+        @given(CASES, thresholds, models)
+        def holds(cases, t, model):
+            in_order(page, cases, t, model)
+
+        holds()
         browser.close()
 
 
-@settings(deadline=None, max_examples=100)
-@given(CASES, st.sampled_from([0.0, 0.25, 0.5, 0.73, 1.0]), st.sampled_from([-1, 0, 1]))
-def test_worst_first_is_wrong_before_right_then_the_distance(ordering_page, cases, t, model):
+def in_order(page, cases, t, model):
     """Of two models, one or both of which are shown; None is an image that one did not judge."""
-    told = ordering_page.evaluate(
+    told = page.evaluate(
         """([bad, scores, t, model]) => {
           const before = [data, state.model];
           data = { ids: bad.map((_, i) => String(i).padStart(3, "0")), bad, scores, runs: [{}, {}] };
@@ -168,6 +172,48 @@ def look_closely(page):
     grown = page.locator("#layers").bounding_box()
     assert abs(grown["x"] + grown["width"] * 0.7 - x) <= 3
     assert abs(grown["y"] + grown["height"] * 0.6 - y) <= 3
+
+
+def test_two_models_side_by_side_are_linked_in_zoom(tmp_path):
+    dataset, run = build(tmp_path, wrong="broken_small/002")
+    other = run.with_name("twin")
+    shutil.copytree(run, other)
+    board = evaluate_runs(dataset, [run, other]).to_json()
+    stored = [read_predictions(one, dataset) for one in (run, other)]
+    path = write_report(dataset, stored, board, dataset.root / "report")
+    with sync_api.sync_playwright() as playwright:
+        browser, page = opened(playwright)
+        page.goto(f"{path.as_uri()}#img=broken_small/002")
+        page.wait_for_function(READY)
+        page.wait_for_function("document.querySelector('#layers .base')?.naturalWidth === 64")
+        assert not page.locator("#stage-b").is_visible()
+        page.keyboard.press("p")
+        page.wait_for_function("document.querySelector('#layers-b .base')?.naturalWidth === 64")
+        assert "At the right: twin escape" in page.locator("#viewer-verdict").inner_text()
+
+        def offsets():
+            left, right = (page.locator(name).bounding_box() for name in ("#layers", "#layers-b"))
+            stages = [page.locator(name).bounding_box() for name in ("#stage", "#stage-b")]
+            pairs = zip((left, right), stages, strict=True)
+            return [(b["x"] - s["x"], b["y"] - s["y"], b["width"]) for b, s in pairs]
+
+        first, second = offsets()
+        assert first == pytest.approx(second, abs=1)
+        box = page.locator("#stage").bounding_box()
+        page.mouse.move(box["x"] + box["width"] * 0.3, box["y"] + box["height"] * 0.3)
+        for _ in range(3):
+            page.mouse.wheel(0, -100)
+        page.wait_for_function("w => byId('layers').clientWidth > 1.6 * w", arg=first[2])
+        page.wait_for_timeout(100)
+        grown, follows = offsets()
+        assert grown == pytest.approx(follows, abs=1)
+        assert grown[0] != pytest.approx(first[0], abs=1)
+        page.keyboard.press("ArrowDown")
+        assert page.locator("#viewer-verdict b").first.inner_text() == "twin"
+        assert page.locator("#layers-b img.base").count() == 1
+        page.locator("#pair-button").click()
+        assert not page.locator("#stage-b").is_visible()
+        browser.close()
 
 
 def long_named(dataset):
