@@ -43,9 +43,9 @@ function showImage() {
     else layers.textContent = "loading";
   }
   if (!vectors) return;
-  const said = vectors.runs[look.r];
+  const all = sides().map(([, r]) => vectors.runs[r]);
   for (const kind of ["masks", "boxes", "heat"]) {
-    const there = kind === "heat" ? said?.heat : said?.found?.some((f) => kind === "boxes" || f[2]);
+    const there = all.some((said) => (kind === "heat" ? said?.heat : said?.found?.some((f) => kind === "boxes" || f[2])));
     document.querySelector(`input[data-layer="${kind}"]`).disabled = !there;
   }
   if (changed) fit();
@@ -112,7 +112,7 @@ function tellVerdict() {
     else line.append("not judged.");
   }
   const range = data.runs[look.r].range;
-  byId("heat-scale").textContent = range ? `heat map: ${Number(range[0].toPrecision(3))} (dark) to ${Number(range[1].toPrecision(3))} (bright), the same for all images of the run` : "";
+  byId("heat-scale").textContent = range ? `heat map: ${Number(range[0].toPrecision(3))} (dark) to ${Number(range[1].toPrecision(3))} (bright), the same for all images of the run.` : "";
 }
 
 function label(labels, vectors, box, text, cls) {

@@ -127,7 +127,8 @@ def in_order(page, cases, t, model):
     told = page.evaluate(
         """([bad, scores, t, model]) => {
           const before = [data, state.model];
-          data = { ids: bad.map((_, i) => String(i).padStart(3, "0")), bad, scores, runs: [{}, {}] };
+          const ids = bad.map((_, i) => String(i).padStart(3, "0"));
+          data = { ids, bad, scores, runs: [{}, {}] };
           state.model = model;
           const order = ordered(bad.map((_, i) => i), t);
           const said = bad.map((_, i) => [0, 1].map((r) => verdict(i, r, t)));
