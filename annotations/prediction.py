@@ -45,3 +45,15 @@ class Prediction:
                     f"The score map of {self.image_id} is {self.pixel_scores.shape}, "
                     f"its regions' image {self.regions.image_hw}."
                 )
+
+    def __repr__(self) -> str:
+        # One line, without the map's numbers.
+        said = f"{self.image_id!r}, score {self.image_score:.4g}"
+        if self.regions is not None:
+            said += f", {len(self.regions)} region(s)"
+        if self.pixel_scores is not None:
+            height, width = self.pixel_scores.shape
+            said += f", map {height} x {width}"
+        if self.predicted_type is not None:
+            said += f", type {self.predicted_type!r}"
+        return f"Prediction({said})"

@@ -13,6 +13,7 @@ from annotations import (
     InputError,
     Prediction,
     PredictionWriter,
+    Regions,
     SplitMismatchError,
     mask_to_regions,
     read_image_hw,
@@ -200,3 +201,11 @@ def test_json_holds_no_nan(tmp_path):
     assert list(tmp_path.iterdir()) == []
     write_json_atomic(tmp_path / "x.json", {"a": 1})
     assert json.loads((tmp_path / "x.json").read_text()) == {"a": 1}
+
+
+def test_a_prediction_is_one_line():
+    shown = repr(
+        Prediction("a/1", 0.25, Regions.empty((9, 8), scored=True), np.zeros((9, 8)), "good")
+    )
+    assert shown == "Prediction('a/1', score 0.25, 0 region(s), map 9 x 8, type 'good')"
+    assert repr(Prediction("a/1", 1.0)) == "Prediction('a/1', score 1)"
