@@ -13,7 +13,7 @@ def sweep(
         Path, typer.Argument(metavar="GRID.yaml", help="Datasets, runs, folds, seeds, metrics.")
     ],
     output: Annotated[Path, typer.Option("--output", help="A new folder, or this sweep's.")],
-    on: Annotated[str, typer.Option(help="Where cells run: local.")] = "local",
+    on: Annotated[str, typer.Option(help="Where cells run: local, or ray[:ADDRESS].")] = "local",
     workers: Annotated[
         int | None, typer.Option(min=1, help="Cells at a time; as many as fit.")
     ] = None,

@@ -34,7 +34,7 @@ def sweep(
     Args:
         grid: a YAML file, or its content; see the page on sweeps.
         output: a new folder, or one of the same sweep.
-        on: local.
+        on: local; ray, ray:auto or ray:HOST:PORT (the extra `ray`).
         workers: at most so many cells at a time; None takes as many as fit.
         retries: further tries of a cell that fails.
         only: patterns of cells' names, such as `bottle--*`; none takes all.
@@ -49,7 +49,7 @@ def sweep(
         InputError: a key, setting, value or dataset of the grid that is not possible.
         SplitMismatchError: a dataset has another split than when the sweep was begun.
         OutputExistsError: `output` holds something else, or cells of other settings.
-        UsageError: an argument of a wrong type, or more workers than cores.
+        UsageError: an argument of a wrong type, more workers than cores, or Ray is missing.
 
     Example:
         >>> import defectune as dt

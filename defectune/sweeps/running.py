@@ -11,7 +11,7 @@ from annotations.locks import hold_lock
 from defectune.sweeps.cells import Cell, cells_of, select_cells
 from defectune.sweeps.files import to_markdown, write_tables
 from defectune.sweeps.grid import Grid, dataset_folders, models_of, parse_grid, read_grid
-from defectune.sweeps.local import plan_local, run_local
+from defectune.sweeps.local import LocalPlan, plan_local, run_local
 from defectune.sweeps.queue import Queue
 from defectune.sweeps.records import LOCK_FILE, open_sweep, read_results, seconds_left
 from defectune.sweeps.table import MetricTable, tables_of
@@ -20,7 +20,7 @@ from defectune.sweeps.work import Work, train_and_judge
 if TYPE_CHECKING:
     from training import Reporter
 
-ENGINES: Final = ("local",)
+ENGINES: Final = ("local", "ray")
 
 
 @dataclass(frozen=True)
@@ -140,7 +140,7 @@ def run_sweep(
         queue = Queue(waiting, output, retries=options.retries, told=told)
         try:
             if waiting:
-                run_local(queue, output, work, workers)
+                _run(queue, output, work, checked, options, workers)
         finally:
             # Also on Ctrl-C: what is done stands in the table.
             results = read_results(output, cells)
@@ -150,17 +150,40 @@ def run_sweep(
 
 
 def require_engine(on: str) -> None:
-    """Refuse an engine that does not exist.
+    """Refuse an engine that does not exist, is not installed or does not answer.
 
     Raises:
-        UsageError: names the ones that do.
+        UsageError: names the ones that do, or what to install.
+        InputError: nothing answers at the address.
     """
-    if on.partition(":")[0] not in ENGINES:
-        raise UsageError(f"--on takes {' or '.join(ENGINES)}, got {shortened(repr(on), 80)}.")
+    engine, colon, address = on.partition(":")
+    if engine not in ENGINES or (engine == "local" and colon):
+        raise UsageError(f"--on takes local or ray[:ADDRESS], got {shortened(repr(on), 80)}.")
+    if engine == "ray":
+        from defectune.sweeps.on_ray import require_answer, require_ray
+
+        require_ray()
+        require_answer(address)
 
 
 def _taken(output: Path, who: str) -> str:
     return f"Another sweep writes to {output}{who}. Wait until it has ended."
+
+
+def _run(
+    queue: Queue,
+    output: Path,
+    work: Work,
+    grid: Grid,
+    options: SweepOptions,
+    plan: LocalPlan | None,
+) -> None:
+    if plan is not None:
+        run_local(queue, output, work, plan)
+        return
+    from defectune.sweeps.on_ray import run_ray
+
+    run_ray(queue, output, work, grid.resources, options.on.partition(":")[2])
 
 
 def _say_plan(
@@ -169,20 +192,25 @@ def _say_plan(
     grid: Grid,
     options: SweepOptions,
     reporter: "Reporter",
-) -> Any:
+) -> LocalPlan | None:
     n_done = sum(cell.name in results for cell in chosen)
     left = len(chosen) - n_done
     peak = max((float(r["peak_gb"]) for r in results.values()), default=0.0)
-    plan = plan_local(grid.resources, left, workers=options.workers, peak_gb=peak)
-    seconds = seconds_left(chosen, results, plan.workers)
+    on_ray = options.on != "local"
+    plan = (
+        None if on_ray else plan_local(grid.resources, left, workers=options.workers, peak_gb=peak)
+    )
+    seconds = seconds_left(chosen, results, 1 if plan is None else plan.workers)
     how_long = (
         "how long they take is not known before one is done"
         if seconds is None
-        else f"about {duration(seconds)}, from the {len(results)} that are done"
+        else f"about {duration(seconds)}{' on one worker' * on_ray}, from the {len(results)} that "
+        "are done"
     )
     if left:
         reporter.say(f"{len(chosen)} cells, {n_done} done; {left} to do: {how_long}.")
-        reporter.say(f"{plan.text}.")
+        if plan is not None:
+            reporter.say(f"{plan.text}.")
     else:
         reporter.say(f"{len(chosen)} cells, all done.")
     return plan
