@@ -44,6 +44,12 @@ class HybridConfig(AimedConfig):
     """Pixels of the resized image that one place of the map stands for."""
     width: int = Field(default=64, ge=4, le=1024)
     """Channels of the head at stride 8; finer levels have half and a quarter."""
+    heads: int = Field(default=1, ge=1, le=32)
+    """Heads trained on the same features, each from a start and with noise of its own; their mean
+    answers. Steadier scores, at so many times the head's time."""
+    memory_patches: int = Field(default=0, ge=0, le=100_000)
+    """Patches of good images that are kept; the distance to the nearest one is a further input of
+    the heads. 0 leaves it out."""
     good_per_defect: float = Field(default=1.0, ge=0, le=1000)
     """Good images drawn every epoch for each defective one; all of them without defects."""
     inject_per_defect: float = Field(default=0.0, ge=0, le=100)

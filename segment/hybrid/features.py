@@ -43,7 +43,7 @@ class FrozenFeatures(torch.nn.Module):
         super().__init__()
         self.backbone = Backbone(encoder, weights=weights)
         self.backbone.eval().requires_grad_(False)
-        self._chosen: dict[int, int] = {}
+        chosen: dict[int, int] = {}
         channels: dict[int, int] = {}
         with torch.inference_mode():
             maps = self.backbone(torch.zeros(1, 3, _PROBE_SIDE, _PROBE_SIDE))
@@ -52,16 +52,17 @@ class FrozenFeatures(torch.nn.Module):
             stride = min(STRIDES, key=lambda s: abs(math.log(s / ratio)))
             # A map at stride 32 is none at stride 16; one of a patch of 14 pixels is.
             if one.shape[-1] > 1 and abs(math.log2(stride / ratio)) < 0.5:
-                self._chosen[stride] = number
+                chosen[stride] = number
                 channels[stride] = int(one.shape[1])
-        if not any(stride in self._chosen for stride in STRIDES[1:]):
+        if not any(stride in chosen for stride in STRIDES[1:]):
             raise UsageError(
                 f"The network {encoder!r} has no map of features at strides 4 to 16, and a hybrid "
                 "segmenter needs one to draw its own map. Convolutional networks have them; "
                 "efficientnet_lite0 is the default."
             )
-        self.strides = tuple(sorted(self._chosen))
+        self.strides = tuple(sorted(chosen))
         self.channels = tuple(channels[stride] for stride in self.strides)
+        self.backbone.keep([chosen[stride] for stride in self.strides])
 
     def train(self, mode: bool = True) -> "FrozenFeatures":
         """Stay as it is: nothing in a frozen network learns, its batch statistics neither."""
@@ -86,8 +87,8 @@ class FrozenFeatures(torch.nn.Module):
         height, width = batch.shape[2:]
         maps = self.backbone(batch)
         levels = []
-        for stride in self.strides:
-            level = maps[self._chosen[stride]].float()
+        for stride, level in zip(self.strides, maps, strict=True):
+            level = level.float()
             hw = (height // stride, width // stride)
             if tuple(level.shape[2:]) != hw:
                 level = functional.interpolate(level, size=hw, mode="bilinear")

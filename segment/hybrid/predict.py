@@ -9,7 +9,7 @@ from annotations.scoring.masks import FittedMaskScorer
 from annotations.scoring.tiling import read_tiles
 from segment.hybrid.config import HybridConfig
 from segment.hybrid.features import FrozenFeatures
-from segment.hybrid.network import SCALE, Head
+from segment.hybrid.network import SCALE, Heads
 from training import (
     fold_folder,
     load_into,
@@ -22,7 +22,7 @@ from training.torch_network import TorchNetwork
 
 
 class HybridNetwork(torch.nn.Module):
-    """The frozen network and the head, stored together: a run needs nothing else."""
+    """The frozen network and its heads, stored together: a run needs nothing else."""
 
     def __init__(self, config: HybridConfig, n_classes: int, *, weights: str) -> None:
         """Make both.
@@ -37,12 +37,14 @@ class HybridNetwork(torch.nn.Module):
         """
         super().__init__()
         self.features = FrozenFeatures(config.encoder, weights=weights)
-        self.head = Head(
+        self.heads = Heads(
             self.features.strides,
             self.features.channels,
             n_classes=n_classes,
             width=config.width,
             map_stride=config.map_stride,
+            heads=config.heads,
+            memory_patches=config.memory_patches,
         )
 
 
@@ -54,11 +56,14 @@ class _Answer(torch.nn.Module):
         self.network = network
 
     def forward(self, batch: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        head = self.network.head
-        maps, image_logit = head(head.standardise(self.network.features.levels(batch)))
+        heads = self.network.heads
+        maps, image_logit = heads(heads.standardise(self.network.features.levels(batch)))
         defect = (SCALE * maps[:, :1]).sigmoid()
         types = maps[:, 1:].softmax(dim=1) * defect
-        return torch.cat((1 - defect, types), dim=1), SCALE * image_logit
+        # The image's head sees what no single place shows, the map's highest place what the head
+        # overlooks: on magnetic tile their mean parts images better than either.
+        score = (image_logit + maps[:, 0].amax((1, 2))) / 2
+        return torch.cat((1 - defect, types), dim=1), SCALE * score
 
 
 class HybridPredictor(FittedMaskScorer):

@@ -33,6 +33,10 @@ from training.lightning_loop import resolve_precision
 COVERED: Final = 0.3
 """A place of the map is a defect from this part on: of a thin crack no place is covered by half."""
 STATISTICS_IMAGES: Final = 200
+FEATURES_AT_ONCE: Final = 16
+"""Views whose features are computed in one pass."""
+MEMORY_IMAGES: Final = 50
+"""Good pieces whose distances to the memory say what is usual."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +100,8 @@ def fit_head(
     cache = _Features(job, config, network, pieces)
     cache.fill()
     _set_statistics(network, cache, pieces)
-    _loop(job, config, network, cache, pieces, device)
+    owners = _fill_memory(network, cache, pieces, config, device)
+    _loop(job, config, network, cache, pieces, owners, device)
     network.cpu()
     state = {key: value.contiguous() for key, value in network.state_dict().items()}
     partial = best.with_suffix(".part")
@@ -188,23 +193,42 @@ class _Features:
         advance = self._job.reporter.track(
             f"{self._job.folder.parent.name}: fold {self._job.fold}, features", len(self._pieces)
         )
+        by_size: dict[tuple[int, int], list[tuple[Piece, int]]] = {}
         for piece in self._pieces:
             for view in range(self.views):
-                self.of(piece, view)
-            advance("")
+                shown = piece.hw if view < 4 else piece.hw[::-1]
+                by_size.setdefault(shown, []).append((piece, view))
+        done = 0
+        for shown, wanted in by_size.items():
+            # The same batches whether some are there or not: what a network says of an image
+            # depends, in the last bits, on how many it is shown at once.
+            for start in range(0, len(wanted), FEATURES_AT_ONCE):
+                batch = wanted[start : start + FEATURES_AT_ONCE]
+                self._fill_batch(batch, shown)
+                for _ in range((done + len(batch)) // self.views - done // self.views):
+                    advance("")
+                done += len(batch)
+
+    def _fill_batch(self, batch: Sequence[tuple[Piece, int]], hw: tuple[int, int]) -> None:
+        paths = [self._cache.path(piece.key, piece.hw, view) for piece, view in batch]
+        if all(self._cache.read(path, hw) is not None for path in paths):
+            return
+        images = [np.ascontiguousarray(view_of(piece.image_rgb, view)) for piece, view in batch]
+        levels = [level.cpu() for level in self._network.of(images)]
+        for number, path in enumerate(paths):
+            self._cache.write(path, [level[number] for level in levels])
 
     def of(self, piece: Piece, view: int) -> list[torch.Tensor]:
         """Levels float32 (channels, h, w) of one view."""
-        image = np.ascontiguousarray(view_of(piece.image_rgb, view))
-        hw = (image.shape[0], image.shape[1])
+        hw = piece.hw if view < 4 else piece.hw[::-1]
         path = self._cache.path(piece.key, piece.hw, view)
         if self._cached and (kept := self._cache.read(path, hw)) is not None:
             return kept
+        image = np.ascontiguousarray(view_of(piece.image_rgb, view))
         levels = [level[0].cpu() for level in self._network.of([image])]
         if not self._cached:
             return levels
         self._cache.write(path, levels)
-        # Read again, so that a run that found its features and one that made them are equal.
         return self._cache.read(path, hw) or levels
 
     def remove(self) -> None:
@@ -221,7 +245,63 @@ def _set_statistics(network: HybridNetwork, cache: _Features, pieces: Sequence[P
         values = [one[level].double() for one in seen]
         means.append(torch.stack([v.mean((1, 2)) for v in values]).mean(0).float())
         squares.append(torch.stack([(v**2).mean((1, 2)) for v in values]).mean(0).float())
-    network.head.set_statistics(means, squares)
+    network.heads.set_statistics(means, squares)
+
+
+def _fill_memory(
+    network: HybridNetwork,
+    cache: _Features,
+    pieces: Sequence[Piece],
+    config: HybridConfig,
+    device: torch.device,
+) -> npt.NDArray[np.intp]:
+    """Fill the memory with patches drawn from good pieces, every piece giving as many, and find
+    the mean and deviation of good patches' distances to those of other pieces.
+
+    Returns:
+        Number of the piece that each patch is from, (patches,).
+    """
+    heads = network.heads
+    wanted = len(heads.memory)
+    good = [n for n, piece in enumerate(pieces) if not piece.is_defective]
+    if not wanted:
+        return np.zeros(0, np.intp)
+    if len(good) < 2:
+        raise TrainingError(
+            f"memory_patches={wanted} needs two good images on the training side, so that one can "
+            f"be compared with the other; there are {len(good)}. Set memory_patches=0."
+        )
+    rng = np.random.default_rng([config.seed, 5])
+    each = math.ceil(wanted / len(good))
+    patches, owners = [], []
+    for number in good:
+        joined = _joined(network, cache, pieces[number], device)[0].flatten(1).T
+        # A small piece may have fewer places; they are drawn again then.
+        drawn = rng.choice(len(joined), each, replace=len(joined) < each)
+        patches.append(joined[torch.from_numpy(drawn).to(device)])
+        owners.append(np.full(each, number))
+    kept = rng.permutation(each * len(good))[:wanted]
+    heads.memory.copy_(torch.cat(patches)[torch.from_numpy(kept).to(device)])
+    owner = np.concatenate(owners)[kept]
+    seen = []
+    for number in rng.permutation(good)[:MEMORY_IMAGES].tolist():
+        own = torch.from_numpy(owner == number)[None].to(device)
+        if not bool(own.all()):
+            seen.append(
+                heads.distance(_joined(network, cache, pieces[number], device), own).flatten()
+            )
+    distances = torch.cat(seen)
+    heads.distance_mean.copy_(distances.mean())
+    heads.distance_deviation.copy_(distances.std().clamp_min(1e-6))
+    return owner
+
+
+@torch.no_grad()
+def _joined(
+    network: HybridNetwork, cache: _Features, piece: Piece, device: torch.device
+) -> torch.Tensor:
+    levels = [level[None].to(device) for level in cache.of(piece, 0)]
+    return network.heads.join(network.heads.standardise(levels))
 
 
 def _batches(
@@ -253,15 +333,16 @@ def _loop(
     network: HybridNetwork,
     cache: _Features,
     pieces: Sequence[Piece],
+    owners: npt.NDArray[np.intp],
     device: torch.device,
 ) -> None:
-    head = network.head.train()
+    heads = network.heads.train()
     epochs = [
         _batches(pieces, config, cache.views, np.random.default_rng([config.seed, 4, epoch]))
         for epoch in range(config.epochs)
     ]
     optimizer = torch.optim.AdamW(
-        head.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay
+        heads.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay
     )
     schedule = torch.optim.lr_scheduler.OneCycleLR(
         optimizer,
@@ -279,23 +360,27 @@ def _loop(
     for batches in epochs:
         total = 0.0
         for batch in batches:
-            levels = head.standardise(
+            levels = heads.standardise(
                 [
                     torch.stack(level).to(device)
                     for level in zip(*(cache.of(pieces[n], view) for n, view in batch), strict=True)
                 ]
             )
             types = torch.stack([_view_of_targets(targets[n], view) for n, view in batch])
-            levels, anomalous, labels = _with_noise(levels, types, network, config, generator)
-            with torch.autocast(device.type, torch.bfloat16, enabled=mixed):
-                maps, image_logits = head(levels)
-            loss = hybrid_loss(
-                maps,
-                image_logits,
-                anomalous=anomalous.to(device),
-                types=types.to(device),
-                image_labels=labels.to(device),
-            )
+            own = torch.from_numpy(owners == np.array([[n] for n, _ in batch])).to(device)
+            loss = torch.zeros((), device=device)
+            for head in heads.each:
+                noisy, anomalous, labels = _with_noise(levels, types, network, config, generator)
+                with torch.autocast(device.type, torch.bfloat16, enabled=mixed):
+                    maps, image_logits = head(*heads.inputs(noisy, own))
+                loss = loss + hybrid_loss(
+                    maps,
+                    image_logits,
+                    anomalous=anomalous.to(device),
+                    types=types.to(device),
+                    image_labels=labels.to(device),
+                )
+            loss = loss / len(heads.each)
             value = float(loss.detach())
             if not math.isfinite(value):
                 raise TrainingError(
@@ -333,7 +418,7 @@ def _with_noise(
     """
     count = len(types)
     first = levels[0].shape[2:]
-    step = network.head.strides[0]
+    step = network.heads.strides[0]
     hw = (first[0] * step // TRUNK_STRIDE, first[1] * step // TRUNK_STRIDE)
     real = (types > 0).float()
     noisy = torch.rand(count, generator=generator) < config.noise_share

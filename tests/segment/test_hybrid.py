@@ -19,7 +19,7 @@ from annotations.scoring.score_stack import NAMES, read_stack
 from converters import ConvertOptions
 from segment import HybridConfig, load_segmenter, train_segmenter
 from segment.hybrid.features import FeatureCache, FrozenFeatures, views_that_fit
-from segment.hybrid.network import Head, add_noise, blob_mask, hybrid_loss
+from segment.hybrid.network import Heads, add_noise, blob_mask, hybrid_loss
 from segment.hybrid.predict import HybridNetwork, HybridPredictor
 from segment.hybrid.train import Piece, _batches
 from segment.score_stack import fit_stack
@@ -131,11 +131,39 @@ def test_views_are_halved_until_they_fit():
 @pytest.mark.parametrize("map_stride", [2, 4, 8])
 @pytest.mark.parametrize("strides", [(2, 4, 8, 16), (4, 8, 16), (16,)])
 def test_the_map_has_its_stride_whatever_levels_there_are(strides, map_stride):
-    head = Head(strides, [3] * len(strides), n_classes=2, width=8, map_stride=map_stride)
+    head = Heads(strides, [3] * len(strides), n_classes=2, width=8, map_stride=map_stride)
     levels = [torch.randn(2, 3, 64 // s, 96 // s) for s in strides]
     maps, logits = head(levels)
     assert maps.shape == (2, 3, 64 // map_stride, 96 // map_stride)
     assert logits.shape == (2,)
+
+
+def test_heads_answer_with_their_mean():
+    torch.manual_seed(0)
+    heads = Heads((4, 8), (3, 3), n_classes=2, width=8, map_stride=8, heads=3).eval()
+    levels = [torch.randn(1, 3, 16, 16), torch.randn(1, 3, 8, 8)]
+    maps, logits = heads(levels)
+    each = [head(*heads.inputs(levels)) for head in heads.each]
+    assert torch.allclose(maps, sum(one for one, _ in each) / 3, atol=1e-6)
+    assert torch.allclose(logits, sum(one for _, one in each) / 3, atol=1e-6)
+    assert not torch.equal(each[0][0], each[1][0])
+
+
+def test_the_distance_is_that_to_the_nearest_patch_of_another_image():
+    heads = Heads((8,), (5,), n_classes=1, width=8, map_stride=8, memory_patches=6)
+    generator = torch.Generator().manual_seed(0)
+    heads.memory.copy_(torch.randn(6, 5, generator=generator))
+    joined = torch.randn(2, 5, 3, 4, generator=generator)
+    own = torch.zeros(2, 6, dtype=torch.bool)
+    own[1, :4] = True
+    places = joined.flatten(2).transpose(1, 2)
+    every = torch.cdist(places, heads.memory[None].expand(2, -1, -1)) / 5**0.5
+    expected = [every[0].amin(dim=1), every[1][:, 4:].amin(dim=1)]
+    found = heads.distance(joined, own)
+    assert torch.allclose(found.flatten(1), torch.stack(expected), atol=1e-5)
+    # An image that owns every patch is compared with them rather than with none.
+    whole = heads.distance(joined, torch.ones_like(own))
+    assert torch.equal(whole, heads.distance(joined))
 
 
 def test_noise_stays_in_its_blobs():
@@ -187,6 +215,29 @@ def test_two_trainings_are_equal_and_leave_no_features(dataset):
     again = load_segmenter(runs[0], 0, device="cpu")
     found = again.predict(sample.image_id, read_image_rgb(sample.image_path))
     assert found.image_score == stored.raw_scores[sample.image_id]
+
+
+def test_several_heads_with_a_memory_of_good_patches_learn_and_come_back(dataset):
+    config = SMALL.model_copy(update={"heads": 2, "memory_patches": 40})
+    run = train_segmenter(dataset, config, name="memory", folds=[0], reporter=SilentReporter())
+    stored = read_predictions(run, dataset)
+    again = load_segmenter(run, 0, device="cpu")
+    memory = again.network.module.network.heads.memory
+    assert memory.shape[0] == 40
+    assert len(torch.unique(memory, dim=0)) > 20
+    sample = dataset.by_id[dataset.split.folds[0].test[0]]
+    found = again.predict(sample.image_id, read_image_rgb(sample.image_path))
+    assert found.image_score == stored.raw_scores[sample.image_id]
+
+
+def test_a_memory_needs_two_good_images(tmp_path):
+    dataset = load_dataset(drawn_dataset(tmp_path, ConvertOptions(protocol="official")))
+    fold = dataset.split.folds[0]
+    split = replace(dataset.split, folds=(replace(fold, train=fold.train[:1], val=()),))
+    small = replace(dataset, split=split)
+    config = SMALL.model_copy(update={"memory_patches": 40})
+    with pytest.raises(TrainingError, match="two good images"):
+        train_segmenter(small, config, name="x", folds=[0], reporter=SilentReporter())
 
 
 def test_without_room_for_features_training_is_slower_and_says_so(dataset):
