@@ -23,7 +23,7 @@ class HybridConfig(AimedConfig):
     rounded to a multiple of 32."""
     batch_size: int = Field(default=8, ge=1, le=1024)
     """Images a step."""
-    epochs: int = Field(default=10, ge=1, le=MAX_EPOCHS)
+    epochs: int = Field(default=20, ge=1, le=MAX_EPOCHS)
     """Passes over the training images as sampled."""
     shots_per_type: int | None = Field(default=None, ge=0, le=1_000_000)
     """Learn from at most so many defective images of each type, on the training and on the
@@ -44,14 +44,17 @@ class HybridConfig(AimedConfig):
     """Pixels of the resized image that one place of the map stands for."""
     width: int = Field(default=64, ge=4, le=1024)
     """Channels of the head at stride 8; finer levels have half and a quarter."""
-    heads: int = Field(default=1, ge=1, le=32)
+    heads: int = Field(default=3, ge=1, le=32)
     """Heads trained on the same features, each from a start and with noise of its own; their mean
     answers. Steadier scores, at so many times the head's time."""
     memory_patches: int = Field(default=0, ge=0, le=100_000)
     """Patches of good images that are kept; the distance to the nearest one is a further input of
     the heads. 0 leaves it out."""
     good_per_defect: float = Field(default=1.0, ge=0, le=1000)
-    """Good images drawn every epoch for each defective one; all of them without defects."""
+    """Good images drawn every epoch for each defective one drawn; all of them without defects."""
+    fewest_images: int = Field(default=256, ge=1, le=1_000_000)
+    """Images drawn every epoch at least, where there are defects: with a few of them, they and
+    more good images are drawn again, so that training does not end after a handful of steps."""
     inject_per_defect: float = Field(default=0.0, ge=0, le=100)
     """Injected images (real defects of the training side, pasted into good images) made once,
     for each defective one."""

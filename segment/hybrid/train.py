@@ -310,8 +310,16 @@ def _batches(
     """One epoch as batches of (piece, view), equal sizes in a batch."""
     flags = np.array([piece.is_defective for piece in pieces])
     bad, good = np.flatnonzero(flags), np.flatnonzero(~flags)
-    wanted = math.ceil(config.good_per_defect * len(bad)) if len(bad) else len(good)
-    chosen = np.concatenate((bad, rng.permutation(good)[:wanted]))
+    if len(bad):
+        times = max(len(bad), math.ceil(config.fewest_images / (1 + config.good_per_defect)))
+        # Whole rounds, so that no defect is drawn twice more often than another.
+        rounds = [rng.permutation(bad) for _ in range(math.ceil(times / len(bad)))]
+        drawn = np.concatenate(rounds)[:times]
+        chosen = np.concatenate(
+            (drawn, rng.permutation(good)[: math.ceil(config.good_per_defect * times)])
+        )
+    else:
+        chosen = good
     by_size: dict[tuple[int, int], list[tuple[int, int]]] = {}
     for number in rng.permutation(chosen).tolist():
         view = int(rng.integers(views))

@@ -29,7 +29,15 @@ from training import SilentReporter, ThresholdAim, aimed_threshold, build_config
 pytestmark = pytest.mark.filterwarnings("ignore")
 
 SMALL = HybridConfig(
-    weights="none", encoder="resnet18", image_size=64, epochs=1, width=8, views=2, device="cpu"
+    weights="none",
+    encoder="resnet18",
+    image_size=64,
+    epochs=1,
+    width=8,
+    views=2,
+    heads=1,
+    fewest_images=8,
+    device="cpu",
 )
 
 
@@ -192,10 +200,26 @@ def test_a_batch_has_images_of_one_size():
         Piece(str(n), image(hw), np.full(hw, n % 2, np.uint8))
         for n, hw in enumerate([(32, 64), (32, 64), (64, 32), (32, 32), (32, 64)])
     ]
-    config = SMALL.model_copy(update={"good_per_defect": 9.0, "batch_size": 2})
+    config = SMALL.model_copy(update={"good_per_defect": 9.0, "batch_size": 2, "fewest_images": 1})
     batches = _batches(pieces, config, 1, np.random.default_rng(0))
     assert sorted(n for batch in batches for n, _ in batch) == [0, 1, 2, 3, 4]
     assert all(len({pieces[n].hw for n, _ in batch}) == 1 for batch in batches)
+
+
+def test_few_defects_are_drawn_again_each_as_often_as_another():
+    flags = [True] * 3 + [False] * 40
+    pieces = [
+        Piece(str(n), image((32, 32)), np.full((32, 32), bad, np.uint8))
+        for n, bad in enumerate(flags)
+    ]
+    config = SMALL.model_copy(update={"good_per_defect": 1.0, "fewest_images": 40})
+    batches = _batches(pieces, config, 4, np.random.default_rng(0))
+    drawn = [number for batch in batches for number, _ in batch]
+    assert len(drawn) == 40
+    times = [drawn.count(number) for number in range(3)]
+    assert sum(times) == 20
+    assert max(times) - min(times) <= 1
+    assert len({number for number in drawn if number > 2}) == 20
 
 
 def test_two_trainings_are_equal_and_leave_no_features(dataset):
