@@ -26,7 +26,7 @@ from evaluation import evaluate_runs
 
 CELLS = Path(__file__).parent / "results" / "quality"
 TABLE = CELLS.with_suffix(".md")
-NOTES = """`hybrid` alone is the recipe as it is; settings after a plus differ from it. "First version"
+NOTES = """`hybrid` alone is the recipe as it is; settings after a plus differ. "First version"
 was trained at ten epochs with one head, whose logit alone was the image's score; the cells with
 epochs=10 and heads=1 score by head and map together. Cells of one machine were trained side by
 side, so their seconds are no timing. Test images of a set were seen by whoever chose the settings,
