@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from annotations import WeightsNotFoundError, load_dataset
+from annotations import load_dataset
 from annotations.files import require_new_folder
 from defectune.families import train_family
 from defectune.library.progress import BarReporter
@@ -29,7 +29,6 @@ def run_demo(output: Path, *, seed: int, reporter: BarReporter) -> Path:
     from converters.synthetic import SyntheticConfig, draw_category
     from defectune.library.judging import judge, make_report
     from defectune.library.predicting import predict_images
-    from training import find_weights, yolo_file
 
     require_new_folder(output, hint="Choose another --output, or remove that folder yourself.")
     output.mkdir(parents=True, exist_ok=True)
@@ -40,16 +39,6 @@ def run_demo(output: Path, *, seed: int, reporter: BarReporter) -> Path:
     report = convert(source, dataset, ConvertOptions(folds=FOLDS, seed=seed, find_groups=False))
     show_conversion(report, dataset)
     reporter.say("3/6  training a baseline on good images, a U-Net and a YOLO detector")
-    detector_weights = "auto"
-    try:
-        find_weights(yolo_file("yolo11n.pt"))
-    except WeightsNotFoundError:
-        detector_weights = "none"
-        reporter.say(
-            "     The detector's pretrained weights (yolo11n.pt) are neither here nor reachable: "
-            "it trains from RANDOM weights, and will be poor. `defectune doctor` says where to "
-            "put them."
-        )
     common = {"seed": seed, "device": "auto"}
     for family, values, overrides in (
         ("classify", {"image_size": 160}, []),
@@ -59,7 +48,7 @@ def run_demo(output: Path, *, seed: int, reporter: BarReporter) -> Path:
             {"image_size": 160, "epochs": 30},
             ["batch_size=4", "val_every=10", "good_per_defect=0.3"],
         ),
-        ("detect", {"image_size": 160, "epochs": 12, "weights": detector_weights}, []),
+        ("detect", {"image_size": 160, "epochs": 12}, []),
     ):
         train_family(
             family,

@@ -16,11 +16,14 @@ class DetectConfig(FamilyConfig):
     Example:
         >>> import defectune as dt
         >>> dt.DetectConfig(image_size=640, epochs=100).model
-        'yolo11n.pt'
+        'auto'
     """
 
-    model: str = "yolo11n.pt"
-    """An ultralytics detection model by file name; its architecture and its COCO weights."""
+    model: str = "auto"
+    """An ultralytics detection model by file name, yolo11n.pt: its architecture and its COCO
+    weights. yolo-lite0 has EfficientNet-Lite0 in place of YOLO's own backbone, with ImageNet
+    weights that come with the installation. `auto` is yolo11n.pt where its weights are found, else
+    yolo-lite0."""
     image_size: int = Field(default=320, ge=32, le=4096, multiple_of=32)
     """Side in pixels that images are resized to; YOLO needs a multiple of 32."""
     batch_size: int = Field(default=8, ge=1, le=1024)

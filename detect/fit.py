@@ -19,6 +19,7 @@ import yaml
 from annotations import InputError, TrainingError
 from annotations.errors import shortened
 from annotations.files import write_bytes_atomic, write_text_atomic
+from detect import lite0
 from detect.config import DetectConfig
 from detect.data import write_data
 from detect.network import (
@@ -269,7 +270,12 @@ def _run(
 ) -> None:
     try:
         seed_everything(config.seed)
-        if not trainer.ddp:
+        if lite0.has_stages(architecture.layers):
+            network = Architecture(architecture.layers, job.dataset.class_names).build()
+            if config.weights == "auto":
+                lite0.load_imagenet(network)
+            trainer.model = network
+        elif not trainer.ddp:
             trainer.model = trainer.get_model(
                 cfg=copy.deepcopy(dict(architecture.layers)), weights=start, verbose=False
             )

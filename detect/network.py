@@ -23,6 +23,7 @@ from annotations.run_files import (
     OLD_DETECTOR_WEIGHTS_FILE,
 )
 from annotations.yaml_files import read_yaml
+from detect import lite0
 from detect.ultralytics_setup import import_ultralytics
 
 WEIGHTS_FILE: Final = DETECTOR_WEIGHTS_FILE
@@ -101,12 +102,12 @@ class Architecture:
         make: Any = tasks.DetectionModel
         try:
             _check_layers(self.layers)
-            network = make(
-                json.loads(json.dumps(dict(self.layers))),
-                ch=3,
-                nc=len(self.class_names),
-                verbose=False,
-            )
+            layers = json.loads(json.dumps(dict(self.layers)))
+            own = lite0.has_stages(layers)
+            plain = lite0.with_convolutions(layers) if own else layers
+            network = make(plain, ch=3, nc=len(self.class_names), verbose=False)
+            if own:
+                lite0.put_stages_in(network, layers)
         except Exception as error:  # ultralytics and torch raise many kinds
             raise InputError(
                 f"This description of a detector's layers is none ({shortened(error)})."
@@ -117,11 +118,14 @@ class Architecture:
 
 
 def published_architecture(model: str) -> Architecture:
-    """The architecture of a published model, `yolo11n.pt`, from ultralytics' own files.
+    """The architecture of a published model, `yolo11n.pt`, from ultralytics' own files, or of
+    `yolo-lite0`.
 
     Raises:
         UsageError: ultralytics has no YOLO detector of this name.
     """
+    if model == lite0.MODEL:
+        return Architecture(lite0.layers(), tuple(f"class {n}" for n in range(80)))
     name = model.removesuffix(".pt")
     found = re.fullmatch(r"(yolov?\d+)([nslmxtbce]?)u?", name)
     library = import_ultralytics()
@@ -134,7 +138,7 @@ def published_architecture(model: str) -> Architecture:
     if not found or not model.endswith(".pt") or "Detect" not in str(head[-1][-2:]):
         raise UsageError(
             f"The model {shortened(model)!r} should be the name of an ultralytics YOLO detector, "
-            "such as yolo11n.pt. Your own file goes to --weights FILE."
+            f"such as yolo11n.pt, or {lite0.MODEL}. Your own file goes to --weights FILE."
         )
     layers = {key: document[key] for key in _KEYS if key in document}
     if "scales" in layers:
@@ -154,7 +158,11 @@ def _check_layers(layers: Mapping[str, Any]) -> None:
     rows = [*layers["backbone"], *layers["head"]]
     if len(rows) > MAX_LAYERS:
         raise ValueError(f"{len(rows)} layers; at most {MAX_LAYERS} are built")
-    for _source, repeats, name, arguments in rows:
+    for number, (_source, repeats, name, arguments) in enumerate(rows):
+        if name == lite0.LAYER:
+            if fault := lite0.stage_fault(rows[number], number):
+                raise ValueError(fault)
+            continue
         if name not in _LAYERS or not 0 < int(repeats) <= MAX_REPEATS:
             raise ValueError(f"the layer {shortened(name)}, {shortened(repeats)} times")
         if any(isinstance(a, str) and a not in _WORDS for a in arguments):

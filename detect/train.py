@@ -2,16 +2,20 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Final
 
 from annotations import (
     Dataset,
     FoldThresholds,
+    UsageError,
+    WeightsNotFoundError,
     require_defects_in_training,
 )
 from annotations.files import write_json_atomic
 from annotations.images import read_image_rgb
 from annotations.run_files import TILES_FILE
 from annotations.scoring.tiling import choose_tiles
+from detect import lite0
 from detect.config import DetectConfig
 from detect.data import choose_images
 from detect.fit import fit
@@ -38,6 +42,9 @@ from training.device import device_list
 from training.matching import greedy_hits
 from training.shots import limit_defects
 
+AUTO: Final = "auto"
+DEFAULT_MODEL: Final = "yolo11n.pt"
+
 
 def train_detector(
     dataset: Dataset,
@@ -58,6 +65,7 @@ def train_detector(
         InputError, OutputExistsError, TrainingError: see `training.train_run`.
     """
     require_defects_in_training(dataset.split, dataset.samples, family="detect")
+    config = _with_model(config, reporter)
     source = _model_source(config)
     device = device_list(config.device)[0]
 
@@ -76,9 +84,40 @@ def train_detector(
     )
 
 
+def _with_model(config: DetectConfig, reporter: Reporter) -> DetectConfig:
+    """Settings with a model's name in place of `auto`."""
+    if config.model != AUTO:
+        return config
+    if config.weights != "auto":
+        # A file says itself what it holds, and random weights are had for every name.
+        return config.model_copy(update={"model": DEFAULT_MODEL})
+    try:
+        find_weights(yolo_file(DEFAULT_MODEL), given="auto")
+    except WeightsNotFoundError:
+        reporter.say(
+            f"COCO weights ({DEFAULT_MODEL}) are neither here nor reachable: the detector is "
+            f"{lite0.MODEL}, with ImageNet weights that are installed. `defectune doctor` says "
+            "where to put the file."
+        )
+        return config.model_copy(update={"model": lite0.MODEL})
+    return config.model_copy(update={"model": DEFAULT_MODEL})
+
+
 def _model_source(config: DetectConfig) -> Path | Architecture:
     """A checkpoint from the look-up order, or layers that get random weights."""
     published = published_architecture(config.model)
+    if config.model == lite0.MODEL:
+        if config.weights not in ("auto", "none"):
+            raise UsageError(
+                f"The model {lite0.MODEL} takes --weights auto (ImageNet) or none, found "
+                f"{config.weights!r}. A detector's checkpoint goes with its own --model."
+            )
+        if "," in config.device:
+            raise UsageError(
+                f"The model {lite0.MODEL} trains on one device, found --device {config.device}. "
+                f"Give one, or --model {DEFAULT_MODEL}."
+            )
+        return published
     if config.weights == "none":
         return published
     path = find_weights(yolo_file(config.model), given=config.weights)

@@ -44,7 +44,7 @@ def train(
         family: detect, segment or classify; or a configuration, which then holds all settings.
         recipe: settings to begin with: few-defects (the default), plain, fast, or a YAML file.
         fold: a fold's number from 0, or all.
-        model: detect: yolo11n.pt …; segment: an encoder; classify: a network.
+        model: detect: yolo11n.pt, yolo-lite0 …; segment: an encoder; classify: a network.
         method: classify: pretrained, finetuned, patch-memory, autoencoder, gan or supervised.
         oversample: classify, supervised: none, repeat, injection or deepsmote.
         weights: auto (the default), none, or a file.

@@ -26,15 +26,20 @@ _PROBE_SIDE: Final = 224
 
 
 class FrozenFeatures(torch.nn.Module):
-    """A frozen network whose maps are read at strides 2, 4, 8 and 16, as far as it has them.
+    """A frozen network whose maps are read at strides up to 16, as far as it has them.
 
     Attributes:
         strides: of the levels, ascending.
         channels: of each level.
     """
 
-    def __init__(self, encoder: str, *, weights: str) -> None:
+    def __init__(self, encoder: str, *, weights: str, finest: int = STRIDES[0]) -> None:
         """Load a network.
+
+        Args:
+            encoder: any torchvision or timm name.
+            weights: `auto`, `none` or a file.
+            finest: stride of the finest maps that are of use; finer ones are not read.
 
         Raises:
             UsageError: an unknown network, or one without a map of features at a stride up to 16.
@@ -50,6 +55,8 @@ class FrozenFeatures(torch.nn.Module):
         for number, one in enumerate(maps):
             ratio = _PROBE_SIDE / one.shape[-1]
             stride = min(STRIDES, key=lambda s: abs(math.log(s / ratio)))
+            if stride < finest:
+                continue
             # A map at stride 32 is none at stride 16; one of a patch of 14 pixels is.
             if one.shape[-1] > 1 and abs(math.log2(stride / ratio)) < 0.5:
                 chosen[stride] = number

@@ -14,6 +14,8 @@ import torch
 from torch.nn import functional
 
 TRUNK_STRIDE: Final = 8
+JOINED_FROM: Final = 4
+"""Stride from which on levels are joined at the trunk's; a finer one enters at its own."""
 MARGIN: Final = 0.5
 """Of the truncated L1 loss, as in the paper."""
 SCALE: Final = 4.0
@@ -55,7 +57,7 @@ class Head(torch.nn.Module):
         self.map_stride = map_stride
         by_stride = dict(zip(strides, channels, strict=True))
         extra = int(with_distance)
-        joined = sum(count for stride, count in by_stride.items() if stride >= 4)
+        joined = sum(count for stride, count in by_stride.items() if stride >= JOINED_FROM)
         self.adaptor = torch.nn.Conv2d(joined, 2 * width, 1)
         self.trunk = torch.nn.Sequential(_layer(2 * width + extra, width), _layer(width, width))
         self.finer = torch.nn.ModuleList()
@@ -146,7 +148,7 @@ class Heads(torch.nn.Module):
             self.register_buffer(f"mean_{number}", torch.zeros(count))
             self.register_buffer(f"deviation_{number}", torch.ones(count))
         # Strides 4, 8 and 16 are joined; what is finer enters at its own stride.
-        self._joined = [n for n, stride in enumerate(strides) if stride >= 4]
+        self._joined = [n for n, stride in enumerate(strides) if stride >= JOINED_FROM]
         joined = sum(channels[n] for n in self._joined)
         self.register_buffer("memory", torch.zeros(memory_patches, joined))
         self.register_buffer("distance_mean", torch.zeros(()))

@@ -9,7 +9,7 @@ from annotations.scoring.masks import FittedMaskScorer
 from annotations.scoring.tiling import read_tiles
 from segment.hybrid.config import HybridConfig
 from segment.hybrid.features import FrozenFeatures
-from segment.hybrid.network import SCALE, Heads
+from segment.hybrid.network import JOINED_FROM, SCALE, Heads
 from training import (
     fold_folder,
     load_into,
@@ -36,7 +36,9 @@ class HybridNetwork(torch.nn.Module):
             UsageError, WeightsNotFoundError: see `FrozenFeatures`.
         """
         super().__init__()
-        self.features = FrozenFeatures(config.encoder, weights=weights)
+        self.features = FrozenFeatures(
+            config.encoder, weights=weights, finest=min(JOINED_FROM, config.map_stride)
+        )
         self.heads = Heads(
             self.features.strides,
             self.features.channels,

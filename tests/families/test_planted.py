@@ -22,7 +22,9 @@ from training.job import open_run
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 
-DETECT = DetectConfig(weights="none", epochs=1, image_size=64, views=1, device="cpu")
+DETECT = DetectConfig(
+    model="yolo11n.pt", weights="none", epochs=1, image_size=64, views=1, device="cpu"
+)
 SEGMENT = SegmentConfig(
     weights="none", encoder="resnet18", epochs=1, image_size=32, batch_size=4, device="cpu"
 )
