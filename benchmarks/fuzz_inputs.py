@@ -37,6 +37,7 @@ from annotations.files import read_json, write_json_atomic
 from annotations.run_digests import run_problems
 from benchmarks.fuzz import VALUES, rounds_of, spoil_bytes, spoil_json, spoil_text
 from classify import ClassifyConfig, train_classifier
+from classify.config import SupervisedConfig
 from converters import ConvertOptions, convert
 from converters.check import check_dataset
 from converters.synthetic import SyntheticConfig, draw_category
@@ -48,7 +49,7 @@ from training import SilentReporter, build_config, read_recipe
 
 RESULTS = Path(__file__).parent / "results" / "fuzz_inputs.md"
 MOST_CHARACTERS = 2000
-KINDS = {"detect": DetectConfig, "segment": SegmentConfig, "classify": ClassifyConfig}
+KINDS = {"detect": DetectConfig, "segment": SegmentConfig, "classify": SupervisedConfig}
 TEXTS = [
     "2020-13-45", "!!int x", "0x_", "!!timestamp x", "9" * 5000, "[" * 3000, "&a [*a, *a]", "\x00",
     "\ud800", ".inf", "-.inf", ".nan", "1e309", "99999999999999999999", "'", "x" * 9000, "{a: 1}",

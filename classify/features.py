@@ -8,8 +8,8 @@ import numpy.typing as npt
 import torch
 
 from annotations.scoring.images import normalised, resize_square
-from classify.config import ClassifyConfig
-from classify.patch_memory import patches_of
+from classify.anomaly.memory import patches_of
+from classify.config import NetworkConfig, PooledConfig
 from training.backbones import Backbone, patch_stages
 from training.torch_network import TorchNetwork
 
@@ -54,7 +54,7 @@ class FeatureNetwork:
         self._pooling = pooling
 
     @classmethod
-    def of(cls, config: ClassifyConfig, device: torch.device, *, random: bool = False) -> Self:
+    def of(cls, config: NetworkConfig, device: torch.device, *, random: bool = False) -> Self:
         """The network that the settings name; `random` spares loading weights that are replaced.
 
         Raises:
@@ -66,7 +66,7 @@ class FeatureNetwork:
             device=device,
             image_size=config.image_size,
             stages=config.stages,
-            pooling=config.pooling,
+            pooling=config.pooling if isinstance(config, PooledConfig) else "mean",
         )
 
     def prepare(self, image_rgb: npt.NDArray[np.uint8]) -> torch.Tensor:

@@ -21,8 +21,8 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from annotations import Sample
 from annotations.images import read_image_rgb
 from annotations.scoring.images import resize_square
-from classify.config import ClassifyConfig
-from classify.methods.base import Lesson
+from classify.config import AugmentedConfig, ClassifyConfig
+from classify.method import FoldData
 from training import seed_everything
 from training.device import device_list
 from training.geometry import PartGeometry, estimate_geometry
@@ -81,7 +81,7 @@ def train_module(
     module: L.LightningModule,
     make: MakeItem,
     numbers: Callable[[int], Sequence[int]],
-    lesson: Lesson,
+    data: FoldData,
     config: ClassifyConfig,
     *,
     what: str,
@@ -97,7 +97,7 @@ def train_module(
         module: has `training_step`, and `validation_step` where there is validation.
         make: items by epoch and number.
         numbers: of an epoch.
-        lesson: folder and reporter.
+        data: folder and reporter.
         config: batch size, seed, device.
         what: is trained, for the bar and the names of files.
         epochs: passes.
@@ -111,7 +111,7 @@ def train_module(
     """
     if not epochs:
         return
-    folder = lesson.job.folder / CHECKPOINTS / what
+    folder = data.job.folder / CHECKPOINTS / what
     seed_everything(config.seed)
     sampler = EpochSampler(numbers, seed=config.seed)
     # A last batch of one image would stop batch normalisation.
@@ -127,16 +127,16 @@ def train_module(
         save_last=True,
         enable_version_counter=False,
     )
-    bar = lesson.job.reporter.track(f"{lesson.name}: {what}", epochs)
+    bar = data.job.reporter.track(f"{data.name}: {what}", epochs)
     last = folder / "last.ckpt"
-    goes_on = usable_checkpoint(last, lesson.job.reporter)
+    goes_on = usable_checkpoint(last, data.job.reporter)
     words = {monitor: shown} if monitor else {}
     with quiet_lightning():
         trainer = L.Trainer(
             max_epochs=epochs,
             **hardware_options(device_list(config.device)[:1]),
             callbacks=[keep, StopAtNonsense(), SeedSteps(config.seed), Progress(bar, **words)],
-            logger=loggers(lesson.job.folder),
+            logger=loggers(data.job.folder),
             default_root_dir=folder,
             enable_progress_bar=False,
             enable_model_summary=False,
@@ -176,9 +176,9 @@ class _Listed(Dataset[Item]):
         return self._items[number]
 
 
-def load_small(samples: Sequence[Sample], side: int, lesson: Lesson) -> list[ImageRgb]:
+def load_small(samples: Sequence[Sample], side: int, data: FoldData) -> list[ImageRgb]:
     """Samples' images, uint8 (side, side, 3) each, with a bar."""
-    advance = lesson.job.reporter.track(f"{lesson.name}: reading images", len(samples))
+    advance = data.job.reporter.track(f"{data.name}: reading images", len(samples))
     images = []
     for sample in samples:
         images.append(resize_square(read_image_rgb(sample.image_path), side))
@@ -212,7 +212,7 @@ def vary(image_rgb: ImageRgb, geometry: PartGeometry, rng: np.random.Generator) 
     return np.ascontiguousarray(np.clip(moved * light, 0, 255).astype(np.uint8))
 
 
-def varied_items(images: Sequence[ImageRgb], config: ClassifyConfig) -> MakeItem:
+def varied_items(images: Sequence[ImageRgb], config: AugmentedConfig) -> MakeItem:
     """Good images, uint8 (S, S, 3), as items in [0, 1], varied where the settings say so."""
     geometry = estimate_geometry(images)
 

@@ -17,20 +17,22 @@ from annotations import (
     InputError,
     Prediction,
     Sample,
+    UsageError,
     require_defects_in_training,
 )
 from annotations.errors import shortened
 from annotations.files import write_bytes_atomic
-from annotations.run_files import CLASSIFIER_FILE
-from classify.config import ClassifyConfig
+from annotations.run_files import CLASSIFIER_FILE, CONFIG_FILE
+from classify.config import ClassifyConfig, config_class
 from classify.loop import remove_checkpoints
+from classify.method import Arrays, Calibration, FoldData
 from classify.methods import method_named
-from classify.methods.base import Arrays, Calibration, Lesson
 from training import (
     FoldJob,
     Predictor,
     Reporter,
     fold_folder,
+    read_run_config,
     resolve_device,
     seed_everything,
     stored_config,
@@ -87,15 +89,15 @@ def train_classifier(
     learnt: dict[tuple[str, ...], tuple[Arrays, Calibration]] = {}
 
     def train_fold(job: FoldJob) -> tuple[Predictor, FoldThresholds]:
-        lesson = _lesson(job, name)
-        key = method.key(lesson)
+        data = _fold_data(job, name)
+        key = method.key(data)
         # Folds of kfold share their good images, and so what is learnt from them.
         if key not in learnt:
             # Networks are built in it: what was trained before must not show.
             seed_everything(config.seed)
-            arrays = method.fit(lesson)
+            arrays = method.fit(data)
             learnt.clear()
-            learnt[key] = arrays, method.calibrate(lesson, method.open(arrays))
+            learnt[key] = arrays, method.calibrate(data, method.open(arrays))
         arrays, calibration = learnt[key]
         save_arrays(job.folder / CLASSIFIER_FILE, arrays)
         remove_checkpoints(job.folder)
@@ -120,11 +122,11 @@ def _say_if_enlarged(samples: Sequence[Sample], side: int, reporter: Reporter) -
         reporter.say(f"{small} of {len(samples)} images are enlarged to {side} pixels.")
 
 
-def _lesson(job: FoldJob, name: str) -> Lesson:
+def _fold_data(job: FoldJob, name: str) -> FoldData:
     fold = job.dataset.split.folds[job.fold]
-    teaching = job.dataset.select(fold.train)
+    train = job.dataset.select(fold.train)
     validation = job.dataset.select(fold.val)
-    return Lesson(job, name, _good(teaching), _good(validation), tuple(teaching), tuple(validation))
+    return FoldData(job, name, _good(train), _good(validation), tuple(train), tuple(validation))
 
 
 def _good(samples: Sequence[Sample]) -> tuple[Sample, ...]:
@@ -192,10 +194,8 @@ def load_classifier(run: Path, fold: int, *, device: str = "auto") -> Predictor:
     Raises:
         InputError: not a classifier run, or that fold has no model.
     """
-    config = stored_config(run, ClassifyConfig)
+    config = stored_config(run, _stored_class(run))
     path = fold_folder(run, fold) / CLASSIFIER_FILE
-    if not path.is_file() and path.with_name("gaussians.npz").is_file():
-        path = path.with_name("gaussians.npz")  # as runs of 0.1.0's beginnings call it
     arrays = load_arrays(path)
     # With random weights the same seed makes the same network again.
     seed_everything(config.seed)
@@ -209,3 +209,10 @@ def load_classifier(run: Path, fold: int, *, device: str = "auto") -> Predictor:
     except Exception as error:  # NumPy and torch raise many kinds
         raise _damaged(path, error) from error
     return predictor
+
+
+def _stored_class(run: Path) -> type[ClassifyConfig]:
+    try:
+        return config_class(read_run_config(run)["config"].get("method", "pretrained"))
+    except UsageError as error:
+        raise InputError(f"{run / CONFIG_FILE} is damaged: {error} Train again.") from error

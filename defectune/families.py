@@ -114,8 +114,8 @@ def choose_config(
         base = read_recipe(family, recipe) if recipe is not None else {}
     else:
         base, recipe = config.model_dump(exclude_defaults=True), None
-        if family == "segment":
-            # Of a segmenter, the method says whose settings they are.
+        if family != "detect":
+            # The method says whose settings they are.
             base = {**base, "method": config.model_dump()["method"]}
     name = _run_name(family, recipe, {**base, **_given(settings)})
     kind = config_kind(family, base, settings, overrides)
@@ -130,7 +130,7 @@ def config_kind(
     settings: Mapping[str, Any],
     overrides: Sequence[str] = (),
 ) -> "type[FamilyConfig]":
-    """The class of a family's configuration; a segmenter's depends on its method."""
+    """The class of a family's configuration; but for a detector's it depends on the method."""
     if family == "detect":
         from detect import DetectConfig
 
@@ -138,11 +138,11 @@ def config_kind(
     if family == "segment":
         from segment import HybridConfig, SegmentConfig
 
-        chosen = _segment_method(base, settings, overrides)
+        chosen = _method(base, settings, overrides, default="unet")
         return HybridConfig if chosen == "hybrid" else SegmentConfig
-    from classify import ClassifyConfig
+    from classify import config_class
 
-    return ClassifyConfig
+    return config_class(_method(base, settings, overrides, default="pretrained"))
 
 
 def _of_kind(config: "FamilyConfig", kind: "type[Config]") -> "Config":
@@ -175,11 +175,15 @@ def family_of(config: "FamilyConfig") -> str:
     )
 
 
-def _segment_method(
-    recipe: Mapping[str, Any], settings: Mapping[str, Any], overrides: Sequence[str]
+def _method(
+    recipe: Mapping[str, Any],
+    settings: Mapping[str, Any],
+    overrides: Sequence[str],
+    *,
+    default: str,
 ) -> str:
     """Whose settings they are; the last word wins, as for every setting."""
-    chosen = str({"method": "unet", **recipe, **_given(settings)}["method"])
+    chosen = str({"method": default, **recipe, **_given(settings)}["method"])
     for text in overrides:
         key, _, value = text.partition("=")
         chosen = value.strip() if key.strip() == "method" else chosen
@@ -197,10 +201,9 @@ def _run_name(family: str, recipe: str | None, settings: Mapping[str, Any]) -> s
     parts = [family]
     method = settings.get("method", "pretrained")
     if family == "classify":
-        from classify import all_methods
+        from classify import config_class
 
-        kind = all_methods().get(method)
-        if kind is None or kind.sees_through_network:
+        if "model" in config_class(method).model_fields:
             parts.append(str(settings.get("model", "efficientnet_lite0")))
         parts += [method] if method not in ("pretrained", "mahalanobis") else []
     if settings.get("oversample", "none") != "none":

@@ -4,6 +4,7 @@ import hashlib
 from collections.abc import Callable
 from pathlib import Path
 from types import MappingProxyType
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -11,6 +12,9 @@ import numpy.typing as npt
 from annotations import Dataset, Regions, Sample, make_split, mask_to_regions
 from converters import ConvertOptions, convert
 from converters.synthetic import SyntheticConfig, draw_category
+
+if TYPE_CHECKING:
+    from classify import ClassifyConfig
 
 SMALL = SyntheticConfig(n_train_good=6, n_test_good=4, n_per_type=4, image_hw=(64, 64))
 
@@ -67,3 +71,11 @@ def memory_dataset(
         )
     split = make_split(samples, folds=folds)
     return Dataset(root, names, tuple(samples), MappingProxyType(truths), split)
+
+
+def classify_config(method: str, **settings: object) -> "ClassifyConfig":
+    """A method's configuration from settings of several methods: it takes those that it has."""
+    from classify import ClassifyConfig, config_class
+
+    known = config_class(method).model_fields
+    return ClassifyConfig(method=method, **{k: v for k, v in settings.items() if k in known})

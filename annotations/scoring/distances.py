@@ -1,7 +1,8 @@
 """Distance of an image to the good ones, in the pooled features of a pretrained network.
 
 Rippel, Mertens, Merhof: Modeling the Distribution of Normal Data in Pre-Trained Deep Features
-for Anomaly Detection (ICPR 2020), section III. How Gaussians are fitted: `classify.mahalanobis`.
+for Anomaly Detection (ICPR 2020), section III. How Gaussians are fitted:
+`classify.anomaly.mahalanobis`.
 """
 
 from collections.abc import Mapping, Sequence

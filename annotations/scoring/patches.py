@@ -1,7 +1,7 @@
 """Distance of every patch of an image to a memory of good ones (PatchCore).
 
 Roth et al.: Towards Total Recall in Industrial Anomaly Detection (CVPR 2022), section 3; how the
-memory is chosen: `classify.patch_memory`.
+memory is chosen: `classify.anomaly.memory`.
 """
 
 from collections.abc import Mapping, Sequence

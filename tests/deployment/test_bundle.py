@@ -13,13 +13,13 @@ from typer.testing import CliRunner
 import defectune as dt
 from annotations import InputError, UsageError, load_dataset
 from annotations.files import write_bytes_atomic
-from classify import ClassifyConfig, train_classifier
+from classify import train_classifier
 from defectune.cli import app
 from deployment import open_bundle
 from deployment.archive import MANIFEST, pack_array, unpack_array, write_archive
 from detect import DetectConfig, train_detector
 from segment import HybridConfig, SegmentConfig, train_segmenter
-from tests.drawn import drawn_dataset
+from tests.drawn import classify_config, drawn_dataset
 from training import SilentReporter
 
 _CLASSIFY = {
@@ -29,7 +29,7 @@ _CLASSIFY = {
 _SEGMENT = {"weights": "none", "epochs": 1, "batch_size": 4, "device": "cpu"}
 METHODS = ("pretrained", "knn", "patch-memory", "finetuned", "supervised", "autoencoder", "gan")
 RUNS = {
-    **{m: (train_classifier, ClassifyConfig(method=m, **_CLASSIFY)) for m in METHODS},
+    **{m: (train_classifier, classify_config(m, **_CLASSIFY)) for m in METHODS},
     "unet": (
         train_segmenter,
         SegmentConfig(encoder="resnet18", image_size=32, views=2, **_SEGMENT),

@@ -85,7 +85,7 @@ def test_images_smaller_than_the_network_sees_are_refused():
     with pytest.raises(UsageError, match="cannot look at images of 32 pixels"):
         Backbone("alexnet", weights="none").eval()(torch.zeros(1, 3, 32, 32))
     with pytest.raises(UsageError, match="32, 64, 128, 256 or 512 pixels; got 96"):
-        method_named("autoencoder")(ClassifyConfig(image_size=96), CPU)
+        method_named("autoencoder")(ClassifyConfig(method="autoencoder", image_size=96), CPU)
 
 
 def test_weights_come_from_files_and_are_named_where_missing(tmp_path, monkeypatch):

@@ -17,16 +17,17 @@ from annotations import InputError, ProtocolError, load_dataset, read_prediction
 from annotations.images import read_image_rgb
 from annotations.scoring.nearest import NearestGood
 from annotations.scoring.reconstruction import UsualErrors, top_mean
-from classify import ClassifyConfig, all_methods, load_classifier, train_classifier
-from classify.deepsmote import CodeNetwork, interpolate
-from classify.methods.autoencoder import error_maps
-from classify.methods.supervised import missing_images
-from classify.patch_memory import PatchMemory, greedy_centres, patches_of
+from classify import all_methods, load_classifier, train_classifier
+from classify.anomaly.autoencoder import error_maps
+from classify.anomaly.memory import PatchMemory, greedy_centres, patches_of
+from classify.config import SupervisedConfig
+from classify.supervised.classifier import missing_images
+from classify.supervised.deepsmote import CodeNetwork, interpolate
 from classify.train import load_arrays
 from converters import ConvertOptions
 from converters.synthetic import SyntheticConfig
 from evaluation import evaluate_runs
-from tests.drawn import drawn_dataset
+from tests.drawn import classify_config, drawn_dataset
 from training import SilentReporter
 from training.lightning_loop import Progress
 
@@ -50,7 +51,6 @@ def train(dataset, method, name, reporter=None, **options):
     values = {
         "weights": "none",
         "image_size": 64,
-        "method": method,
         "memory_size": 50,
         "device": "cpu",
         "smote_size": 32,
@@ -58,7 +58,7 @@ def train(dataset, method, name, reporter=None, **options):
         **QUICK,
         **options,
     }
-    config = ClassifyConfig(**values)
+    config = classify_config(method, **values)
     return train_classifier(
         dataset, config, name=name, folds=[0], reporter=reporter or SilentReporter()
     )
@@ -140,7 +140,7 @@ class TestEveryMethod:
                 return lambda _note: None
 
         seen: list[Path] = []
-        for module in ("methods.base", "methods.pretrained", "methods.patch_memory", "loop"):
+        for module in ("method", "anomaly.pretrained", "anomaly.patch_memory", "loop"):
             monkeypatch.setattr(
                 f"classify.{module}.read_image_rgb",
                 lambda path: (seen.append(path), read_image_rgb(path))[1],
@@ -249,7 +249,7 @@ class TestDeepSmote:
 
     def test_the_penalty_compares_with_another_images_code_and_reaches_the_encoder(self):
         torch.manual_seed(0)
-        network = CodeNetwork(ClassifyConfig(smote_size=32, smote_latent=4)).eval()
+        network = CodeNetwork(SupervisedConfig(smote_size=32, smote_latent=4)).eval()
         images = torch.rand(3, 3, 32, 32)
         penalty = network.penalty(images)
         decoded = [network.decoder(network.encoder(images[i : i + 1])) for i in (2, 0, 1)]

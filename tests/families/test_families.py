@@ -16,8 +16,8 @@ from annotations import (
     read_predictions,
 )
 from classify import ClassifyConfig, load_classifier, train_classifier
+from classify.anomaly.mahalanobis import Gaussians, held_out_distances
 from classify.features import FeatureNetwork
-from classify.mahalanobis import Gaussians, held_out_distances
 from converters import ConvertOptions
 from detect import DetectConfig, load_box_predictor, train_detector
 from segment import SegmentConfig, load_mask_predictor, train_segmenter

@@ -16,10 +16,10 @@ from annotations import InputError, TrainingError, load_dataset, read_prediction
 from annotations.files import read_json, write_json_atomic
 from annotations.locks import _lock_by_name, hold_lock
 from annotations.prediction_files import read_csv
-from classify import ClassifyConfig, train_classifier
+from classify import train_classifier
 from detect import DetectConfig, train_detector
 from segment import SegmentConfig, train_segmenter
-from tests.drawn import drawn_dataset
+from tests.drawn import classify_config, drawn_dataset
 from training import SilentReporter, finished_folds
 from training.job import LOCK_FILE, _being_trained
 
@@ -35,10 +35,10 @@ CASES = {
     **{
         method: (
             train_classifier,
-            ClassifyConfig(
+            classify_config(
+                method,
                 **SMALL,
                 model="resnet18",
-                method=method,
                 image_size=32,
                 batch_size=8,
                 latent=8,

@@ -1,13 +1,15 @@
 """Odd settings and recipes: one short paragraph each, never a traceback."""
 
 import contextlib
+import copy
 import random
 
 import pytest
+from pydantic import ValidationError
 
 from annotations import DefectuneError, InputError, UsageError, WeightsNotFoundError
-from classify import ClassifyConfig
-from defectune.families import train_family
+from classify import METHOD_CONFIGS, ClassifyConfig, all_methods
+from defectune.families import choose_config, train_family
 from detect import DetectConfig
 from detect.network import published_architecture
 from segment import SegmentConfig
@@ -58,6 +60,33 @@ def test_an_odd_value_is_refused_in_a_short_paragraph(kind, text):
             build_config(kind, {}, [f"{key}={text}"])
         assert len(str(caught.value)) < 1400
         assert "x" * 301 not in str(caught.value)
+
+
+def test_a_setting_of_another_method_is_refused_with_the_method_that_has_it():
+    options = {"recipe": None, "model": None, "values": {"method": "gan"}}
+    for text, said in (
+        ("memory_size=9", "Method gan does not use it; patch-memory does"),
+        ("ssim_weight=0.1", "autoencoder does"),
+        ("latnt=3", "Did you mean latent"),
+    ):
+        with pytest.raises(UsageError, match=said):
+            choose_config("classify", **options, overrides=[text])
+    with pytest.raises(UsageError, match=r"epochs.*finetuned.*do\."):
+        choose_config("classify", recipe=None, model=None, values={"epochs": 3})
+    with pytest.raises(UsageError, match="Did you mean autoencoder"):
+        ClassifyConfig(method="autoencodr")
+    with pytest.raises(ValidationError, match="memory_size"):
+        ClassifyConfig(method="gan", memory_size=9)
+
+
+def test_every_method_has_its_own_settings():
+    assert set(all_methods()) == set(METHOD_CONFIGS)
+    for name, kind in METHOD_CONFIGS.items():
+        made = ClassifyConfig(method=name)
+        assert type(made) is kind
+        assert made.method == name
+        again = build_config(kind, made.model_dump(), [])
+        assert again == made == made.model_copy() == copy.deepcopy(made)
 
 
 def test_values_without_bounds_are_refused():

@@ -4,13 +4,13 @@ import pytest
 import yaml
 
 from annotations import InputError, UsageError
-from classify import ClassifyConfig
+from defectune.families import config_kind
 from detect import DetectConfig
-from segment import CONFIGS, SegmentConfig
+from segment import SegmentConfig
 from training import build_config, read_recipe, recipe_names
 from training.recipes import RECIPES_FOLDER
 
-KINDS = {"detect": DetectConfig, "segment": SegmentConfig, "classify": ClassifyConfig}
+KINDS = {"detect": DetectConfig, "segment": SegmentConfig}
 FILES = sorted(RECIPES_FOLDER.rglob("*.yaml"))
 
 
@@ -18,7 +18,7 @@ FILES = sorted(RECIPES_FOLDER.rglob("*.yaml"))
 def test_a_recipe_builds_and_explains_every_field(path):
     family = path.parent.name
     values = read_recipe(family, path.stem)
-    kind = CONFIGS[values["method"]] if path.stem == "hybrid" else KINDS[family]
+    kind = config_kind(family, values, {})
     config = build_config(kind, {}, [], recipe=values)
     assert {key: getattr(config, key) for key in values} == values
     lines = path.read_text(encoding="utf-8").splitlines()

@@ -15,13 +15,13 @@ from torchmetrics.functional.image import structural_similarity_index_measure
 
 from annotations.scoring.images import unit_planes
 from annotations.scoring.reconstruction import ErrorScorer, UsualErrors
-from classify.config import ClassifyConfig
+from classify.anomaly.method import AnomalyMethod
+from classify.config import AutoencoderConfig
 from classify.convnets import image_decoder, image_encoder
 from classify.loop import Item, load_small, train_module, unit_tensor, varied_items
-from classify.methods.base import (
+from classify.method import (
     Arrays,
-    Lesson,
-    Method,
+    FoldData,
     load_arrays_into,
     need_good,
     state_arrays,
@@ -34,31 +34,30 @@ SQUARED_SCALE: Final = 10.0
 """Brings the squared error of colours in [0, 1] near to 1 - SSIM, which lies in [0, 2]."""
 
 
-class Autoencoder(Method):
+class Autoencoder(AnomalyMethod[AutoencoderConfig]):
     """Error of reconstruction."""
 
     name = "autoencoder"
     title = "autoencoder"
     has_map = True
-    sees_through_network = False
 
-    def __init__(self, config: ClassifyConfig, device: torch.device) -> None:
+    def __init__(self, config: AutoencoderConfig, device: torch.device) -> None:
         """Check the settings."""
         super().__init__(config, device)
         _network(config)
 
-    def fit(self, lesson: Lesson) -> Arrays:
+    def fit(self, data: FoldData) -> Arrays:
         """Train on good images, then note their usual errors."""
-        need_good(lesson)
+        need_good(data)
         config = self.config
-        images = load_small(lesson.good, config.image_size, lesson)
-        held_out = load_small(lesson.held_out, config.image_size, lesson)
+        images = load_small(data.good, config.image_size, data)
+        held_out = load_small(data.held_out, config.image_size, data)
         module = _Reconstruction(_network(config), config)
         train_module(
             module,
             varied_items(images, config),
             lambda _epoch: range(len(images)),
-            lesson,
+            data,
             config,
             what="autoencoder",
             epochs=config.epochs,
@@ -92,7 +91,7 @@ class _Error(torch.nn.Module):
 
 
 class _Reconstruction(L.LightningModule):
-    def __init__(self, network: torch.nn.Module, config: ClassifyConfig) -> None:
+    def __init__(self, network: torch.nn.Module, config: AutoencoderConfig) -> None:
         super().__init__()
         self.network = network
         self._config = config
@@ -139,7 +138,7 @@ def error_maps(images: torch.Tensor, made: torch.Tensor, ssim_weight: float) -> 
     return ssim_weight * (1 - likeness.mean(dim=1)) + (1 - ssim_weight) * squared
 
 
-def _network(config: ClassifyConfig) -> torch.nn.Sequential:
+def _network(config: AutoencoderConfig) -> torch.nn.Sequential:
     return torch.nn.Sequential(
         image_encoder(config.image_size, config.latent),
         image_decoder(config.image_size, config.latent),

@@ -1,40 +1,41 @@
-"""Distance of every patch to a memory of good ones (PatchCore); see `classify.patch_memory`."""
+"""Distance of every patch to a memory of good ones (PatchCore); see `classify.anomaly.memory`."""
 
 import numpy as np
 import torch
 
 from annotations.images import read_image_rgb
 from annotations.scoring.patches import PatchScorer
-from classify.config import ClassifyConfig
+from classify.anomaly.memory import PatchMemory
+from classify.anomaly.method import AnomalyMethod
+from classify.config import PatchMemoryConfig
 from classify.features import FeatureNetwork
-from classify.methods.base import Arrays, Lesson, Method, need_good
-from classify.patch_memory import PatchMemory
+from classify.method import Arrays, FoldData, need_good
 from training import Predictor
 
 
-class PatchMemoryMethod(Method):
+class PatchMemoryMethod(AnomalyMethod[PatchMemoryConfig]):
     """A memory of good patches."""
 
     name = "patch-memory"
     title = "patch memory"
     has_map = True
 
-    def __init__(self, config: ClassifyConfig, device: torch.device) -> None:
+    def __init__(self, config: PatchMemoryConfig, device: torch.device) -> None:
         """Load the network."""
         super().__init__(config, device)
         self.network = FeatureNetwork.of(config, device)
 
-    def fit(self, lesson: Lesson) -> Arrays:
-        """Choose the coreset among all patches of the good images that teach."""
-        need_good(lesson, at_least=1)
-        reporter = lesson.job.reporter
-        advance = reporter.track(f"{lesson.name}: patches of good images", len(lesson.good))
+    def fit(self, data: FoldData) -> Arrays:
+        """Choose the coreset among all patches of the good training images."""
+        need_good(data, at_least=1)
+        reporter = data.job.reporter
+        advance = reporter.track(f"{data.name}: patches of good images", len(data.good))
         found = []
-        for sample in lesson.good:
+        for sample in data.good:
             image_rgb = read_image_rgb(sample.image_path)
             found.append(self.network.patches([self.network.prepare(image_rgb)])[0])
             advance("")
-        chosen = reporter.track(f"{lesson.name}: coreset", self.config.memory_size)
+        chosen = reporter.track(f"{data.name}: coreset", self.config.memory_size)
         memory = PatchMemory.fit(
             np.concatenate(found),
             size=self.config.memory_size,

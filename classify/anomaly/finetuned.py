@@ -18,19 +18,19 @@ import lightning as L  # noqa: N812 - its own convention
 import numpy as np
 import torch
 
-from classify.config import ClassifyConfig
+from classify.anomaly.mahalanobis import Array
+from classify.anomaly.method import AnomalyMethod
+from classify.anomaly.pretrained import distance_predictor, fit_distances, open_distances
+from classify.config import FineTunedConfig
 from classify.features import FeatureNetwork
 from classify.loop import ImageRgb, Item, load_small, train_module
-from classify.mahalanobis import Array
-from classify.methods.base import (
+from classify.method import (
     Arrays,
-    Lesson,
-    Method,
+    FoldData,
     load_arrays_into,
     need_good,
     state_arrays,
 )
-from classify.methods.pretrained import distance_predictor, fit_distances, open_distances
 from training import Predictor
 from training.drawn_defects import draw_defect
 
@@ -38,37 +38,37 @@ _NETWORK: Final = "network/"
 _MOST_VALIDATION: Final = 48
 
 
-class FineTuned(Method):
+class FineTuned(AnomalyMethod[FineTunedConfig]):
     """Features adapted to good images, and a distance."""
 
     name = "finetuned"
     title = "fine-tuned on good images"
 
-    def __init__(self, config: ClassifyConfig, device: torch.device) -> None:
+    def __init__(self, config: FineTunedConfig, device: torch.device) -> None:
         """Load the network."""
         super().__init__(config, device)
         self.network = FeatureNetwork.of(config, device)
 
-    def fit(self, lesson: Lesson) -> Arrays:
-        """Adapt the network, then fit the distance to the good images that taught."""
-        need_good(lesson)
+    def fit(self, data: FoldData) -> Arrays:
+        """Adapt the network, then fit the distance to the good images that it learnt from."""
+        need_good(data)
         config = self.config
         network = FeatureNetwork.of(config, self.device)
-        teaching = [
-            network.normalise(i) for i in load_small(lesson.good, config.image_size, lesson)
+        train_images = [
+            network.normalise(i) for i in load_small(data.good, config.image_size, data)
         ]
-        held_out = load_small(lesson.held_out, config.image_size, lesson)[:_MOST_VALIDATION]
+        held_out = load_small(data.held_out, config.image_size, data)[:_MOST_VALIDATION]
         drawn = [_with_defect(image, [config.seed, 6, n]) for n, image in enumerate(held_out)]
         validation = [(network.normalise(i), 0) for i in held_out]
         validation += [(network.normalise(i), 1) for i in drawn]
-        module = _Compactness(network, config, teaching)
+        module = _Compactness(network, config, train_images)
         before = module.separation([image for image, _ in validation], len(held_out))
         start = copy.deepcopy(module.network.state_dict())
         train_module(
             module,
-            lambda _epoch, number: (teaching[number], 0),
-            lambda _epoch: range(len(teaching)),
-            lesson,
+            lambda _epoch, number: (train_images[number], 0),
+            lambda _epoch: range(len(train_images)),
+            data,
             config,
             what="fine-tuning",
             epochs=config.epochs,
@@ -80,14 +80,14 @@ class FineTuned(Method):
         network.backbone.eval().to(self.device)
         after = module.separation([image for image, _ in validation], len(held_out))
         if config.keep == "best" and config.epochs:
-            lesson.job.reporter.say(
+            data.job.reporter.say(
                 f"Drawn defects stand {before:.2f} deviations from good ones before fine-tuning, "
                 f"{after:.2f} in its best epoch"
                 + ("." if after > before else "; the pretrained network is kept.")
             )
             if after <= before:
                 network.backbone.load_state_dict(start)
-        learnt = fit_distances(_features(network, teaching, config.batch_size), config)
+        learnt = fit_distances(_features(network, train_images, config.batch_size), config)
         return {**learnt.arrays(), **state_arrays(network.backbone, _NETWORK)}
 
     def open(self, learnt: Arrays) -> Predictor:
@@ -119,14 +119,17 @@ class _Compactness(L.LightningModule):
     """Pulls features to their centre, and parameters to where they began."""
 
     def __init__(
-        self, features: FeatureNetwork, config: ClassifyConfig, teaching: Sequence[torch.Tensor]
+        self,
+        features: FeatureNetwork,
+        config: FineTunedConfig,
+        train_images: Sequence[torch.Tensor],
     ) -> None:
         super().__init__()
         self.network = features.backbone.requires_grad_(True)
         self._features_of = features
         self._config = config
-        self._teaching = teaching
-        stages = _features(features, teaching, config.batch_size)
+        self._train_images = train_images
+        stages = _features(features, train_images, config.batch_size)
         self._centres = [torch.tensor(s.mean(axis=0), dtype=torch.float32) for s in stages]
         # One number a stage, so that no stage counts for its scale alone.
         self._spreads = [max(float(s.var(axis=0).sum()), 1e-12) for s in stages]
@@ -170,7 +173,7 @@ class _Compactness(L.LightningModule):
         """How many deviations drawn defects stand from good images, by the final score."""
         self.network.eval()
         size = self._config.batch_size
-        model = fit_distances(_features(self._features_of, self._teaching, size), self._config)
+        model = fit_distances(_features(self._features_of, self._train_images, size), self._config)
         distances = model.distances(_features(self._features_of, images, size))
         good, drawn = distances[:n_good], distances[n_good:]
         spread = float(np.sqrt((good.var() + drawn.var()) / 2))

@@ -17,19 +17,19 @@ from torch.nn import functional
 from annotations import InputError, Sample
 from annotations.scoring.images import resize_square
 from annotations.scoring.types import TypeScorer
-from classify.config import ClassifyConfig
-from classify.deepsmote import oversample
+from classify.config import SupervisedConfig
 from classify.features import FeatureNetwork
 from classify.loop import Item, MakeItem, load_small, of_epoch, train_module, vary
-from classify.methods.base import (
+from classify.method import (
     Arrays,
     Calibration,
-    Lesson,
+    FoldData,
     Method,
     load_arrays_into,
     score_all,
     state_arrays,
 )
+from classify.supervised.deepsmote import oversample
 from training import Predictor, probability_thresholds
 from training.contact_sheet import CONTACT_SHEET, load_labelled, write_contact_sheet
 from training.geometry import estimate_geometry
@@ -41,14 +41,14 @@ GOOD: Final = "good"
 WARM_UP: Final = 0.2
 
 
-class Supervised(Method):
+class Supervised(Method[SupervisedConfig]):
     """Good, or which defect."""
 
     name = "supervised"
     title = "supervised classifier"
     needs_defects = True
 
-    def __init__(self, config: ClassifyConfig, device: torch.device) -> None:
+    def __init__(self, config: SupervisedConfig, device: torch.device) -> None:
         """Load the network."""
         super().__init__(config, device)
         self.features = FeatureNetwork.of(config, device)
@@ -58,34 +58,34 @@ class Supervised(Method):
         way = self.config.oversample
         return self.title if way == "none" else f"{self.title} with {way}"
 
-    def fit(self, lesson: Lesson) -> Arrays:
+    def fit(self, data: FoldData) -> Arrays:
         """Fine-tune on the training side; the best epoch on the validation part is kept."""
         config = self.config
-        names = (GOOD, *lesson.job.dataset.class_names)
-        labels = [names.index(s.defect_type) for s in lesson.teaching]
+        names = (GOOD, *data.job.dataset.class_names)
+        labels = [names.index(s.defect_type) for s in data.train]
         if 0 not in labels or len(set(labels)) < 2:
             raise InputError(
-                f"Fold {lesson.job.fold} of {lesson.job.dataset.root} has images of "
+                f"Fold {data.job.fold} of {data.job.dataset.root} has images of "
                 f"{len(set(labels))} kind to learn from; good ones and defective ones are needed."
             )
         features = FeatureNetwork.of(config, self.device)
-        taught = _teaching(lesson, labels, names, features, config, self.device)
+        shown_images = _shown_images(data, labels, names, features, config, self.device)
         network = _Classifier(features, len(names))
         validation = [
             (features.normalise(image), names.index(sample.defect_type))
             for image, sample in zip(
-                load_small(lesson.validation, config.image_size, lesson),
-                lesson.validation,
+                load_small(data.validation, config.image_size, data),
+                data.validation,
                 strict=True,
             )
         ]
-        steps = config.epochs * -(-len(taught.numbers(0)) // config.batch_size)
-        module = _Training(network, config, taught.class_weights, steps)
+        steps = config.epochs * -(-len(shown_images.numbers(0)) // config.batch_size)
+        module = _Training(network, config, shown_images.class_weights, steps)
         train_module(
             module,
-            taught.make,
-            taught.numbers,
-            lesson,
+            shown_images.make,
+            shown_images.numbers,
+            data,
             config,
             what="classifier",
             epochs=config.epochs,
@@ -111,15 +111,15 @@ class Supervised(Method):
             deviation=deviation,
         )
 
-    def calibrate(self, lesson: Lesson, predictor: Predictor) -> Calibration:
+    def calibrate(self, data: FoldData, predictor: Predictor) -> Calibration:
         """Choose the threshold on the validation images, as detector and segmenter do."""
-        scores = score_all(predictor, lesson.validation, lesson, "validation images")
-        flags = [sample.is_defective for sample in lesson.validation]
+        scores = score_all(predictor, data.validation, data, "validation images")
+        flags = [sample.is_defective for sample in data.validation]
         return Calibration(probability_thresholds(list(scores), flags, region_threshold=0.5))
 
 
 @dataclass(frozen=True, slots=True)
-class _Taught:
+class _Shown:
     """What an epoch shows.
 
     `numbers` counts the images, then what was added to them.
@@ -130,16 +130,16 @@ class _Taught:
     class_weights: torch.Tensor
 
 
-def _teaching(
-    lesson: Lesson,
+def _shown_images(
+    data: FoldData,
     labels: list[int],
     names: Sequence[str],
     features: FeatureNetwork,
-    config: ClassifyConfig,
+    config: SupervisedConfig,
     device: torch.device,
-) -> _Taught:
-    samples = list(lesson.teaching)
-    images = load_small(samples, config.image_size, lesson)
+) -> _Shown:
+    samples = list(data.train)
+    images = load_small(samples, config.image_size, data)
     geometry = estimate_geometry([i for i, label in zip(images, labels, strict=True) if not label])
     wanted = missing_images(labels, len(names), config.oversample_to)
     if config.oversample == "none":
@@ -152,13 +152,13 @@ def _teaching(
     if config.oversample == "deepsmote" and n_added:
         ids = [sample.image_id for sample in samples]
         made = oversample(
-            images, labels, ids, wanted, lesson, config, device=device, class_names=names
+            images, labels, ids, wanted, data, config, device=device, class_names=names
         )
         images = [*images, *(resize_square(one.image_rgb, config.image_size) for one in made)]
         every += [one.label for one in made]
     elif config.oversample == "injection" and n_added:
-        injector = _injector(lesson, samples, len(names) - 1, config)
-        write_contact_sheet(lesson.job.folder / CONTACT_SHEET, injector, seed=config.seed)
+        injector = _injector(data, samples, len(names) - 1, config)
+        write_contact_sheet(data.job.folder / CONTACT_SHEET, injector, seed=config.seed)
     elif config.oversample == "repeat":
         for label, count in wanted.items():
             places = np.flatnonzero(np.asarray(labels) == label)
@@ -186,7 +186,7 @@ def _teaching(
         # As scikit-learn balances: n / (classes * count). A class without images has no say.
         present = counts > 0
         weights[present] = counts.sum() / (present.sum() * counts[present])
-    return _Taught(make, lambda _epoch: range(total), torch.tensor(weights, dtype=torch.float32))
+    return _Shown(make, lambda _epoch: range(total), torch.tensor(weights, dtype=torch.float32))
 
 
 def missing_images(labels: Sequence[int], n_classes: int, part: float) -> dict[int, int]:
@@ -203,9 +203,9 @@ def missing_images(labels: Sequence[int], n_classes: int, part: float) -> dict[i
 
 
 def _injector(
-    lesson: Lesson, samples: Sequence[Sample], n_types: int, config: ClassifyConfig
+    data: FoldData, samples: Sequence[Sample], n_types: int, config: SupervisedConfig
 ) -> DefectInjector:
-    dataset = lesson.job.dataset
+    dataset = data.job.dataset
     loaded = [load_labelled(dataset, sample, max_side=config.image_size) for sample in samples]
     pairs = list(zip(loaded, samples, strict=True))
     return DefectInjector(
@@ -236,7 +236,7 @@ class _Classifier(nn.Module):
 
 class _Training(L.LightningModule):
     def __init__(
-        self, network: nn.Module, config: ClassifyConfig, weights: torch.Tensor, steps: int
+        self, network: nn.Module, config: SupervisedConfig, weights: torch.Tensor, steps: int
     ) -> None:
         super().__init__()
         self.network = network

@@ -1,12 +1,13 @@
 """What every method is: it learns from a fold's training images, and scores others.
 
-A new method is one file beside this one that defines a subclass of `Method`.
+A new method is a class of settings in `classify.config` and one file in `anomaly` or `supervised`
+that defines a subclass of `Method`.
 """
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import ClassVar
+from typing import ClassVar, Generic, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -15,15 +16,16 @@ import torch
 from annotations import FoldThresholds, InputError, Sample
 from annotations.errors import shortened
 from annotations.images import read_image_rgb
-from classify.config import ClassifyConfig
-from training import FoldJob, Predictor, quantile_threshold
+from classify.config import ClassifyConfig, NetworkConfig
+from training import FoldJob, Predictor
 
 Arrays = Mapping[str, npt.NDArray[np.generic]]
 ImageRgb = npt.NDArray[np.uint8]
+SomeConfig = TypeVar("SomeConfig", bound=ClassifyConfig)
 
 
 @dataclass(frozen=True, slots=True)
-class Lesson:
+class FoldData:
     """What a method may learn from in one fold; nothing of the test side is in it.
 
     Attributes:
@@ -31,8 +33,7 @@ class Lesson:
         name: of the run, for progress.
         good: good images that the source gives for training.
         held_out: more of them, which choose thresholds and epochs.
-        teaching: all images of the training side, defective ones too where the protocol lets
-            them teach.
+        train: all images of the training side, defective ones too where the protocol allows it.
         validation: images, of all kinds, that choose thresholds and epochs.
     """
 
@@ -40,7 +41,7 @@ class Lesson:
     name: str
     good: Sequence[Sample]
     held_out: Sequence[Sample]
-    teaching: Sequence[Sample]
+    train: Sequence[Sample]
     validation: Sequence[Sample]
 
 
@@ -58,7 +59,7 @@ class Calibration:
     held_out_scores: Mapping[str, float] = field(default_factory=dict)
 
 
-class Method(ABC):
+class Method(ABC, Generic[SomeConfig]):
     """One way of learning.
 
     Attributes:
@@ -66,16 +67,14 @@ class Method(ABC):
         title: in words, for tables.
         has_map: whether it scores pixels.
         needs_defects: whether it learns from defective images; else from good ones alone.
-        sees_through_network: whether `model` and `weights` concern it.
     """
 
     name: ClassVar[str]
     title: ClassVar[str]
     has_map: ClassVar[bool] = False
     needs_defects: ClassVar[bool] = False
-    sees_through_network: ClassVar[bool] = True
 
-    def __init__(self, config: ClassifyConfig, device: torch.device) -> None:
+    def __init__(self, config: SomeConfig, device: torch.device) -> None:
         """Take the settings and where to compute.
 
         Raises:
@@ -90,13 +89,13 @@ class Method(ABC):
 
     def described(self) -> str:
         """The network, where one is seen through, and the method in words: for tables."""
-        if not self.sees_through_network:
+        if not isinstance(self.config, NetworkConfig):
             return self.words()
         drawn = " (random weights)" if self.config.weights == "none" else ""
         return f"{self.config.model} {self.words()}{drawn}"
 
     @abstractmethod
-    def fit(self, lesson: Lesson) -> Arrays:
+    def fit(self, data: FoldData) -> Arrays:
         """Learn, and return what was learnt as plain arrays.
 
         Raises:
@@ -111,44 +110,36 @@ class Method(ABC):
             KeyError, ValueError, TypeError: these are not the arrays of such a model.
         """
 
-    def calibrate(self, lesson: Lesson, predictor: Predictor) -> Calibration:
-        """Choose the threshold on held-out good images, which the model was not fitted to."""
-        scores = score_all(predictor, lesson.held_out, lesson, "held-out good images")
-        thresholds = FoldThresholds(
-            quantile_threshold(list(scores), self.config.good_quantile),
-            "ratio",
-            0.0,
-            f"{self.config.good_quantile:.1%} quantile of {len(scores)} held-out good training "
-            "images",
-        )
-        return Calibration(thresholds)
+    @abstractmethod
+    def calibrate(self, data: FoldData, predictor: Predictor) -> Calibration:
+        """Choose the threshold on images that the model was not fitted to."""
 
-    def key(self, lesson: Lesson) -> tuple[str, ...]:
-        """Lessons of equal keys teach the same."""
-        chosen = (lesson.teaching, lesson.validation) if self.needs_defects else ()
-        parts = chosen or (lesson.good, lesson.held_out)
+    def key(self, data: FoldData) -> tuple[str, ...]:
+        """Folds of equal keys learn the same."""
+        chosen = (data.train, data.validation) if self.needs_defects else ()
+        parts = chosen or (data.good, data.held_out)
         return tuple(f"{part}:{s.image_id}" for part, side in enumerate(parts) for s in side)
 
 
-def need_good(lesson: Lesson, *, at_least: int = 2) -> None:
-    """Refuse a lesson of too few good images.
+def need_good(data: FoldData, *, at_least: int = 2) -> None:
+    """Refuse a fold of too few good images.
 
     Raises:
         InputError: fewer than `at_least` to learn from, or none held out.
     """
-    if len(lesson.good) < at_least or not lesson.held_out:
+    if len(data.good) < at_least or not data.held_out:
         raise InputError(
-            f"Fold {lesson.job.fold} of {lesson.job.dataset.root} has {len(lesson.good)} good "
-            f"training images to learn from and {len(lesson.held_out)} others to choose the "
+            f"Fold {data.job.fold} of {data.job.dataset.root} has {len(data.good)} good "
+            f"training images to learn from and {len(data.held_out)} others to choose the "
             f"threshold on; at least {at_least} and 1 are needed. A few dozen are usual."
         )
 
 
 def score_all(
-    predictor: Predictor, samples: Sequence[Sample], lesson: Lesson, what: str
+    predictor: Predictor, samples: Sequence[Sample], data: FoldData, what: str
 ) -> npt.NDArray[np.float64]:
     """Image scores of samples, float64 (n,), with a bar."""
-    advance = lesson.job.reporter.track(f"{lesson.name}: {what}", len(samples))
+    advance = data.job.reporter.track(f"{data.name}: {what}", len(samples))
     scores = []
     for sample in samples:
         image_rgb = read_image_rgb(sample.image_path)

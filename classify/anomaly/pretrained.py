@@ -1,7 +1,7 @@
 """Distance to the good images in the features of a frozen, pretrained network.
 
 Rippel, Mertens, Merhof (ICPR 2020) for the Gaussians, Bergman, Cohen, Hoshen (arXiv:2002.10445)
-for the neighbours; see `classify.mahalanobis` and `annotations.scoring.nearest`.
+for the neighbours; see `classify.anomaly.mahalanobis` and `annotations.scoring.nearest`.
 """
 
 from collections.abc import Sequence
@@ -9,15 +9,16 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
-from annotations import FoldThresholds, InputError, Sample
+from annotations import InputError, Sample
 from annotations.images import read_image_rgb
 from annotations.scoring.distances import DistanceScorer
 from annotations.scoring.nearest import NearestGood
-from classify.config import ClassifyConfig
+from classify.anomaly.mahalanobis import Array, Distances, Gaussians, held_out_distances
+from classify.anomaly.method import AnomalyMethod
+from classify.config import DistanceConfig, PretrainedConfig
 from classify.features import FeatureNetwork
-from classify.mahalanobis import Array, Distances, Gaussians, held_out_distances
-from classify.methods.base import Arrays, Calibration, Lesson, Method
-from training import Predictor, Reporter, quantile_threshold
+from classify.method import Arrays, Calibration, FoldData
+from training import Predictor, Reporter
 
 
 def distance_predictor(network: FeatureNetwork, model: Distances) -> DistanceScorer:
@@ -32,14 +33,14 @@ def distance_predictor(network: FeatureNetwork, model: Distances) -> DistanceSco
     )
 
 
-def fit_distances(stages: Sequence[Array], config: ClassifyConfig) -> Distances:
+def fit_distances(stages: Sequence[Array], config: DistanceConfig) -> Distances:
     """What good images look like, by the distance that the settings name."""
     if config.distance == "knn":
         return NearestGood.fit(stages, k=config.neighbours)
     return Gaussians.fit(stages)
 
 
-def open_distances(arrays: Arrays, config: ClassifyConfig) -> Distances:
+def open_distances(arrays: Arrays, config: DistanceConfig) -> Distances:
     """What `Distances.arrays` gave."""
     if config.distance == "knn":
         return NearestGood.from_arrays(arrays)
@@ -66,13 +67,13 @@ def features_of(
     return [np.concatenate(column) for column in zip(*batches, strict=True)]
 
 
-class Pretrained(Method):
+class Pretrained(AnomalyMethod[PretrainedConfig]):
     """Frozen features, and a distance."""
 
     name = "pretrained"
     title = "pretrained features"
 
-    def __init__(self, config: ClassifyConfig, device: torch.device) -> None:
+    def __init__(self, config: PretrainedConfig, device: torch.device) -> None:
         """Load the network."""
         super().__init__(config, device)
         self.network = FeatureNetwork.of(config, device)
@@ -82,22 +83,22 @@ class Pretrained(Method):
         """By the distance."""
         return {"mahalanobis": "Mahalanobis", "knn": "k nearest neighbours"}[self.config.distance]
 
-    def fit(self, lesson: Lesson) -> Arrays:
+    def fit(self, data: FoldData) -> Arrays:
         """Fit to all good images; the threshold comes from fits that leave some out."""
-        good = _all_good(lesson)
+        good = _all_good(data)
         self._features = features_of(
             self.network,
             good,
             batch_size=self.config.batch_size,
-            reporter=lesson.job.reporter,
-            what=f"{lesson.name}: features of good images",
+            reporter=data.job.reporter,
+            what=f"{data.name}: features of good images",
         )
         return fit_distances(self._features, self.config).arrays()
 
-    def calibrate(self, lesson: Lesson, predictor: Predictor) -> Calibration:
+    def calibrate(self, data: FoldData, predictor: Predictor) -> Calibration:
         """Hold every good image out once, in turns, since nothing but a fit depends on it."""
         del predictor
-        good = _all_good(lesson)
+        good = _all_good(data)
         distances = held_out_distances(
             self._features,
             [sample.group for sample in good],
@@ -105,13 +106,8 @@ class Pretrained(Method):
             seed=self.config.seed,
             fit=lambda rows: fit_distances(rows, self.config),
         )
-        quantile = self.config.good_quantile
-        thresholds = FoldThresholds(
-            quantile_threshold(distances.tolist(), quantile),
-            "ratio",
-            0.0,
-            f"{quantile:.1%} quantile of {len(good)} good training images, each held out once",
-        )
+        words = "good training images, each held out once"
+        thresholds = self.thresholds(distances.tolist(), words)
         ids = [sample.image_id for sample in good]
         return Calibration(thresholds, dict(zip(ids, distances.tolist(), strict=True)))
 
@@ -120,11 +116,11 @@ class Pretrained(Method):
         return distance_predictor(self.network, open_distances(learnt, self.config))
 
 
-def _all_good(lesson: Lesson) -> list[Sample]:
-    good = sorted([*lesson.good, *lesson.held_out], key=lambda s: s.image_id)
+def _all_good(data: FoldData) -> list[Sample]:
+    good = sorted([*data.good, *data.held_out], key=lambda s: s.image_id)
     if len(good) < 2:
         raise InputError(
-            f"Fold {lesson.job.fold} of {lesson.job.dataset.root} has {len(good)} good training "
+            f"Fold {data.job.fold} of {data.job.dataset.root} has {len(good)} good training "
             "images; at least 2 are needed. A few dozen are usual."
         )
     return good

@@ -19,13 +19,13 @@ from torch.nn import functional
 
 from annotations.scoring.images import unit_planes
 from annotations.scoring.reconstruction import ErrorScorer, UsualErrors, top_mean
-from classify.config import ClassifyConfig
+from classify.anomaly.method import AnomalyMethod
+from classify.config import GanConfig
 from classify.convnets import image_decoder, image_encoder
 from classify.loop import Item, load_small, train_module, varied_items
-from classify.methods.base import (
+from classify.method import (
     Arrays,
-    Lesson,
-    Method,
+    FoldData,
     load_arrays_into,
     need_good,
     state_arrays,
@@ -38,31 +38,30 @@ WEIGHTS: Final = {"matching": 1.0, "reconstruction": 50.0, "codes": 1.0}
 _TINY: Final = 1e-9
 
 
-class Gan(Method):
+class Gan(AnomalyMethod[GanConfig]):
     """GANomaly's reconstruction and codes, and the discriminator's features."""
 
     name = "gan"
     title = "GAN"
     has_map = True
-    sees_through_network = False
 
-    def __init__(self, config: ClassifyConfig, device: torch.device) -> None:
+    def __init__(self, config: GanConfig, device: torch.device) -> None:
         """Check the settings."""
         super().__init__(config, device)
         GanNetworks(config)
 
-    def fit(self, lesson: Lesson) -> Arrays:
+    def fit(self, data: FoldData) -> Arrays:
         """Train generator and discriminator on good images, then note what is usual."""
-        need_good(lesson)
+        need_good(data)
         config = self.config
-        images = load_small(lesson.good, config.image_size, lesson)
+        images = load_small(data.good, config.image_size, data)
         module = _Adversaries(GanNetworks(config), config)
         # No loss of a game says which epoch is best; the last one is kept.
         train_module(
             module,
             varied_items(images, config),
             lambda _epoch: range(len(images)),
-            lesson,
+            data,
             config,
             what="GAN",
             epochs=config.epochs,
@@ -111,7 +110,7 @@ class _Parts(nn.Module):
 class GanNetworks(nn.Module):
     """Generator (encoder, decoder), second encoder, and discriminator."""
 
-    def __init__(self, config: ClassifyConfig) -> None:
+    def __init__(self, config: GanConfig) -> None:
         """Draw random weights."""
         super().__init__()
         self.encoder = image_encoder(config.image_size, config.latent)
@@ -138,7 +137,7 @@ class GanNetworks(nn.Module):
 
 
 class _Adversaries(L.LightningModule):
-    def __init__(self, network: GanNetworks, config: ClassifyConfig) -> None:
+    def __init__(self, network: GanNetworks, config: GanConfig) -> None:
         super().__init__()
         self.network = network
         self._config = config

@@ -35,10 +35,10 @@ from annotations import InputError
 from annotations.files import write_text_atomic
 from annotations.images import write_png
 from annotations.scoring.images import resize_square
-from classify.config import ClassifyConfig
+from classify.config import SupervisedConfig
 from classify.convnets import image_decoder, image_encoder
 from classify.loop import Item, train_module, unit_tensor
-from classify.methods.base import ImageRgb, Lesson
+from classify.method import FoldData, ImageRgb
 
 SHEET: Final = "deepsmote.png"
 LEARNING_RATE: Final = 1e-3
@@ -98,7 +98,7 @@ def interpolate(
 class CodeNetwork(torch.nn.Module):
     """Encoder and decoder."""
 
-    def __init__(self, config: ClassifyConfig) -> None:
+    def __init__(self, config: SupervisedConfig) -> None:
         """Draw random weights."""
         super().__init__()
         self.encoder = image_encoder(config.smote_size, config.smote_latent, width=32)
@@ -147,8 +147,8 @@ def oversample(
     labels: Sequence[int],
     ids: Sequence[str],
     wanted: Mapping[int, int],
-    lesson: Lesson,
-    config: ClassifyConfig,
+    data: FoldData,
+    config: SupervisedConfig,
     *,
     device: torch.device,
     class_names: Sequence[str],
@@ -160,7 +160,7 @@ def oversample(
         labels: of the images, 0 for good.
         ids: of the images.
         wanted: images to make by label.
-        lesson: folder and reporter.
+        data: folder and reporter.
         config: settings.
         device: where to compute.
         class_names: by label.
@@ -174,7 +174,7 @@ def oversample(
         if count and counts[label] < needed:
             raise InputError(
                 f"DeepSMOTE draws between an image and its {config.smote_neighbours} nearest, "
-                f"and so needs {needed} images of a type; fold {lesson.job.fold} has "
+                f"and so needs {needed} images of a type; fold {data.job.fold} has "
                 f"{counts[label]} of {class_names[label]!r} to learn from. Use "
                 "--oversample injection or repeat, fewer neighbours (--set smote_neighbours=...), "
                 "or more images."
@@ -188,7 +188,7 @@ def oversample(
         _Training(network, stacked, np.asarray(labels, np.intp), config.seed),
         lambda _epoch, number: (stacked[number], 0),
         lambda _epoch: range(len(small)),
-        lesson,
+        data,
         config,
         what="DeepSMOTE",
         epochs=config.smote_epochs,
@@ -209,7 +209,7 @@ def oversample(
             pixels = np.clip(np.rint(picture.transpose(1, 2, 0) * 255), 0, 255).astype(np.uint8)
             first, second = (ids[int(place)] for place in pair)
             made.append(Generated(pixels, label, (first, second), float(near)))
-    _write_sheet(lesson.job.folder / SHEET, made, dict(zip(ids, small, strict=True)), class_names)
+    _write_sheet(data.job.folder / SHEET, made, dict(zip(ids, small, strict=True)), class_names)
     return made
 
 

@@ -1,0 +1,1 @@
+"""Anomaly detectors: methods that learn from good images alone."""

@@ -1,0 +1,1 @@
+"""The supervised classifier, which learns from good and from defective images."""
