@@ -229,7 +229,9 @@ def train(
     fold: Annotated[str, typer.Option(help="A fold's number from 0, or all.")] = "all",
     model: Annotated[
         str | None,
-        typer.Option(help="detect: yolo11n.pt, yolo-lite0 …; segment: an encoder; classify: a network."),
+        typer.Option(
+            help="detect: yolo11n.pt, yolo-lite0 …; segment: an encoder; classify: a network."
+        ),
     ] = None,
     method: Annotated[
         str | None,
