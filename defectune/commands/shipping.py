@@ -1,0 +1,119 @@
+"""`predict`, `bundle` and `watch`."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from defectune.commands.arguments import DeviceOption
+from defectune.console import out
+
+
+def predict(
+    run: Annotated[
+        str,
+        typer.Argument(
+            metavar="RUN|BUNDLE", help="A run's folder, OUT/NAME, or NAME within OUT; or a bundle."
+        ),
+    ],
+    images: Annotated[
+        list[Path],
+        typer.Argument(metavar="IMAGES...", help="Files, or folders with all that is in them."),
+    ],
+    output: Annotated[Path, typer.Option("--output", help="A new or empty folder.")],
+    fold: Annotated[int | None, typer.Option(help="Which fold's model; the first.")] = None,
+    device: DeviceOption = "auto",
+    threshold: Annotated[
+        float | None,
+        typer.Option(help="Calibrated scores from this on are defective; 0.5 if not given."),
+    ] = None,
+    operating_point: Annotated[
+        bool,
+        typer.Option("--operating-point", help="Take the threshold that evaluate chose by costs."),
+    ] = False,
+    maps: Annotated[
+        bool, typer.Option("--maps", help="Also write score maps, as 16-bit PNGs.")
+    ] = False,
+) -> None:
+    """Give verdicts, regions and overlays for new images; a killed call goes on when repeated."""
+    from defectune.library.predicting import predict as predict_into
+    from defectune.summaries import show_predictions
+
+    done = predict_into(
+        run,
+        images,
+        output,
+        fold=fold,
+        device=device,
+        threshold=threshold,
+        operating_point=operating_point,
+        maps=maps,
+    )
+    show_predictions(done)
+    raise typer.Exit(1 if done.n_failed else 0)
+
+
+def bundle(
+    first: Annotated[
+        str, typer.Argument(metavar="RUN|check", help="A run; or `check`, then FILE and OUT.")
+    ],
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="The bundle.")],
+    dataset: Annotated[
+        Path | None, typer.Argument(metavar="[OUT]", help="With check: the converted dataset.")
+    ] = None,
+    models: Annotated[
+        str,
+        typer.Option(
+            help="first (the lowest finished fold's model, as predict takes it), fold-K, or "
+            "ensemble (all finished folds' models, their calibrated scores averaged)."
+        ),
+    ] = "first",
+) -> None:
+    """Make one file that gives the same verdicts without torch; `bundle check` proves it."""
+    from defectune.library import bundling
+    from defectune.summaries import show_bundle_check
+
+    if dataset is None:
+        made = bundling.bundle(first, file, models=models)
+        folds = ", ".join(map(str, made.folds))
+        out.print(
+            f"The bundle: {made.path} (fold {folds}, {made.bytes:,} bytes, {made.digest[:12]}…)",
+            markup=False,
+        )
+        return
+    if first != "check":
+        raise typer.BadParameter("Call `bundle RUN FILE`, or `bundle check FILE OUT`.")
+    found = bundling.check_bundle(file, dataset)
+    show_bundle_check(found, file)
+    raise typer.Exit(1 if found.flips else 0)
+
+
+def watch(
+    bundle_file: Annotated[Path, typer.Argument(metavar="BUNDLE", help="A bundle's file.")],
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="Where images arrive.")],
+    output: Annotated[Path, typer.Option("--output", help="Folder of verdicts.jsonl.")],
+    once: Annotated[
+        bool, typer.Option("--once", help="Stop when every file that is there has a verdict.")
+    ] = False,
+    interval: Annotated[
+        float, typer.Option(min=0.01, help="Seconds between two looks at the folder.")
+    ] = 0.5,
+    patience: Annotated[
+        float, typer.Option(min=0, help="Seconds until a file that cannot be read is an error.")
+    ] = 5.0,
+) -> None:
+    """Give a verdict for every new file of a folder, one JSON line each; goes on after a kill."""
+    from deployment import open_bundle
+    from deployment.watching import VERDICTS_FILE, WatchOptions
+    from deployment.watching import watch as follow
+
+    opened = open_bundle(bundle_file)
+    out.print(f"Verdicts: {output / VERDICTS_FILE}", markup=False)
+
+    def tell(row: dict[str, object]) -> None:
+        score = row["score"]
+        word = row["verdict"] or row["error"]
+        shown = f" {score:.3f}" if isinstance(score, float) else ""
+        out.print(f"{row['file']}: {word}{shown}", markup=False)
+
+    follow(opened, folder, output, WatchOptions(interval, patience, once), told=tell)
