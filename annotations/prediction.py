@@ -1,4 +1,4 @@
-"""`Prediction`: what a model says about one image, in the form that the judge reads."""
+"""`Prediction`: what a model says about one image, in the form that evaluation reads."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -7,6 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from annotations.regions import Regions
+from annotations.scores import RawScore
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,7 +16,7 @@ class Prediction:
 
     Attributes:
         image_id: of the `Sample`.
-        image_score: higher = more defective; on the run's calibrated scale.
+        image_score: higher = more defective; the model's own, raw score.
         regions: scored regions, or None where the family has none.
         pixel_scores: float (H, W), higher = more defective, or None.
         predicted_type: `good` or the likeliest defect type, or None where the family names none
@@ -27,7 +28,7 @@ class Prediction:
     """
 
     image_id: str
-    image_score: float
+    image_score: RawScore
     regions: Regions | None = None
     pixel_scores: npt.NDArray[np.floating[Any]] | None = None
     predicted_type: str | None = None

@@ -14,8 +14,9 @@ import numpy.typing as npt
 from annotations.errors import InputError, shortened
 from annotations.files import read_json, write_text_atomic
 from annotations.run_files import meta_path
+from annotations.scores import CalibratedScore, RawScore
 
-THRESHOLD: Final = 0.5
+THRESHOLD: Final = CalibratedScore(0.5)
 """On the calibrated scale, for every run."""
 FORMAT: Final = "defectune-predictions-1"
 IMAGE_COLUMNS: Final = ("image_id", "image_score", "verdict", "raw_score", "fold", "predicted_type")
@@ -73,24 +74,24 @@ class FoldThresholds:
             min_area_fraction=float(value.get("min_area_fraction", 0.0)),
         )
 
-    def calibrate(self, raw_score: float) -> float:
+    def calibrate(self, raw_score: RawScore) -> CalibratedScore:
         """Bring a score to the common scale from 0 to 1 where 0.5 is the threshold.
 
         With the odds o of the score (the score itself on the `ratio` scale) and those of the
         threshold t, the result is o / (o + t): monotonic, with one parameter a fold, so that few
         validation images cannot bend it.
         """
-        odds = raw_score
+        odds = float(raw_score)
         limit = self.raw_threshold
         if self.scale == "odds":
-            raw_score = min(max(raw_score, 0.0), 1.0)
-            if raw_score == 1.0:
-                return 1.0
-            odds = raw_score / (1 - raw_score)
+            odds = min(max(odds, 0.0), 1.0)
+            if odds == 1.0:
+                return CalibratedScore(1.0)
+            odds = odds / (1 - odds)
             limit = limit / (1 - limit)
         odds = max(odds, 0.0)
         # Exactly at the threshold must come out as exactly 0.5.
-        return 0.5 if odds == limit else odds / (odds + limit)
+        return THRESHOLD if odds == limit else CalibratedScore(odds / (odds + limit))
 
 
 def map_levels(

@@ -32,6 +32,7 @@ from annotations.run_files import (
     REGIONS_FILE,
     VALIDATION_FILE,
 )
+from annotations.scores import RawScore
 
 
 @dataclass
@@ -100,7 +101,7 @@ class PredictionWriter:
             write_png(self._folder / MAPS_FOLDER / f"{sample.stem}.png", levels, compression=1)
             self._maps[prediction.image_id] = [low, high]
 
-    def write_validation(self, image_id: str, raw_score: float) -> None:
+    def write_validation(self, image_id: str, raw_score: RawScore) -> None:
         """Keep the model's score of an image of the fold's validation part.
 
         Raises:

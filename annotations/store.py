@@ -43,6 +43,7 @@ from annotations.run_files import (
     RUNS_FOLDER,
     VALIDATION_FILE,
 )
+from annotations.scores import CalibratedScore, RawScore
 
 _NOT_ABOUT = ("folds", "maps", "format", FILES_KEY, SELF_KEY)
 
@@ -69,14 +70,14 @@ class StoredPredictions:
 
     run: Path
     about: Mapping[str, Any]
-    image_scores: Mapping[str, float]
-    raw_scores: Mapping[str, float]
+    image_scores: Mapping[str, CalibratedScore]
+    raw_scores: Mapping[str, RawScore]
     fold_of: Mapping[str, int]
     folds: Mapping[int, FoldThresholds]
     regions: Mapping[str, Regions] | None
     map_ranges: Mapping[str, tuple[float, float]]
     stems: Mapping[str, str]
-    validation_scores: Mapping[tuple[int, str], float] = field(default_factory=dict)
+    validation_scores: Mapping[tuple[int, str], CalibratedScore] = field(default_factory=dict)
     predicted_types: Mapping[str, str] = field(default_factory=dict)
 
     @property
@@ -203,8 +204,8 @@ def read_predictions(run: Path, dataset: Dataset) -> StoredPredictions:
         return StoredPredictions(
             run=run,
             about=about,
-            image_scores={r["image_id"]: float(r["image_score"]) for r in rows},
-            raw_scores={r["image_id"]: float(r["raw_score"]) for r in rows},
+            image_scores={r["image_id"]: CalibratedScore(float(r["image_score"])) for r in rows},
+            raw_scores={r["image_id"]: RawScore(float(r["raw_score"])) for r in rows},
             fold_of={r["image_id"]: int(r["fold"]) for r in rows},
             folds=folds,
             regions=regions,
@@ -237,12 +238,13 @@ def _predicted_types(rows: Iterable[Mapping[str, str]], dataset: Dataset) -> dic
 
 def _read_validation(
     path: Path, dataset: Dataset, folds: Mapping[int, FoldThresholds]
-) -> dict[tuple[int, str], float]:
+) -> dict[tuple[int, str], CalibratedScore]:
     if not path.is_file():
         return {}
-    scores: dict[tuple[int, str], float] = {}
+    scores: dict[tuple[int, str], CalibratedScore] = {}
     for row in read_csv(path):
-        fold, image_id, score = int(row["fold"]), row["image_id"], float(row["image_score"])
+        fold, image_id = int(row["fold"]), row["image_id"]
+        score = CalibratedScore(float(row["image_score"]))
         if fold not in folds:
             # Left by a fold that was killed before its predictions were complete.
             continue

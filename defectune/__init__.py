@@ -40,13 +40,14 @@ if TYPE_CHECKING:
     from defectune.library.verdict import Verdict
     from detect import DetectConfig
     from evaluation import Leaderboard
-    from segment import SegmentConfig
+    from segment import HybridConfig, SegmentConfig
 
 __all__ = [
     "ClassifyConfig",
     "Dataset",
     "DefectuneError",
     "DetectConfig",
+    "HybridConfig",
     "Leaderboard",
     "Regions",
     "Run",
@@ -74,6 +75,7 @@ _HOMES: Final = {
     "Dataset": "annotations",
     "DefectuneError": "annotations",
     "DetectConfig": "detect",
+    "HybridConfig": "segment",
     "Leaderboard": "evaluation",
     "Regions": "annotations",
     "Run": "defectune.library.run",

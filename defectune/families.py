@@ -223,6 +223,7 @@ def train_seeds(
     seeds: int,
     name: str | None,
     values: Mapping[str, Any],
+    config: "FamilyConfig | None" = None,
     **options: Any,
 ) -> list[Path]:
     """Train the same settings with several seeds, one run each, to see the spread.
@@ -234,6 +235,7 @@ def train_seeds(
         seeds: how many; beyond one, `-seed-N` is added to the runs' names.
         name: of the runs.
         values: settings by key.
+        config: all settings at once, in place of values; its seed is the first where none is given.
         options: see `train_family`.
 
     Returns:
@@ -244,8 +246,10 @@ def train_seeds(
     """
     if seeds == 1:
         chosen = {**values, "seed": seed}
-        return [train_family(family, dataset_root, name=name, values=chosen, **options)]
-    first = seed or 0
+        return [
+            train_family(family, dataset_root, name=name, values=chosen, config=config, **options)
+        ]
+    first = seed or (0 if config is None else config.seed)
     return [
         train_family(
             family,
@@ -253,6 +257,7 @@ def train_seeds(
             name=name,
             suffix=f"-seed-{number}",
             values={**values, "seed": number},
+            config=None if config is None else config.model_copy(update={"seed": number}),
             **options,
         )
         for number in range(first, first + seeds)

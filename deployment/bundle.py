@@ -12,6 +12,7 @@ from annotations.errors import InputError, UsageError, shortened
 from annotations.images import read_image_rgb
 from annotations.prediction import Prediction
 from annotations.prediction_files import FoldThresholds
+from annotations.scores import CalibratedScore
 from annotations.scoring.base import ImageRgb
 from annotations.scoring.decision import Decision, decide
 from deployment.archive import (
@@ -99,7 +100,9 @@ class Bundle:
         else:
             name = Path(image).name
             image_rgb = read_image_rgb(Path(image), bit_depth=self.bit_depth)
-        return decide(self.raw_prediction(name, image_rgb), self.thresholds, self.threshold)
+        return decide(
+            self.raw_prediction(name, image_rgb), self.thresholds, CalibratedScore(self.threshold)
+        )
 
 
 def _as_rgb(image: npt.NDArray[Any]) -> ImageRgb:

@@ -13,6 +13,7 @@ from annotations.errors import InputError, shortened
 from annotations.prediction import Prediction
 from annotations.prediction_files import THRESHOLD, FoldThresholds
 from annotations.regions import Regions
+from annotations.scores import RawScore
 from annotations.scoring.base import Batch, ImageRgb, Scorer
 from annotations.scoring.boxes import BoxScorer
 from annotations.scoring.distances import DistanceScorer
@@ -131,7 +132,7 @@ def predict_jointly(
     found = [p.regions for p in each if p.regions is not None]
     return Prediction(
         image_id,
-        float(np.mean(scores)),
+        RawScore(float(np.mean(scores))),
         regions=_fused(found) if found else None,
         pixel_scores=_mean_map(members, each),
         predicted_type=types.most_common(1)[0][0] if types else None,
@@ -145,7 +146,7 @@ def _joint_masks(
     scores = []
     for member in members:
         seen = cast(SegmentPredictor, member.scorer).look(image_rgb)
-        scores.append(member.thresholds.calibrate(seen.image_score))
+        scores.append(member.thresholds.calibrate(RawScore(seen.image_score)))
         maps = seen.probabilities
         if total is None:
             total = maps.copy()

@@ -12,6 +12,7 @@ from typing import Any, Final
 from annotations.errors import ImageReadError, InputError, OutputExistsError, shortened
 from annotations.images import is_image_path, read_image_rgb, sha256_of
 from annotations.locks import hold_lock
+from annotations.scores import CalibratedScore
 from annotations.scoring.decision import decide
 from deployment.bundle import Bundle
 
@@ -133,7 +134,9 @@ def _row(bundle: Bundle, key: Key, image: Path, patience_is_over: bool) -> dict[
         # Written to while it was read.
         return None
     verdict = decide(
-        bundle.raw_prediction(image.name, image_rgb), bundle.thresholds, bundle.threshold
+        bundle.raw_prediction(image.name, image_rgb),
+        bundle.thresholds,
+        CalibratedScore(bundle.threshold),
     )
     return row | {
         "verdict": "defective" if verdict.defective else "good",

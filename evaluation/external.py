@@ -37,6 +37,7 @@ from annotations import (
 )
 from annotations.files import folder_moved_into_place, read_json
 from annotations.prediction_files import read_csv
+from annotations.scores import RawScore
 from annotations.thresholds import widest_gap_threshold
 from evaluation.external_boxes import boxes_of_csv, names_boxes
 from evaluation.external_maps import map_files, map_shift, read_map
@@ -133,14 +134,14 @@ def import_predictions(
                     writer.write(
                         Prediction(
                             image_id,
-                            scores[image_id] + shift,
+                            RawScore(scores[image_id] + shift),
                             None if regions is None else regions[image_id],
                             read_map(maps[image_id], dataset, image_id) + raised if maps else None,
                         )
                     )
                 for (of_fold, image_id), score in sorted(validation.items()):
                     if of_fold == number:
-                        writer.write_validation(image_id, score + shift)
+                        writer.write_validation(image_id, RawScore(score + shift))
     return notes
 
 

@@ -12,6 +12,7 @@ from PIL import Image, ImageDraw
 
 from annotations import Regions, decode_rle, write_png
 from annotations.prediction_files import THRESHOLD
+from annotations.scores import CalibratedScore
 from evaluation import RegionMatch
 from report.labels import Box, Label, font_of, write_labels
 from report.palette import Colour, type_colour_rgb
@@ -56,7 +57,7 @@ def draw_overlay(
     prediction: Regions | None = None,
     pixel_scores: npt.NDArray[np.floating[Any]] | None = None,
     score_range: tuple[float, float] = (0.0, 1.0),
-    image_score: float | None = None,
+    image_score: CalibratedScore | None = None,
     threshold: float = THRESHOLD,
     class_names: Sequence[str] = (),
     match: RegionMatch | None = None,
@@ -285,7 +286,7 @@ def write_overlay(
     prediction: Regions | None = None,
     pixel_scores: npt.NDArray[np.floating[Any]] | None = None,
     score_range: tuple[float, float] = (0.0, 1.0),
-    image_score: float | None = None,
+    image_score: CalibratedScore | None = None,
     threshold: float = THRESHOLD,
     class_names: Sequence[str] = (),
     match: RegionMatch | None = None,

@@ -35,6 +35,7 @@ from annotations.prediction_files import (
 )
 from annotations.run_digests import model_files
 from annotations.run_files import CONFIG_FILE, RUNS_FOLDER, TIMING_FILE, fold_folder, meta_path
+from annotations.scores import RawScore
 from annotations.yaml_files import read_yaml
 from training.configs import Config, FamilyConfig, build_config
 from training.device import keep_freed_memory
@@ -334,7 +335,7 @@ def train_run(
                 predicted = time.perf_counter()
                 # Kept for whoever chooses an operating point later, by costs of their own. A model
                 # that was also fitted to validation images brings scores of fits without them.
-                held_out: Mapping[str, float] = getattr(predictor, "held_out_scores", {})
+                held_out: Mapping[str, RawScore] = getattr(predictor, "held_out_scores", {})
                 for sample in dataset.select(dataset.split.folds[fold].val):
                     score = held_out.get(sample.image_id)
                     if score is None:

@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from annotations.prediction import Prediction
 from annotations.regions import Regions
+from annotations.scores import RawScore
 from annotations.scoring.base import Arrays, Batch, ImageRgb, Network, Scorer
 from annotations.scoring.tiling import cut_tile, merge_boxes, tile_windows, tiled_hw
 from annotations.scoring.views import boxes_back, fuse_boxes, view_of
@@ -176,7 +177,7 @@ class BoxScorer(Scorer):
         regions = self._one_view(image_rgb) if self._views == 1 else self._all_views(image_rgb)
         scores = regions.scores
         best = float(scores.max()) if scores is not None and len(scores) else 0.0
-        return Prediction(image_id=image_id, image_score=best, regions=regions)
+        return Prediction(image_id=image_id, image_score=RawScore(best), regions=regions)
 
     def _one_view(self, image_rgb: ImageRgb) -> Regions:
         return self._whole(image_rgb) if self._tiles == 1 else self._tiled(image_rgb)

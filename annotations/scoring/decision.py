@@ -9,6 +9,7 @@ import numpy.typing as npt
 from annotations.prediction import Prediction
 from annotations.prediction_files import FoldThresholds
 from annotations.regions import Regions
+from annotations.scores import CalibratedScore
 
 
 @dataclass(frozen=True)
@@ -25,8 +26,8 @@ class Decision:
     """
 
     name: str
-    score: float
-    threshold: float
+    score: CalibratedScore
+    threshold: CalibratedScore
     regions: Regions | None
     heat_map: npt.NDArray[np.floating[Any]] | None = field(repr=False)
     predicted_type: str | None
@@ -37,7 +38,7 @@ class Decision:
         return self.score >= self.threshold
 
 
-def decide(prediction: Prediction, thresholds: FoldThresholds, cut: float) -> Decision:
+def decide(prediction: Prediction, thresholds: FoldThresholds, cut: CalibratedScore) -> Decision:
     """Decide about one image.
 
     Args:

@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from annotations.prediction import Prediction
+from annotations.scores import RawScore
 from annotations.scoring.base import Arrays, ImageRgb, Network, Scorer
 from annotations.scoring.images import normalised, resize_square
 from annotations.scoring.nearest import NearestGood
@@ -101,7 +102,7 @@ class DistanceScorer(Scorer):
         small = resize_square(image_rgb, self._side)
         stages = self.network(normalised(small, self._mean, self._deviation)[None])
         found = self._model.distances([stage.astype(np.float64) for stage in stages])
-        return Prediction(image_id, float(found[0]))
+        return Prediction(image_id, RawScore(float(found[0])))
 
     def recipe(self) -> dict[str, Any]:
         """Settings."""

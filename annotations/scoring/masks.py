@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from annotations import Prediction, mask_to_regions
+from annotations.scores import RawScore
 from annotations.scoring.base import Arrays, Batch, ImageRgb, Network, Scorer
 from annotations.scoring.images import (
     fitted_hw,
@@ -98,7 +99,7 @@ class SegmentPredictor(Scorer):
         )
         return Prediction(
             image_id=image_id,
-            image_score=seen.image_score,
+            image_score=RawScore(seen.image_score),
             regions=regions,
             pixel_scores=scores,
         )

@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from annotations.prediction import Prediction
+from annotations.scores import RawScore
 from annotations.scoring.base import Arrays, ImageRgb, Network, Scorer
 from annotations.scoring.images import normalised, resize_square
 
@@ -96,7 +97,7 @@ class PatchScorer(Scorer):
         picture = cv2.resize(blurred, (wide, high), interpolation=cv2.INTER_LINEAR)
         return Prediction(
             image_id,
-            float(distances.max()),
+            RawScore(float(distances.max())),
             pixel_scores=np.maximum(np.asarray(picture, np.float32), 0),
         )
 

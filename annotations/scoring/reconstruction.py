@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from annotations.prediction import Prediction
+from annotations.scores import RawScore
 from annotations.scoring.base import Arrays, ImageRgb, Network, Scorer
 from annotations.scoring.images import resize_square, unit_planes
 
@@ -68,7 +69,7 @@ def as_prediction(
     high, wide = image_hw
     picture = cv2.resize(unusual, (wide, high), interpolation=cv2.INTER_LINEAR)
     return Prediction(
-        image_id, image_score, pixel_scores=np.maximum(np.asarray(picture, np.float32), 0)
+        image_id, RawScore(image_score), pixel_scores=np.maximum(np.asarray(picture, np.float32), 0)
     )
 
 

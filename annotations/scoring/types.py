@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Self
 
 from annotations.prediction import Prediction
+from annotations.scores import RawScore
 from annotations.scoring.base import Arrays, ImageRgb, Network, Scorer
 from annotations.scoring.images import normalised, resize_square
 
@@ -39,7 +40,7 @@ class TypeScorer(Scorer):
         small = resize_square(image_rgb, self._side)
         chances = self.network(normalised(small, self._mean, self._deviation)[None])[0][0]
         named = self._names[int(chances.argmax())]
-        return Prediction(image_id, float(1 - chances[0]), predicted_type=named)
+        return Prediction(image_id, RawScore(float(1 - chances[0])), predicted_type=named)
 
     def recipe(self) -> dict[str, Any]:
         """Settings."""

@@ -11,6 +11,7 @@ from converters.check import CheckResult, check_dataset
 from converters.exporting import ExportReport, export_dataset
 from defectune.library.arguments import Place, as_dataset, as_path, checked
 from defectune.library.progress import shown
+from defectune.library.run import Run
 from defectune.runs import dataset_of, is_run
 
 if TYPE_CHECKING:
@@ -40,15 +41,15 @@ def load(dataset: Place) -> Dataset:
 
 @checked
 def check(
-    dataset: Dataset | Place, *, reshots: bool = True, progress: "bool | Reporter" = True
+    dataset: Dataset | Run | Place, *, reshots: bool = True, progress: "bool | Reporter" = True
 ) -> CheckResult:
     """Prove a converted dataset again: files, labels, round trip, and that no part leaks.
 
-    Of a run's folder, OUT/runs/NAME: that its models and predictions belong together, and are as
+    Of a run: that its models and predictions belong together, and are as
     they were trained.
 
     Args:
-        dataset: a dataset, or its folder; or a run's folder.
+        dataset: a dataset, or its folder; or a run, or its folder, OUT/runs/NAME.
         reshots: also look for photographs of one part on two sides.
         progress: bars or lines; False shows nothing; or a reporter of your own.
 
@@ -62,7 +63,11 @@ def check(
         >>> import defectune as dt
         >>> dt.check("out", progress=False).problems
         ()
+        >>> dt.check(dt.Run("out/runs/quick"), progress=False).problems
+        ()
     """
+    if isinstance(dataset, Run):
+        dataset = dataset.path
     if isinstance(dataset, str | PathLike) and is_run(Path(dataset)):
         run = Path(dataset)
         problems, facts = run_problems(run, as_dataset(dataset_of(run)))

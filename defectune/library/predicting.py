@@ -38,6 +38,7 @@ from annotations.run_files import (
     meta_path,
 )
 from annotations.samples import safe_name
+from annotations.scores import CalibratedScore
 from annotations.scoring.decision import decide
 from defectune import families
 from defectune.inputs import OUTPUT_MARKER, Inputs, gather_images
@@ -112,7 +113,7 @@ class _Recipe:
 
     def judge(self, prediction: Prediction, image_rgb: npt.NDArray[np.uint8]) -> Verdict:
         """The verdict that a prediction makes."""
-        decided = decide(prediction, self.thresholds, self.cut)
+        decided = decide(prediction, self.thresholds, CalibratedScore(self.cut))
         return Verdict(
             name=decided.name,
             score=decided.score,
@@ -427,7 +428,7 @@ def _recipe(run: Path, options: PredictOptions) -> _Recipe:
     if fold not in done:
         raise UsageError(f"Fold {fold} of {run} has not finished; finished: {done}.")
     thresholds = run_thresholds(run, fold)
-    cut, chosen_by = THRESHOLD, f"training, on {thresholds.chosen_on}"
+    cut, chosen_by = float(THRESHOLD), f"training, on {thresholds.chosen_on}"
     if options.threshold is not None:
         cut, chosen_by = options.threshold, "--threshold"
     if options.operating_point:

@@ -6,6 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from annotations import Regions
+from annotations.scores import CalibratedScore
 
 
 @dataclass(frozen=True)
@@ -32,7 +33,7 @@ class Verdict:
     """
 
     name: str
-    score: float
+    score: CalibratedScore
     threshold: float
     regions: Regions | None
     heat_map: npt.NDArray[np.floating] | None = field(repr=False)

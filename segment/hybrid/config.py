@@ -11,7 +11,13 @@ from training.configs import MAX_EPOCHS
 
 
 class HybridConfig(AimedConfig):
-    """Settings of `train segment --recipe hybrid`."""
+    """Settings of `train segment --recipe hybrid`.
+
+    Example:
+        >>> import defectune as dt
+        >>> dt.HybridConfig(heads=3).encoder
+        'efficientnet_lite0'
+    """
 
     method: Literal["hybrid"] = "hybrid"
     """A frozen network and a head on its features, that learns from good images, from noise in
