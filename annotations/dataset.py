@@ -1,4 +1,4 @@
-"""`Dataset`: a converted dataset on disk, as the trainers, the judge and the report see it.
+"""`Dataset`: a converted dataset on disk, as the trainers, the evaluation and the report see it.
 
 `annotations/all.json` is a COCO file that any COCO tool reads; what COCO has no place for stands
 under the key `defectune` of every image.
@@ -40,8 +40,8 @@ class Dataset:
         truths: regions by image id; empty regions for good images.
         split: the frozen split.
         ignored: regions that are neither defect nor background, by image id, for the images that
-            have any. They teach nothing as defects and stand in no truth; COCO's own evaluation
-            knows them by `iscrowd = 1`.
+            have any. Nothing is learnt from them as defects and they stand in no truth; COCO's own
+            evaluation knows them by `iscrowd = 1`.
         bit_depth: of the 16-bit images that the source had, as they were read; new images of 16
             bits are read the same way. None: there was none.
 

@@ -136,7 +136,7 @@ class PredictionWriter:
         got = [row["image_id"] for row in self._rows]
         if len(got) != len(set(got)) or set(got) != expected:
             raise ValueError(
-                f"Fold {self.fold} judges on {len(expected)} images, but {len(set(got))} were "
+                f"Fold {self.fold} evaluates on {len(expected)} images, but {len(set(got))} were "
                 "predicted."
             )
         before = self._before()

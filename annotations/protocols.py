@@ -285,7 +285,7 @@ def _leave_one_type_out(
     for (kind, groups), some_good in zip(by_kind.items(), good, strict=True):
         test = {sample.image_id for group in groups for sample in group} | some_good
         tests.append(test)
-        # One of this type may stand in a group that judges with another type.
+        # One of this type may stand in a group that is tested with another type.
         held.append({s.image_id for s in judges if s.defect_type == kind} - test)
     return tests, held
 

@@ -92,7 +92,7 @@ class StoredPredictions:
 
     @property
     def no_threshold(self) -> str | None:
-        """Why image verdicts cannot be judged: predictions from elsewhere may lack a threshold."""
+        """Why there are no image verdicts: predictions from elsewhere may lack a threshold."""
         reason = self.about.get("no_threshold")
         return str(reason) if reason else None
 
@@ -176,7 +176,7 @@ def read_predictions(run: Path, dataset: Dataset) -> StoredPredictions:
         if digest != dataset.split.digest:
             raise SplitMismatchError(
                 f"The run {run} was made under the split {digest[:12]}…, but {dataset.root} has "
-                f"{dataset.split.digest[:12]}…: the two were not judged on the same images. "
+                f"{dataset.split.digest[:12]}…: the two were not evaluated on the same images. "
                 "Train again on this dataset."
             )
         folds = parse_thresholds(meta, folder / META_FILE)

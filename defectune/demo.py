@@ -12,7 +12,7 @@ FOLDS = 2
 
 
 def run_demo(output: Path, *, seed: int, reporter: BarReporter) -> Path:
-    """Draw, convert, train all three families, judge, report, and predict.
+    """Draw, convert, train all three families, evaluate, report, and predict.
 
     Args:
         output: a new or empty folder.
@@ -60,7 +60,7 @@ def run_demo(output: Path, *, seed: int, reporter: BarReporter) -> Path:
             values={**common, **values},
             overrides=overrides,
         )
-    reporter.say("4/6  judging all of them on the same test images")
+    reporter.say("4/6  evaluating all of them on the same test images")
     board = judge(load_dataset(dataset), [], fold=None, reporter=reporter)
     reporter.say("5/6  writing the report")
     page = make_report(load_dataset(dataset), [], reporter=reporter)

@@ -59,7 +59,7 @@ def show_operating_point(point: "OperatingPoint", board: "Leaderboard") -> None:
     rows.append(["thresholds (calibrated)", limits])
     for name in ("escape_rate", "overkill_rate"):
         text = format_metric(name, getattr(point, name), interval=True)
-        rows.append([f"{name}, judged images", text])
+        rows.append([f"{name}, test images", text])
     if point.expected_cost is not None:
         cost = format_metric("expected_cost", point.expected_cost, interval=True)
         rows.append([f"expected cost a part, {board.defect_rate:.2%} defective", cost])
@@ -74,7 +74,7 @@ def show_operating_point(point: "OperatingPoint", board: "Leaderboard") -> None:
         step = max(1, n // 8)
         picked = sorted({*range(0, n, step), n - 1})
         body = [[f"{curve[name][index]:.4f}" for name in names] for index in picked]
-        show_table([names, *body], title="Curve on the judged images (it chose nothing)")
+        show_table([names, *body], title="Curve on the test images (it chose nothing)")
 
 
 def show_check(result: "CheckResult", root: Path) -> None:

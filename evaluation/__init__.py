@@ -1,4 +1,4 @@
-"""One judge for all families."""
+"""One evaluation for all families."""
 
 from evaluation.board_file import board_damage
 from evaluation.compare import Comparison

@@ -40,7 +40,7 @@ class PimoCounts:
             self._defect[index] = levels, counts.defect[levels]
 
     def of_images(self) -> Floats:
-        """Each defective image's figure, float64 (n,); NaN for good and for empty ones, and for
+        """Each defective image's metric, float64 (n,); NaN for good and for empty ones, and for
         all where there is no good image."""
         values = np.full(len(self._defect), np.nan)
         if not self._n_good:

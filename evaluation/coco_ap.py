@@ -18,7 +18,7 @@ from evaluation.intervals import Floats, Weights, with_interval
 from evaluation.metric import Metric, undefined
 from evaluation.strata import SizeClass
 
-NO_TRUTH: Final = "no judged image has a true region"
+NO_TRUTH: Final = "no test image has a true region"
 _MILLION: Final = 1e6
 _EVERY_AREA: Final = [0.0, 1e10]
 _EPS: Final = float(np.spacing(1))
@@ -31,8 +31,8 @@ class RegionPrecision:
     Attributes:
         mean: over IoU 0.50 to 0.95 in steps of 0.05, then over classes with a true region.
         half: the same at IoU 0.50 alone.
-        by_class: the two figures of each class of the dataset.
-        by_size: the two figures of each size class, by COCO's rule: true regions of other sizes,
+        by_class: the two metrics of each class of the dataset.
+        by_size: the two metrics of each size class, by COCO's rule: true regions of other sizes,
             what was matched to them, and unmatched regions of other sizes do not count.
         values: resampled `mean` and `half`, float (r,) each; empty without weights.
         curve: `recall` (101 values from 0 to 1) and `precision` at IoU 0.50, mean over classes;
@@ -56,20 +56,20 @@ def region_precision(
     sizes: Sequence[SizeClass] = (),
     weights: Weights | None = None,
 ) -> RegionPrecision:
-    """Judge regions as COCO does, over all images, good ones too.
+    """Evaluate regions as COCO does, over all images, good ones too.
 
     Args:
         dataset: with the truth.
-        image_ids: n judged images; a defective one without a mask cannot judge regions and is
-            left out.
+        image_ids: n test images; a defective one without a mask has no regions to compare
+            with and is left out.
         regions: scored regions by image id.
         kind: boxes or masks.
         sizes: size classes of true regions.
         weights: int64 (r, n), how often each image was drawn; None for no intervals.
 
     Returns:
-        The figures; undefined where no judged image has a true region. A class without a true
-        region does not enter, as in COCOeval; what was found of it is counted in the figures'
+        The metrics; undefined where no test image has a true region. A class without a true
+        region does not enter, as in COCOeval; what was found of it is counted in the metrics'
         note. COCO's settings: 101 recalls, at most 100 regions an image and class. Equal scores
         of different images keep the order of the images, also in resamples.
     """
@@ -182,7 +182,7 @@ def _run_cocoeval(
 
 
 def _both(precision: npt.NDArray[np.float64], n: int, reason: str) -> tuple[Metric, Metric]:
-    """Means over what COCOeval has a figure for; float (10, 101, ...), -1 where it has none."""
+    """Means over what COCOeval has a metric for; float (10, 101, ...), -1 where it has none."""
     figures = []
     for part in (precision, precision[:1]):
         kept = part[part > -1]
@@ -282,4 +282,4 @@ def _absent_class_note(
     if not counts:
         return None
     listed = ", ".join(f"{count} of {name}" for name, count in sorted(counts.items()))
-    return f"regions of classes that no judged image has do not enter: {listed}"
+    return f"regions of classes that no test image has do not enter: {listed}"

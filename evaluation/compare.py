@@ -28,7 +28,7 @@ LOWER_IS_BETTER: Final = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """One figure of two runs.
+    """One metric of two runs.
 
     Attributes:
         metric: its name.
@@ -41,7 +41,7 @@ class Comparison:
         p_holm: the same, corrected for the number of pairs of runs (Holm, Scandinavian Journal of
             Statistics 1979).
         test: `mcnemar_exact` or `paired_bootstrap`.
-        only_a_right: for verdicts, images that a alone judged rightly; else None.
+        only_a_right: for verdicts, images that a alone called right; else None.
         only_b_right: the same of b.
     """
 
@@ -92,8 +92,8 @@ def mcnemar_exact(only_a_right: int, only_b_right: int) -> float:
     """Two-sided exact p-value of McNemar's test (Psychometrika 1947) on paired verdicts.
 
     Args:
-        only_a_right: images that a alone judged rightly.
-        only_b_right: images that b alone judged rightly.
+        only_a_right: images that a alone called right.
+        only_b_right: images that b alone called right.
 
     Returns:
         The binomial probability, from 0 to 1; 1 where the verdicts never differ.
@@ -108,7 +108,7 @@ def bootstrap_p_value(difference: Floats) -> float:
     One resample is added on each side, so that it is never 0 (Davison and Hinkley 1997, 4.2).
 
     Args:
-        difference: float (r,), of resampled figures of two runs, drawn alike; NaN left out.
+        difference: float (r,), of resampled metrics of two runs, drawn alike; NaN left out.
 
     Returns:
         From 2 / (r + 1) to 1; 1 without a resample.
@@ -137,7 +137,7 @@ class Comparable:
 
     Attributes:
         run: its name.
-        metrics: its figures.
+        metrics: its metrics.
         values: their resampled values, float (r,), drawn alike for every run.
         right: bool (n,), whether the verdict on each image was right.
     """
@@ -151,11 +151,11 @@ class Comparable:
 def compare_runs(
     runs: Sequence[Comparable], is_defective: npt.NDArray[np.bool_], names: Sequence[str]
 ) -> list[Comparison]:
-    """Compare every pair of runs in every figure that both have.
+    """Compare every pair of runs in every metric that both have.
 
     Verdicts are compared by McNemar's exact test: accuracy on all images, escape_rate on the
-    defective ones, overkill_rate on the good ones. The rest by a paired bootstrap. Each figure
-    is corrected for its number of pairs; the figures among themselves are not. Without a good or
+    defective ones, overkill_rate on the good ones. The rest by a paired bootstrap. Each metric
+    is corrected for its number of pairs; the metrics among themselves are not. Without a good or
     without a defective image verdicts are not compared: one run would be called better for
     calling everything the one kind there is.
     """

@@ -1,4 +1,4 @@
-"""What one pass over a run's predictions leaves: counts an image, from which all figures come."""
+"""What one pass over a run's predictions leaves: counts an image, from which all metrics come."""
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -24,7 +24,7 @@ RANKED_PIXELS: Final = ("pixel_ap", "pixel_auroc", "pixel_f1_oracle")
 
 @dataclass(frozen=True)
 class JudgedImages:
-    """The judged images and what is true of them; the same for every run.
+    """The test images and what is true of them; the same for every run.
 
     Attributes:
         ids: n image ids.
@@ -33,7 +33,7 @@ class JudgedImages:
         sizes: the size classes.
         size_of: text (n,), size class of the largest region; empty without one.
         has_truth: bool (n,), False for a defective image whose mask is empty: nobody knows
-            which of its pixels are good, so that pixel and region figures leave it out.
+            which of its pixels are good, so that pixel and region metrics leave it out.
         weights: int64 (r, n), how often each image was drawn; one table for all runs, so that
             their differences are paired.
     """
@@ -116,7 +116,7 @@ def gather(
     Args:
         dataset: with the truth.
         predictions: of the run.
-        images: that are judged.
+        images: that are evaluated.
         regions: whether the run says which regions it found.
 
     Raises:
@@ -174,7 +174,7 @@ def _count(
         raise InputError(
             f"The score map of {image_id} in {predictions.run} is {pixel_scores.shape[1]} x "
             f"{pixel_scores.shape[0]} pixels, the image {truth.image_hw[1]} x "
-            f"{truth.image_hw[0]}. Maps are judged at the size of their image: predict again."
+            f"{truth.image_hw[0]}. Maps are evaluated at the size of their image: predict again."
         )
     found = predictions.found_regions(image_id)
     inside = union_mask(found) if found is not None else np.zeros(truth.image_hw, np.bool_)
@@ -204,16 +204,16 @@ def _score_range(predictions: StoredPredictions, ids: Iterable[str]) -> tuple[fl
 def pixel_figures(
     evidence: RunEvidence, images: JudgedImages, keep: npt.NDArray[np.bool_], *, size: str = ""
 ) -> tuple[dict[str, Metric], dict[str, Floats]]:
-    """Ranking figures of pixels, of some images; see `pixel_metrics.pixel_metrics` and `aupimo`.
+    """Ranking metrics of pixels, of some images; see `pixel_metrics.pixel_metrics` and `aupimo`.
 
     Args:
         evidence: of the run.
-        images: that were judged.
+        images: that were evaluated.
         keep: bool (n,), whole types (and `good`), or one size class and `good`.
         size: the size class, or empty for types.
 
     Returns:
-        The figures and their resampled values, float (r,).
+        The metrics and their resampled values, float (r,).
     """
     types = set(images.types[keep].tolist())
     parts = [
@@ -263,7 +263,7 @@ def overlap_figures(
     with np.errstate(invalid="ignore", divide="ignore"):
         dice_of, iou_of = np.nan_to_num(2 * hit / both), np.nan_to_num(hit / union)
     nothing = "no pixel is a defect, and none was called one"
-    no_bad, no_good = "no judged image has a true region", "there are no good images"
+    no_bad, no_good = "no test image has a true region", "there are no good images"
     ones = np.ones(len(w[0]) if len(w) else len(keep))
     rows = (
         ("dice", 2 * hit, both, known, nothing),

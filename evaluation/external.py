@@ -14,7 +14,7 @@ A folder with any of
                      which the threshold is taken
     meta.json        {"split_digest": …}: refused where it is not this dataset's
 
-or a single images.csv or regions.json. Every judging image must be scored by a model that never
+or a single images.csv or regions.json. Every test image must be scored by a model that never
 saw it nor another image of its part; only whoever trained it can know that, and the run says so.
 """
 
@@ -82,7 +82,7 @@ def import_predictions(
     """Check predictions made elsewhere and store them as a run.
 
     Args:
-        dataset: that they are to be judged on.
+        dataset: that they are to be evaluated on.
         source: the folder, CSV or JSON; see the head of this file.
         run: the run folder to make.
         options: threshold and name of the model.
@@ -126,7 +126,7 @@ def import_predictions(
     about["class_names"] = list(dataset.class_names)
     if missing:
         about["no_threshold"] = missing
-    hint = "Judge the run that is there by its name, or choose another name."
+    hint = "Evaluate the run that is there by its name, or choose another name."
     with folder_moved_into_place(run, hint=hint) as folder:
         for number, fold in enumerate(dataset.split.folds):
             with PredictionWriter(folder, dataset, number, thresholds[number], about) as writer:
@@ -245,7 +245,7 @@ def _image_scores(
             others += 1
     _require_all(result, ids, path)
     if others:
-        notes.append(f"{others} scores of images that do not judge were left out")
+        notes.append(f"{others} scores of images that are not test images were left out")
     return result
 
 
@@ -253,8 +253,9 @@ def _require_all(found: Mapping[str, Any], ids: tuple[str, ...], path: Path) -> 
     missing = [image_id for image_id in ids if image_id not in found]
     if missing:
         raise InputError(
-            f"{path} lacks {len(missing)} of the {len(ids)} judging images, such as "
-            f"{', '.join(missing[:3])}. All runs are judged on the same images: predict these too."
+            f"{path} lacks {len(missing)} of the {len(ids)} test images, such as "
+            f"{', '.join(missing[:3])}. All runs are evaluated on the same images: "
+            "predict these too."
         )
 
 
@@ -304,7 +305,7 @@ def _thresholds(
             value = _chosen([s for s, _ in rows], [bad for _, bad in rows]) + shift
             said = f"{len(rows)} validation images, {sum(bad for _, bad in rows)} of them defective"
         else:
-            # Any number ranks alike; verdicts are not judged.
+            # Any number ranks alike; verdicts are not evaluated.
             value, said = 0.5 if bounded else 1.0, "nothing"
         value = min(max(value, _TINY), 1 - _TINY) if bounded else max(value, _TINY)
         result.append(FoldThresholds(value, scale, region, said))

@@ -17,7 +17,7 @@ _SUFFIXES: Final = (".png", ".tif", ".tiff", ".npy")
 
 
 def map_files(folder: Path, dataset: Dataset, notes: list[str]) -> dict[str, Path]:
-    """The map of each judging image that has one.
+    """The map of each test image that has one.
 
     Names are compared whole, so that an id may hold any character that a file system takes; in
     upper or lower case as they are, but in one Unicode form, since macOS changes that.
@@ -25,7 +25,7 @@ def map_files(folder: Path, dataset: Dataset, notes: list[str]) -> dict[str, Pat
     Args:
         folder: maps named by image id, in folders, or by stem.
         dataset: whose images these are.
-        notes: gets a sentence for maps of no judging image.
+        notes: gets a sentence for maps of no test image.
 
     Raises:
         InputError: no folder, no map, or two of one image.
@@ -53,11 +53,11 @@ def map_files(folder: Path, dataset: Dataset, notes: list[str]) -> dict[str, Pat
     if not found:
         first = dataset.split.test_ids[0]
         raise InputError(
-            f"{folder} holds no map of a judging image: expected, for instance, {first}.png or "
+            f"{folder} holds no map of a test image: expected, for instance, {first}.png or "
             f"{dataset.by_id[first].stem}.tiff."
         )
     if others:
-        notes.append(f"{others} maps of images that do not judge were left out")
+        notes.append(f"{others} maps of images that are not test images were left out")
     return found
 
 
@@ -75,8 +75,8 @@ def read_map(path: Path, dataset: Dataset, image_id: str) -> npt.NDArray[np.floa
     if array.shape != expected or array.dtype.kind not in "fiu":
         raise InputError(
             f"The score map {path} is {array.dtype} {'×'.join(map(str, array.shape))}, the image "
-            f"{image_id} {expected[0]}×{expected[1]} (height×width). Maps are judged at the size "
-            "of their image: resize the scores, not the truth."
+            f"{image_id} {expected[0]}×{expected[1]} (height×width). Maps are evaluated at the "
+            "size of their image: resize the scores, not the truth."
         )
     values = np.asarray(array, np.float64)
     if not np.isfinite(values).all():

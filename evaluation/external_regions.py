@@ -21,7 +21,7 @@ _BESIDE: Final = 1.0
 def regions_of_rows(
     rows: Any, path: Path, dataset: Dataset, notes: list[str]
 ) -> dict[str, Regions]:
-    """COCO results of the judging images.
+    """COCO results of the test images.
 
     Args:
         rows: a list of `image_id`, `category_id`, `bbox` (x, y, width, height), `score` and, for
@@ -87,11 +87,11 @@ def regions_of_rows(
     if cut:
         notes.append(f"{cut} boxes stood out of their image by up to a pixel and were cut")
     if others:
-        notes.append(f"{others} regions of images that do not judge were left out")
+        notes.append(f"{others} regions of images that are not test images were left out")
     found = [row for rows in kept.values() for row in rows]
     with_masks = bool(found) and all(mask is not None for _, mask, _, _ in found)
     if not with_masks and any(mask is not None for _, mask, _, _ in found):
-        notes.append("only some regions have masks; boxes alone are judged")
+        notes.append("only some regions have masks; boxes alone are evaluated")
     return {
         image_id: _regions(part, dataset.by_id[image_id].image_hw, with_masks=with_masks)
         for image_id, part in kept.items()
@@ -191,7 +191,7 @@ def _mask(value: Any, image_hw: tuple[int, int], where: str) -> CocoRle:
             if size != [high, wide]:
                 raise InputError(
                     f"{where} has a mask of size {shortened(size)}, its image is {high}×{wide} "
-                    "(height×width). Masks are judged at the size of their image."
+                    "(height×width). Masks are evaluated at the size of their image."
                 )
             counts = value["counts"]
             if isinstance(counts, list):

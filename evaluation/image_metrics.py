@@ -1,4 +1,4 @@
-"""Figures about whole images: ranking, and verdicts at the honest threshold."""
+"""Metrics of whole images: ranking, and verdicts at the run's own threshold."""
 
 from dataclasses import dataclass, replace
 from typing import Final
@@ -22,7 +22,7 @@ Floats = npt.NDArray[np.float64]
 Bools = npt.NDArray[np.bool_]
 _ONE_KIND: Final = "the images are all good or all defective"
 NEED_BOTH_KINDS: Final = ("accuracy", "precision", "f1", "accuracy_oracle", "f1_oracle")
-"""Figures that whoever calls every image the one kind there is would win."""
+"""Metrics that whoever calls every image the one kind there is would win."""
 
 
 def auroc(scores: Floats, is_defective: Bools) -> float | None:
@@ -144,7 +144,7 @@ def image_metrics(
     threshold: float,
     seed: int = 0,
 ) -> dict[str, Metric]:
-    """All figures about whole images, drawn anew with `seed`; see `score_metrics`."""
+    """All metrics about whole images, drawn anew with `seed`; see `score_metrics`."""
     images = ImageScores(scores, is_defective, groups, is_defective.astype(np.str_))
     weights = resample_weights(images.strata, groups, seed=seed)
     return score_metrics(images, weights, threshold=threshold)[0]
@@ -153,7 +153,7 @@ def image_metrics(
 def score_metrics(
     images: ImageScores, weights: Weights, *, threshold: float
 ) -> tuple[dict[str, Metric], dict[str, Floats]]:
-    """All figures about whole images.
+    """All metrics about whole images.
 
     Args:
         images: n images.
@@ -161,7 +161,7 @@ def score_metrics(
         threshold: scores at or above it are called defective; not chosen on these images.
 
     Returns:
-        The figures and the resampled values, float (r,), of those that have them. image_auroc,
+        The metrics and the resampled values, float (r,), of those that have them. image_auroc,
         image_ap, accuracy, precision, recall, f1, escape_rate (defective images called good, of
         the defective), overkill_rate (good images called defective, of the good), and
         accuracy_oracle and f1_oracle at the best threshold on these very images, which have no

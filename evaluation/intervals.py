@@ -1,4 +1,4 @@
-"""Intervals of ranking figures: a bootstrap over groups, all resamples at once.
+"""Intervals of ranking metrics: a bootstrap over groups, all resamples at once.
 
 A resample is a row of whole-number weights, one an image, so that it needs no copy of the data.
 """
@@ -16,7 +16,7 @@ Floats = npt.NDArray[np.float64]
 Bools = npt.NDArray[np.bool_]
 Weights = npt.NDArray[np.int64]
 RESAMPLES: Final = 1000
-NO_SPREAD: Final = "no interval: every resample gives the same figure"
+NO_SPREAD: Final = "no interval: every resample gives the same metric"
 _CHUNK_NUMBERS: Final = 2_000_000
 
 
@@ -116,16 +116,16 @@ def resample_weights(
 
 
 def with_interval(metric: Metric, values: Floats) -> Metric:
-    """Give a figure the 95 % percentile interval of its resamples.
+    """Give a metric the 95 % percentile interval of its resamples.
 
     Args:
-        metric: the figure itself.
+        metric: the metric itself.
         values: float (r,) of the resamples; those that are not a number, since a resample held
             nothing to count, are left out.
 
     Returns:
-        The figure with low and high. Where every resample gives the same, the bootstrap knows
-        no interval (a perfect figure is not a certain one), and the note says so.
+        The metric with low and high. Where every resample gives the same, the bootstrap knows
+        no interval (a perfect metric is not a certain one), and the note says so.
     """
     kept = values[np.isfinite(values)]
     if metric.value is None or not len(kept):
@@ -133,7 +133,7 @@ def with_interval(metric: Metric, values: Floats) -> Metric:
     low, high = (float(v) for v in np.quantile(kept, [0.025, 0.975]))
     if np.ptp(kept) < 1e-12:
         return replace(metric, note=_joined(metric.note, NO_SPREAD))
-    # Percentiles of a biased resample may miss the figure itself by a hair.
+    # Percentiles of a biased resample may miss the metric itself by a hair.
     return replace(metric, low=min(low, metric.value), high=max(high, metric.value))
 
 

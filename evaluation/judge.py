@@ -1,4 +1,4 @@
-"""One run's figures: over all judged images, by defect type and by defect size."""
+"""One run's metrics: over all test images, by defect type and by defect size."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -61,7 +61,7 @@ METRIC_NAMES: Final = (
     "false_alarms_per_good_image",
 )
 VERDICTS: Final = ("accuracy", "precision", "recall", "f1", "escape_rate", "overkill_rate")
-"""Figures at the run's own threshold."""
+"""Metrics at the run's own threshold."""
 Figures = dict[str, Metric | None]
 MAP_NAMES: Final[tuple[tuple[Literal["bbox", "segm"], str], ...]] = (
     ("bbox", "box_map"),
@@ -71,7 +71,7 @@ MAP_NAMES: Final[tuple[tuple[Literal["bbox", "segm"], str], ...]] = (
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One run's figures.
+    """One run's metrics.
 
     Attributes:
         run: its name.
@@ -79,15 +79,15 @@ class Row:
         model: in words.
         metrics: by name; None where the family cannot enter.
         fold_means: mean over the folds of image_auroc, box_map, box_map50, pixel_ap and dice,
-            folds where the figure is undefined left out.
-        by_type: figures by defect type, on the images of that type and all good ones; region
+            folds where the metric is undefined left out.
+        by_type: metrics by defect type, on the images of that type and all good ones; region
             precision is that of the class.
-        by_size: figures by size class, on the images whose largest true region is of that size
+        by_size: metrics by size class, on the images whose largest true region is of that size
             and all good ones; region_recall and region precision are of the regions of that size.
         curves: `image` (threshold, precision, recall, false_positive_rate) and, where they can
             be had, `box` and `mask` (recall, precision at IoU 0.50).
         notes: what was done to predictions from elsewhere, a sentence each.
-        predictions: SHA-256 over the files that were judged; empty where they are not at hand.
+        predictions: SHA-256 over the files that were evaluated; empty where they are not at hand.
     """
 
     run: str
@@ -105,10 +105,10 @@ class Row:
 def judge_run(
     dataset: Dataset, predictions: StoredPredictions, images: JudgedImages
 ) -> tuple[Row, Comparable]:
-    """All figures of one run on these images, and what a comparison with others needs.
+    """All metrics of one run on these images, and what a comparison with others needs.
 
     Maps are read one at a time. See `image_metrics.score_metrics`, `coco_ap.region_precision`,
-    `evidence.pixel_figures` and `evidence.overlap_figures` for what the figures are.
+    `evidence.pixel_figures` and `evidence.overlap_figures` for what the metrics are.
     """
     scores = images.scores(predictions)
     everything = np.ones(len(images.ids), np.bool_)
@@ -223,7 +223,7 @@ def _fold_means(
     images: JudgedImages,
     evidence: RunEvidence | None,
 ) -> dict[str, float]:
-    """Means over folds, beside the pooled figures: pooling mixes the scales of several models."""
+    """Means over folds, beside the pooled metrics: pooling mixes the scales of several models."""
     by_id = dataset.by_id
     judged = set(images.ids)
     values: dict[str, list[float | None]] = {}

@@ -1,16 +1,16 @@
-"""One table, one test split: every run judged on the same images by the same code.
+"""One table, one test split: every run evaluated on the same images by the same code.
 
 leaderboard.json:
 
     split_digest, protocol, fold, n_images, n_defective
-    n_groups          physical parts among the judged images
-    missing_kind      null, or a sentence where no good or no defective image is judged
+    n_groups          physical parts among the test images
+    missing_kind      null, or a sentence where no good or no defective image is evaluated
     matching_rule     when a defect counts as found, in words
     interval          how intervals are made, in words
     sizes             [{name, low, high}], bounds as parts of the image: low <= area < high
     rows              a run each, highest image AUROC first:
         run, family, model
-        predictions   SHA-256 over the predictions that were judged
+        predictions   SHA-256 over the predictions that were evaluated
         metrics       {NAME: METRIC | null}; null where the family cannot enter
         fold_means    {NAME: number}
         by_type       {TYPE: {NAME: METRIC | null}}, the type's images and all good ones
@@ -62,22 +62,22 @@ if TYPE_CHECKING:
 INTERVAL_RULE = (
     "95 %. Rates: Clopper and Pearson's exact interval, or the bootstrap's where several images "
     "of one part widen it. The rest: percentiles of {resamples} resamples of whole parts, each "
-    "defect type and the good images apart. Oracle figures have none."
+    "defect type and the good images apart. Oracle metrics have none."
 )
 
 
 @dataclass(frozen=True, slots=True)
 class Leaderboard:
-    """All runs' figures on one set of images.
+    """All runs' metrics on one set of images.
 
     Attributes:
         split_digest: of the split.
         protocol: of the split.
-        fold: the one fold that was judged, or None for all.
-        n_images: judged images.
+        fold: the one fold that was evaluated, or None for all.
+        n_images: test images.
         n_defective: defective ones of them.
         rows: one a run, highest image AUROC first.
-        n_groups: physical parts among the judged images.
+        n_groups: physical parts among the test images.
         sizes: the size classes.
         comparisons: of every pair of runs.
         operating_points: one a run, where costs or a bound were given.
@@ -161,23 +161,23 @@ class Leaderboard:
 
     @property
     def spreads(self) -> tuple[Spread, ...]:
-        """Runs that differ in their seed alone, figure by figure."""
+        """Runs that differ in their seed alone, metric by metric."""
         return seed_spreads(self.rows)
 
     @property
     def spread_lines(self) -> list[str]:
-        """The spreads of a few figures in words."""
+        """The spreads of a few metrics in words."""
         return [spread.text for spread in self.spreads if spread.metric in COMPARED_IN_WORDS]
 
     @property
     def missing_kind(self) -> str | None:
-        """A sentence where no good or no defective image is judged, else None."""
+        """A sentence where no good or no defective image is evaluated, else None."""
         if 0 < self.n_defective < self.n_images:
             return None
         what, rate = ("defective", "escape") if not self.n_defective else ("good", "overkill")
         return (
-            f"No {what} image is judged: the {rate} rate, AUROC, accuracy, precision and F1 cannot "
-            "be had, and runs are not compared by their verdicts."
+            f"No {what} image is evaluated: the {rate} rate, AUROC, accuracy, precision and F1 "
+            "cannot be had, and runs are not compared by their verdicts."
         )
 
     def to_json(self) -> dict[str, Any]:
@@ -236,18 +236,18 @@ def evaluate_runs(
     costs: Costs | None = None,
     say: Callable[[str], None] | None = None,
 ) -> Leaderboard:
-    """Judge runs on exactly the same test images.
+    """Evaluate runs on exactly the same test images.
 
     Args:
         dataset: the converted dataset.
         runs: run folders.
-        fold: judge the test images of this fold only; None judges all of them.
+        fold: evaluate the test images of this fold only; None evaluates all of them.
         seed: of the bootstrap.
         costs: choose an operating point by these, on validation images.
         say: called with a line of progress.
 
     Raises:
-        InputError: no runs, a run that does not cover exactly the judged images, or one that
+        InputError: no runs, a run that does not cover exactly the test images, or one that
             holds a prediction by another fold's model than the split says; with `costs`, one
             that keeps no scores of validation images.
         SplitMismatchError: a run made under another split.
@@ -273,7 +273,7 @@ def evaluate_runs(
     stored: list[StoredPredictions] = []
     for run in runs:
         if say is not None:
-            say(f"judging {run.name} on {len(ids)} images")
+            say(f"evaluating {run.name} on {len(ids)} images")
         predictions = read_predictions(run, dataset)
         _require_coverage(dataset, predictions, ids, fold)
         row, values = judge_run(dataset, predictions, images)
@@ -318,7 +318,7 @@ def _require_coverage(
     dataset: Dataset, predictions: StoredPredictions, ids: Sequence[str], fold: int | None
 ) -> None:
     judged_in = {i: n for n, part in enumerate(dataset.split.folds) for i in part.test}
-    # A model of another fold may have been taught with this image.
+    # A model of another fold may have been trained on this image.
     wrong = sorted(i for i, n in predictions.fold_of.items() if judged_in.get(i) != n)
     if wrong:
         raise InputError(
@@ -331,10 +331,11 @@ def _require_coverage(
         return
     done = sorted(predictions.folds)
     family = predictions.about.get("family", "FAMILY")
-    hint = "" if fold is not None else f", or judge one fold with `--fold {done[0] if done else 0}`"
+    first = done[0] if done else 0
+    hint = "" if fold is not None else f", or evaluate one fold with `--fold {first}`"
     raise InputError(
-        f"The run {predictions.run} predicts {len(ids) - len(missing)} of the {len(ids)} judged "
+        f"The run {predictions.run} predicts {len(ids) - len(missing)} of the {len(ids)} test "
         f"images; it lacks {', '.join(missing[:3])}{' …' if len(missing) > 3 else ''}. All runs "
-        f"are judged on the same images: train its remaining folds with `defectune train {family} "
-        f"{dataset.root} --name {predictions.name} --fold all`{hint}."
+        "are evaluated on the same images: train its remaining folds with "
+        f"`defectune train {family} {dataset.root} --name {predictions.name} --fold all`{hint}."
     )

@@ -1,4 +1,4 @@
-"""`Metric`: a figure with its interval, or the reason why there is none."""
+"""`Metric`: a metric with its interval, or the reason why there is none."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -8,7 +8,7 @@ from scipy import stats
 
 @dataclass(frozen=True, slots=True)
 class Metric:
-    """One figure.
+    """One metric.
 
     Attributes:
         value: None where undefined.
@@ -16,7 +16,7 @@ class Metric:
         high: upper end.
         n: number of things that it was counted on: images, regions or pixels.
         reason: why it is undefined, else None.
-        note: what a reader must know beside the figure, or None.
+        note: what a reader must know beside the metric, or None.
     """
 
     value: float | None
@@ -34,7 +34,7 @@ class Metric:
 
 
 def undefined(reason: str, n: int = 0) -> Metric:
-    """A figure that cannot be had, and why."""
+    """A metric that cannot be had, and why."""
     return Metric(None, n, reason=reason)
 
 
@@ -48,6 +48,5 @@ def rate(count: int, n: int, *, what: str) -> Metric:
         raise ValueError(f"{count} of {n} is no rate.")
     if n == 0:
         return undefined(f"there are no {what}")
-    low = float(stats.beta.ppf(0.025, count, n - count + 1)) if count else 0.0
-    high = float(stats.beta.ppf(0.975, count + 1, n - count)) if count < n else 1.0
-    return Metric(count / n, n, low, high)
+    found = stats.binomtest(count, n).proportion_ci(0.95, method="exact")
+    return Metric(count / n, n, float(found.low), float(found.high))

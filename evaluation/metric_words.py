@@ -25,7 +25,7 @@ METRIC_WORDS: Final[dict[str, tuple[str, str]]] = {
     "overkill_rate": ("overkill", "Good parts called defective (false positives)."),
     "balanced_accuracy": (
         "right verdicts, balanced",
-        "Mean of the share of good and the share of defective images judged rightly; 0.5 is "
+        "Mean of the share of good and the share of defective images called right; 0.5 is "
         "guessing.",
     ),
     "box_map50": (

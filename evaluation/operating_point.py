@@ -1,7 +1,7 @@
 """Where to put the threshold: by what errors cost, or by a bound; chosen on validation images.
 
 For each fold the threshold is chosen on the calibrated scores of validation images of all folds,
-without those that show a part which that fold judges: so no judged image has a say in its own
+without those that show a part which that fold evaluates: so no test image has a say in its own
 threshold, and a fold's few validation images do not stand alone.
 """
 
@@ -31,7 +31,7 @@ class Costs:
         overkill: of a good part that is called defective.
         max_escape: highest share of defective validation images that may escape.
         max_overkill: highest share of good validation images that may be called defective.
-        defect_rate: share of defective parts on the line; None takes that of the judged images,
+        defect_rate: share of defective parts on the line; None takes that of the test images,
             which is far above what a line has.
 
     Raises:
@@ -86,11 +86,11 @@ class OperatingPoint:
         run: its name.
         thresholds: by fold, on the calibrated scale.
         validation: what the choice was made on, in words.
-        escape_rate: on the judged images.
+        escape_rate: on the test images.
         overkill_rate: the same.
-        expected_cost: a part, at the defect rate, on the judged images; None without costs.
+        expected_cost: a part, at the defect rate, on the test images; None without costs.
         by_type: by defect type, how many escaped, of how many, and which.
-        curve: on the judged images, at one threshold for all folds: `threshold`, `escape_rate`,
+        curve: on the test images, at one threshold for all folds: `threshold`, `escape_rate`,
             `overkill_rate` and, with costs, `expected_cost`; it describes, and chose nothing.
     """
 
@@ -180,7 +180,7 @@ def expected_cost(
 def operating_points(
     dataset: Dataset, runs: Sequence[StoredPredictions], images: JudgedImages, costs: Costs
 ) -> tuple[OperatingPoint, ...]:
-    """Choose each run's thresholds and judge the run at them.
+    """Choose each run's thresholds and evaluate the run at them.
 
     Raises:
         InputError: a run that keeps no scores of validation images, or validation images that
@@ -287,7 +287,7 @@ def _cost_metric(
 ) -> Metric:
     bad = images.is_defective
     if escape.value is None or overkill.value is None:
-        return undefined("the judged images are all good or all defective", len(bad))
+        return undefined("the test images are all good or all defective", len(bad))
     drawn = expected_cost(
         ratio_of_sums(images.weights, bad & ~called, bad),
         ratio_of_sums(images.weights, ~bad & called, ~bad),

@@ -1,9 +1,9 @@
-"""Figures about pixels, from counts that are pooled image by image; no map is kept.
+"""Metrics of pixels, from counts that are pooled image by image; no map is kept.
 
 Scores are counted in 65,536 levels between the lowest and the highest score of all maps. Where
 the maps share one range, as probabilities do, these are the levels that they have on disk, and
-ranking figures are exact for what is stored, ties included; maps of different ranges, and scores
-of regions drawn as a map, are rounded to the nearest level. These figures have no intervals:
+ranking metrics are exact for what is stored, ties included; maps of different ranges, and scores
+of regions drawn as a map, are rounded to the nearest level. These metrics have no intervals:
 pixels of one image are not independent.
 """
 
@@ -109,7 +109,7 @@ def _falling(counts: npt.NDArray[Any]) -> npt.NDArray[Any]:
 
 
 def pixel_metrics(counts: PixelCounts) -> dict[str, Metric]:
-    """Figures from pooled counts.
+    """Metrics from pooled counts.
 
     Returns:
         pixel_ap and pixel_auroc as for images; pixel_f1_oracle, the highest F1 over thresholds

@@ -1,7 +1,7 @@
-"""Resampled pixel figures from one short histogram an image, so that no map is kept.
+"""Resampled pixel metrics from one short histogram an image, so that no map is kept.
 
-The levels of `PixelCounts` are put together into some hundred bins, cut where the judged pixels
-have their mass; a resample is then a weighted sum of histograms. The coarse figure differs from
+The levels of `PixelCounts` are put together into some hundred bins, cut where the evaluated pixels
+have their mass; a resample is then a weighted sum of histograms. The coarse metric differs from
 the fine one by less than a thousandth; the intervals are shifted by that difference.
 """
 
@@ -47,7 +47,7 @@ class PixelResampler:
     def figures(
         self, weights: Weights, names: Sequence[str], keep: npt.NDArray[np.intp]
     ) -> dict[str, Floats]:
-        """Resampled figures of some of the images.
+        """Resampled metrics of some of the images.
 
         Args:
             weights: int64 (r, n).

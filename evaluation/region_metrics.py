@@ -1,4 +1,4 @@
-"""Figures about regions: COCO's average precision, and regions found or false."""
+"""Metrics of regions: COCO's average precision, and regions found or false."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""How much a figure moves with the seed of the training."""
+"""How much a metric moves with the seed of the training."""
 
 import re
 from collections.abc import Sequence
@@ -15,12 +15,12 @@ SEED_SUFFIX: Final = re.compile(r"-seed-\d+$")
 
 @dataclass(frozen=True, slots=True)
 class Spread:
-    """One figure over runs that differ in their seed alone.
+    """One metric over runs that differ in their seed alone.
 
     Attributes:
         metric: its name.
         runs: the runs' name without the seed.
-        n: runs that have the figure, two or more.
+        n: runs that have the metric, two or more.
         mean: over them.
         standard_deviation: over them, with n - 1.
         low: lowest.
@@ -50,7 +50,7 @@ class Spread:
 
 
 def seed_spreads(rows: Sequence[Row]) -> tuple[Spread, ...]:
-    """The spread of every figure that two or more seeds of the same settings have."""
+    """The spread of every metric that two or more seeds of the same settings have."""
     families: dict[str, list[Row]] = {}
     for row in rows:
         if SEED_SUFFIX.search(row.run):

@@ -36,7 +36,7 @@ class SizeClass:
 
 
 def size_classes(dataset: Dataset) -> tuple[SizeClass, ...]:
-    """Terciles of the area of all true regions that the split ever judges.
+    """Terciles of the area of all true regions that the split ever evaluates.
 
     Fixed bounds would leave classes empty on most products: scratches of one are a hundredth of
     another's. The bounds are those of the whole data set, so that one fold is cut as all are.

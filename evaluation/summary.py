@@ -1,6 +1,6 @@
-"""Which run is best, in one sentence and three figures; the command and the report both begin so.
+"""Which run is best, in one sentence and three numbers; the command and the report both begin so.
 
-Everything is read from what leaderboard.json holds, so that nothing is judged twice.
+Everything is read from what leaderboard.json holds, so that nothing is evaluated twice.
 """
 
 from collections.abc import Mapping, Sequence
@@ -21,7 +21,7 @@ _THINGS: Final = {
 
 @dataclass(frozen=True, slots=True)
 class BigFigure:
-    """One of the three figures.
+    """One of the three numbers.
 
     Attributes:
         metric: its name in leaderboard.json.
@@ -48,7 +48,7 @@ class Summary:
     """What a reader wants to know first.
 
     Attributes:
-        best: the run that the figures are of; None where no run is judged.
+        best: the run that the metrics are of; None where no run is evaluated.
         sentence: the verdict in words.
         figures: escapes, overkill and regions found of the best run.
     """
@@ -59,11 +59,11 @@ class Summary:
 
 
 def summarise(board: Mapping[str, Any], runs: Sequence[str] | None = None) -> Summary:
-    """The sentence and the three figures of a leaderboard.
+    """The sentence and the three numbers of a leaderboard.
 
     The best run has the highest balanced accuracy, equal ones the higher image AUROC: a run that
     calls everything defective must not win by its ranking alone. Where no good or no defective
-    image is judged, AUROC decides, or else the order of the rows.
+    image is evaluated, AUROC decides, or else the order of the rows.
 
     Args:
         board: content of leaderboard.json.
@@ -71,7 +71,7 @@ def summarise(board: Mapping[str, Any], runs: Sequence[str] | None = None) -> Su
     """
     rows = [row for row in board.get("rows", []) if runs is None or row["run"] in runs]
     if not rows:
-        return Summary(None, "No model is judged yet.", ())
+        return Summary(None, "No model is evaluated yet.", ())
     decider = next((name for name in DECIDES if all(_value(r, name) is not None for r in rows)), "")
     best = max(rows, key=lambda row: (_value(row, decider) or 0.0, _value(row, DECIDES[1]) or 0.0))
     figures = tuple(big_figure(name, best["metrics"].get(name)) for name in THREE)

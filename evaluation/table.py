@@ -41,7 +41,7 @@ HEADLINE: Final = (
     "region_recall",
     "false_alarms_per_good_image",
 )
-"""What a screen shows; leaderboard.json, the report and --all have every figure."""
+"""What a screen shows; leaderboard.json, the report and --all have every metric."""
 COMPARED_IN_WORDS: Final = (
     "image_auroc",
     "accuracy",
@@ -55,14 +55,14 @@ COMPARED_IN_WORDS: Final = (
 
 
 def format_metric(name: str, metric: Metric | None, *, interval: bool = False) -> str:
-    """A figure as people read it; `—` where the family cannot enter, `n/a` where undefined.
+    """A metric as people read it; `—` where the family cannot enter, `n/a` where undefined.
 
     An escape or overkill rate of zero is shown as what it may be at most: 0 of 63 is
     "≤ 5.7 % (0 of 63)".
 
     Args:
-        name: of the figure.
-        metric: the figure.
+        name: of the metric.
+        metric: the metric.
         interval: also show the 95 % interval, as in "0.997 [0.990–1.000]".
     """
     if metric is None:
@@ -83,7 +83,7 @@ def format_metric(name: str, metric: Metric | None, *, interval: bool = False) -
 def table_rows(
     rows: Sequence[Row], names: Sequence[str] = METRIC_NAMES, *, intervals: bool = True
 ) -> list[list[str]]:
-    """Header and rows of texts: a line a figure, a column a run."""
+    """Header and rows of texts: a line a metric, a column a run."""
     body = [
         [name, *(format_metric(name, row.metrics[name], interval=intervals) for row in rows)]
         for name in names
@@ -105,7 +105,7 @@ def difference_lines(
     comparisons: Sequence[Comparison],
     names: Sequence[str] = COMPARED_IN_WORDS,
 ) -> list[str]:
-    """For each figure, who is best, who is within noise of it, and who is worse."""
+    """For each metric, who is best, who is within noise of it, and who is worse."""
     lines = []
     for name in names:
         values = {

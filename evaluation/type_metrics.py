@@ -66,7 +66,7 @@ def type_metrics(
         weights: int64 (r, n), how often each image was drawn.
 
     Returns:
-        The figure, and its resampled values, float (r,), where it is defined.
+        The metric, and its resampled values, float (r,), where it is defined.
     """
     value = balanced_accuracy(type_counts(types, predicted, names))
     if value is None:

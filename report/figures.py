@@ -1,4 +1,4 @@
-"""A figure for notebooks and papers: an image, its truth and what runs say of it."""
+"""A metric for notebooks and papers: an image, its truth and what runs say of it."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -22,10 +22,10 @@ def figure(
     Args:
         dataset: with the truth.
         image_ids: rows.
-        runs: columns; a run that did not judge an image leaves its place empty.
+        runs: columns; a run that did not evaluate an image leaves its place empty.
 
     Returns:
-        A matplotlib figure, which a notebook shows and `savefig` writes.
+        A matplotlib metric, which a notebook shows and `savefig` writes.
 
     Raises:
         InputError: no image, or one that the dataset does not have.
@@ -34,7 +34,7 @@ def figure(
     from matplotlib.figure import Figure
 
     if not image_ids:
-        raise InputError("A figure needs at least one image id, such as 'broken_large/000'.")
+        raise InputError("A metric needs at least one image id, such as 'broken_large/000'.")
     unknown = [image_id for image_id in image_ids if image_id not in dataset.by_id]
     if unknown:
         raise InputError(f"The dataset {dataset.root} has no image {unknown[0]!r}.")

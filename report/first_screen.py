@@ -1,4 +1,4 @@
-"""What the page says first: the verdict, three figures, escapes by type; and the metrics table."""
+"""What the page says first: the verdict, three numbers, escapes by type; and the metrics table."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -30,7 +30,7 @@ class MetricLine:
 def escapes_by_type(
     rows: Sequence[Mapping[str, Any]], class_names: Sequence[str]
 ) -> list[tuple[str, tuple[Cell, ...]]]:
-    """Escapes of each defect type, a cell a run; types without a judged image are left out."""
+    """Escapes of each defect type, a cell a run; types without a test image are left out."""
     lines = []
     for kind in class_names:
         cells = tuple(
@@ -117,7 +117,7 @@ def claims(leaderboard: Mapping[str, Any], shown: Sequence[str]) -> list[str]:
     ]
     if absent:
         said.append(
-            f"Judged before and not shown here: {', '.join(absent)} (deleted since, or not asked "
-            "for)."
+            f"Evaluated before and not shown here: {', '.join(absent)} (deleted since, or not "
+            "asked for)."
         )
     return said

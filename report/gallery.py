@@ -184,7 +184,7 @@ def _image(
 
 
 def _own_file(dataset: Dataset, sample: Sample, shown_at: Path) -> str:
-    """Address of the dataset's own file, where a browser shows it as it was judged; else empty."""
+    """Address of the dataset's own file, where a browser shows it unchanged; else empty."""
     root = dataset.root.absolute()
     path, start = sample.image_path.absolute(), shown_at.absolute()
     if not (path.is_relative_to(root) and start.is_relative_to(root)):
@@ -243,7 +243,7 @@ def _write_index(
         "fold": [line["fold"] for line in lines],
         "gone": [number for number, line in enumerate(lines) if line["gone"]],
         "notes": {str(n): line["note"] for n, line in enumerate(lines) if line["note"]},
-        # In full: the page must give the judge's verdict, also for 0.49999.
+        # In full: the page must give the verdict of the evaluation, also for 0.49999.
         "scores": [[line["scores"][place] for line in lines] for place in range(len(runs))],
         "regions": [[line["regions"][place] for line in lines] for place in range(len(runs))],
     }

@@ -81,8 +81,8 @@ def draw_overlay(
         image_score: calibrated score for the verdict's banner.
         threshold: calibrated scores at or above it are defective.
         class_names: by label.
-        match: of truth and prediction by the judge's rule; missed defects and false alarms are
-            then named so.
+        match: of truth and prediction by the rule of the evaluation; missed defects and false
+            alarms are then named so.
 
     Returns:
         uint8 (banner + k H + strip, k W + margin, 3), k being `enlargement((H, W))`.

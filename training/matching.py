@@ -4,6 +4,7 @@ from typing import Final
 
 import numpy as np
 import numpy.typing as npt
+import torch
 
 from annotations import Regions
 
@@ -43,8 +44,8 @@ def box_ious(
     first_xyxy: npt.NDArray[np.float32], second_xyxy: npt.NDArray[np.float32]
 ) -> npt.NDArray[np.float64]:
     """Intersection over union of half-open boxes, (n, 4) and (m, 4): float64 (n, m)."""
-    a, b = first_xyxy.astype(np.float64)[:, None], second_xyxy.astype(np.float64)[None]
-    sides = np.minimum(a[..., 2:], b[..., 2:]) - np.maximum(a[..., :2], b[..., :2])
-    overlap = np.maximum(sides, 0).prod(axis=-1)
-    union = (a[..., 2:] - a[..., :2]).prod(-1) + (b[..., 2:] - b[..., :2]).prod(-1) - overlap
-    return np.asarray(np.divide(overlap, union, out=np.zeros_like(overlap), where=union > 0))
+    from torchvision.ops import box_iou
+
+    first, second = (torch.from_numpy(b.astype(np.float64)) for b in (first_xyxy, second_xyxy))
+    # Boxes without any area have no union to divide by.
+    return np.asarray(box_iou(first, second).nan_to_num(0.0).numpy(), np.float64)

@@ -15,7 +15,7 @@ def evaluate(
     runs: Annotated[
         list[str] | None, typer.Argument(metavar="[RUN]...", help="Names or folders; all runs.")
     ] = None,
-    fold: Annotated[int | None, typer.Option(help="Judge the images of one fold only.")] = None,
+    fold: Annotated[int | None, typer.Option(help="Evaluate the images of one fold only.")] = None,
     cost_escape: Annotated[
         float | None, typer.Option(help="Of a defective part called good; with --cost-overkill.")
     ] = None,
@@ -42,10 +42,10 @@ def evaluate(
         float, typer.Option(help="Of --external's regions, on their own scale.")
     ] = 0.5,
     everything: Annotated[
-        bool, typer.Option("--all", help="Print every figure, not the main ones alone.")
+        bool, typer.Option("--all", help="Print every metric, not the main ones alone.")
     ] = False,
 ) -> None:
-    """Judge runs on the same test images; writes leaderboard.json and prints it."""
+    """Evaluate runs on the same test images; writes leaderboard.json and prints it."""
     from defectune.library.judging import evaluate as judge
     from defectune.summaries import show_leaderboard
 

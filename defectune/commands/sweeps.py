@@ -29,7 +29,7 @@ def sweep(
         bool, typer.Option("--dry-run", help="Say how many cells and how long; do nothing.")
     ] = False,
 ) -> None:
-    """Train and judge a grid of dataset × model × fold × seed; ends in one table."""
+    """Train and evaluate a grid of dataset × model × fold × seed; ends in one table."""
     from defectune.library.sweeping import sweep as run
     from defectune.sweeps.table import table_texts
 

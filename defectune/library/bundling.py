@@ -94,7 +94,7 @@ def _folds(run: Path, models: str, done: list[int]) -> list[int]:
 def check_bundle(
     file: Place, dataset: Dataset | Place, *, progress: "bool | Reporter" = True
 ) -> "BundleCheck":
-    """Judge the test images again with a bundle, and compare with what its run stored.
+    """Evaluate the test images again with a bundle, and compare with what its run stored.
 
     Args:
         file: the bundle.

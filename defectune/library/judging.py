@@ -1,4 +1,4 @@
-"""Judging runs on the same test images, and the report about them."""
+"""Evaluating runs on the same test images, and the report about them."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -34,12 +34,12 @@ def evaluate(
     region_threshold: float = 0.5,
     progress: "bool | Reporter" = True,
 ) -> "Leaderboard":
-    """Judge runs on the same test images; writes leaderboard.json.
+    """Evaluate runs on the same test images; writes leaderboard.json.
 
     Args:
         dataset: a dataset, or its folder.
         runs: runs, their folders or names; none takes all finished ones.
-        fold: judge the test images of this fold alone; leaderboard.json is then left as it is.
+        fold: evaluate the test images of this fold alone; leaderboard.json is then left as it is.
         cost_escape: of a defective part called good; with `cost_overkill`.
         cost_overkill: of a good part called defective; with `cost_escape`.
         max_escape: highest share of defective parts that may escape.
@@ -129,7 +129,7 @@ def judge(
     reporter: "Reporter",
     costs: "Costs | None" = None,
 ) -> "Leaderboard":
-    """Judge runs and write leaderboard.json (for all folds only).
+    """Evaluate runs and write leaderboard.json (for all folds only).
 
     Raises:
         DefectuneError: see `evaluation.evaluate_runs`.
@@ -173,7 +173,7 @@ def costs_of(
 def check_request(
     dataset: Dataset, names: Sequence[str], *, fold: int | None, external: Sequence[str]
 ) -> None:
-    """Refuse a fold, a run or an --external that does not exist, before anything is judged.
+    """Refuse a fold, a run or an --external that does not exist, before anything is evaluated.
 
     Raises:
         UsageError: no such fold, or --external that is not NAME=PATH.
@@ -222,7 +222,7 @@ def make_report(dataset: Dataset, names: Sequence[str], *, reporter: "Reporter")
     """Write the report from leaderboard.json, which is read and never written here.
 
     Runs that leaderboard.json does not have, or has for other predictions than the run holds now,
-    are judged for the report alone.
+    are evaluated for the report alone.
 
     Returns:
         Its page.
@@ -275,14 +275,14 @@ def read_leaderboard(root: Path, split_digest: str) -> dict[str, Any] | None:
     damage = board_damage(board)
     if damage is not None:
         raise InputError(
-            f"{path} is damaged ({shortened(damage)}). Move it away and judge again with "
+            f"{path} is damaged ({shortened(damage)}). Move it away and evaluate again with "
             f"`defectune evaluate {root}`."
         )
     return dict(board)
 
 
 def _joined(board: dict[str, Any], judged: dict[str, Any], root: Path) -> dict[str, Any]:
-    """The leaderboard, with rows that were judged for the report alone."""
+    """The leaderboard, with rows that were evaluated for the report alone."""
     fresh = {row["run"] for row in judged["rows"]}
     rows = [row for row in board["rows"] if row["run"] not in fresh] + judged["rows"]
     rows.sort(
@@ -291,7 +291,7 @@ def _joined(board: dict[str, Any], judged: dict[str, Any], root: Path) -> dict[s
     )
     names = ", ".join(sorted(fresh))
     said = (
-        f"{names}: judged for this report alone, and not compared with the others; `defectune "
+        f"{names}: evaluated for this report alone, and not compared with the others; `defectune "
         f"evaluate {root}` writes and compares all runs."
     )
     return board | {"rows": rows, "differences": [*board.get("differences", []), said]}

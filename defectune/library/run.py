@@ -81,7 +81,7 @@ class Run:
 
     @property
     def predictions(self) -> "StoredPredictions":
-        """What it says of the test images, as it is judged.
+        """What it says of the test images, as it is evaluated.
 
         Raises:
             DefectuneError: no finished predictions, or damaged ones.

@@ -26,7 +26,7 @@ def sweep(
     dry_run: bool = False,
     progress: "bool | Reporter" = True,
 ) -> "Sweep":
-    """Train and judge every cell of a grid: dataset × model × fold × seed; ends in one table.
+    """Train and evaluate every cell of a grid: dataset × model × fold × seed; ends in one table.
 
     Cells that are done are never done again: the same call goes on with an interrupted sweep. The
     datasets themselves get no runs and no leaderboard; both stand in `output`.

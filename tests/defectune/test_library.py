@@ -208,7 +208,7 @@ def test_progress_is_silent_or_ones_own(there, capfd) -> None:
     assert capfd.readouterr() == ("", "")
     recorder = Recorder()
     dt.evaluate("out", "quick", progress=recorder)
-    assert recorder.lines == ["judging quick on 16 images"]
+    assert recorder.lines == ["evaluating quick on 16 images"]
 
 
 def test_without_a_terminal_a_line_comes_at_the_end_and_now_and_then(capfd) -> None:

@@ -168,7 +168,7 @@ def test_report_reads_the_leaderboard_and_never_writes_it(root):
         finally:
             path.write_bytes(before)
         page = (root / "report" / "index.html").read_text()
-        assert "pretrained: judged for this report alone" in page
+        assert "pretrained: evaluated for this report alone" in page
 
 
 def test_a_region_on_ignored_pixels_is_no_false_alarm_in_pictures(root, monkeypatch):

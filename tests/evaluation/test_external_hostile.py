@@ -171,7 +171,7 @@ def test_maps_are_named_by_id_or_stem_whatever_characters(tmp_path, by, form):
             np.save(file, np.full((8, 8), number / 100))
     (tmp_path / "maps" / "another.npy").write_bytes(b"x")
     notes = import_predictions(dataset, tmp_path, tmp_path / "runs" / "x")
-    assert "1 maps of images that do not judge were left out" in notes
+    assert "1 maps of images that are not test images were left out" in notes
     stored = read_predictions(tmp_path / "runs" / "x", dataset)
     assert stored.raw_scores == {i: n / 100 for n, i in enumerate(split.test_ids)}
 

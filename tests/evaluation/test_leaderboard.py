@@ -89,7 +89,7 @@ def test_runs_of_another_split_or_name_or_none_are_refused(tmp_path):
     dataset = memory_dataset(tmp_path, square)
     write_run(tmp_path / "runs" / "one", dataset, "classify")
     other = memory_dataset(tmp_path, square, folds=3)
-    with pytest.raises(SplitMismatchError, match="not judged on the same images"):
+    with pytest.raises(SplitMismatchError, match="not evaluated on the same images"):
         evaluate_runs(other, [tmp_path / "runs" / "one"])
     with pytest.raises(UsageError, match="one name"):
         evaluate_runs(dataset, [tmp_path / "runs" / "one", tmp_path / "else" / "one"])

@@ -64,7 +64,7 @@ def test_nothing_is_best(tmp_path, defective, capsys):
     assert board.differences == []
     assert board.comparisons == ()
     what = "good" if defective else "defective"
-    assert board.missing_kind.startswith(f"No {what} image is judged:")
+    assert board.missing_kind.startswith(f"No {what} image is evaluated:")
     assert board.to_json()["missing_kind"] == board.missing_kind
     show_leaderboard(board, tmp_path)
     shown = capsys.readouterr().out

@@ -66,16 +66,16 @@ def test_the_verdict_is_a_sentence():
 @pytest.mark.parametrize(
     ("board", "sentence"),
     [
-        ({}, "No model is judged yet."),
-        ({"rows": [row("a", 0.9)]}, "a is the only model that is judged."),
+        ({}, "No model is evaluated yet."),
+        ({"rows": [row("a", 0.9)]}, "a is the only model that is evaluated."),
         ({"rows": [row("a", 0.5, overkill=1.0)]}, "a calls every good part defective."),
         (
             {"rows": [row("a", 0.5, escape=1.0), row("b", 0.4, escape=1.0)]},
             "a is best, and yet it calls every defective part good; b calls every defective part "
             "good.",
         ),
-        ({"rows": [row("a", 0.9)], "missing_kind": "No good image is judged."},
-         "No good image is judged."),
+        ({"rows": [row("a", 0.9)], "missing_kind": "No good image is evaluated."},
+         "No good image is evaluated."),
     ],
 )  # fmt: skip
 def test_one_model_or_none_or_a_useless_one(board, sentence):
