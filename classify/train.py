@@ -215,4 +215,6 @@ def _stored_class(run: Path) -> type[ClassifyConfig]:
     try:
         return config_class(read_run_config(run)["config"].get("method", "pretrained"))
     except UsageError as error:
-        raise InputError(f"{run / CONFIG_FILE} is damaged: {error} Train again.") from error
+        raise InputError(
+            f"{run / CONFIG_FILE} is damaged: {shortened(error)} Train again."
+        ) from error

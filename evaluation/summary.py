@@ -121,7 +121,7 @@ def _failing(row: Mapping[str, Any]) -> str | None:
 def _of_best(best: Mapping[str, Any], n_runs: int) -> str:
     failing = _failing(best)
     if n_runs == 1:
-        return f"{best['run']} {failing or 'is the only model that is judged'}"
+        return f"{best['run']} {failing or 'is the only model that is evaluated'}"
     return f"{best['run']} is best" + (f", and yet it {failing}" if failing else "")
 
 

@@ -113,7 +113,7 @@ def test_a_run_deleted_since_is_named(tmp_path):
     with BarReporter() as reporter:
         page = make_report(load_dataset(dataset.root), [], reporter=reporter)
     text = page.read_text(encoding="utf-8")
-    assert "Judged before and not shown here: deleted (deleted since" in text
+    assert "Evaluated before and not shown here: deleted (deleted since" in text
     assert [one["name"] for one in called(page.parent / "data/index.js")[0]["runs"]] == [run.name]
 
 
