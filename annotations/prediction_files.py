@@ -35,6 +35,10 @@ class FoldThresholds:
         chosen_on: in words, which images it was chosen on.
         min_area_fraction: found regions of fewer pixels than this part of the image were left
             out; 0 where a family has no such rule.
+        low_fraction: pixels from this part of `region_threshold` on belong to a found region that
+            reaches the threshold somewhere (hysteresis); 1 where pixels below it never do.
+        merge_fraction: found pieces with a gap of at most this part of the image's longer side
+            between them are one region; 0 where every piece is one of its own.
     """
 
     raw_threshold: float
@@ -42,6 +46,8 @@ class FoldThresholds:
     region_threshold: float
     chosen_on: str
     min_area_fraction: float = 0.0
+    low_fraction: float = 1.0
+    merge_fraction: float = 0.0
 
     def __post_init__(self) -> None:
         if self.scale not in ("odds", "ratio"):
@@ -52,6 +58,10 @@ class FoldThresholds:
             raise ValueError(f"On the odds scale it must be below 1, got {self.raw_threshold}.")
         if not 0 <= self.min_area_fraction < 1:
             raise ValueError(f"min_area_fraction must be in [0, 1), got {self.min_area_fraction}.")
+        if not 0 < self.low_fraction <= 1:
+            raise ValueError(f"low_fraction must be in (0, 1], got {self.low_fraction}.")
+        if not 0 <= self.merge_fraction < 1:
+            raise ValueError(f"merge_fraction must be in [0, 1), got {self.merge_fraction}.")
 
     def to_json(self) -> dict[str, Any]:
         """As meta.json holds it: every field, so that none is lost between two readers."""
@@ -72,6 +82,8 @@ class FoldThresholds:
             region_threshold=float(value["region_threshold"]),
             chosen_on=str(value["chosen_on"]),
             min_area_fraction=float(value.get("min_area_fraction", 0.0)),
+            low_fraction=float(value.get("low_fraction", 1.0)),
+            merge_fraction=float(value.get("merge_fraction", 0.0)),
         )
 
     def calibrate(self, raw_score: RawScore) -> CalibratedScore:

@@ -4,6 +4,7 @@ Rules that hold everywhere: components are 8-connected; boxes are half-open, so 
 `width = x2 - x1`; a region's area is counted in its mask; holes stay holes.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final, cast
@@ -258,12 +259,34 @@ def _components(cut: npt.NDArray[np.uint8]) -> tuple[npt.NDArray[Any], npt.NDArr
     return labels, stats
 
 
+def _merged_components(
+    cut: npt.NDArray[np.uint8], distance: float
+) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
+    """As `_components`, with pieces no further apart than `distance` pixels as one."""
+    # Two pieces a gap of d apart touch once each has grown by half of it.
+    radius = math.ceil(distance / 2)
+    kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * radius + 1, 2 * radius + 1))
+    padded = cv2.copyMakeBorder(cut, radius, radius, radius, radius, cv2.BORDER_CONSTANT, value=0)
+    count, grown = cv2.connectedComponents(
+        cv2.dilate(padded, kernel), connectivity=CONNECTIVITY, ltype=cv2.CV_32S
+    )
+    height, width = cut.shape
+    labels = np.where(cut > 0, grown[radius : radius + height, radius : radius + width], 0)
+    stats = np.zeros((count, 5), np.int64)
+    for index in range(1, count):
+        inside = (labels == index).astype(np.uint8)
+        stats[index] = (*cv2.boundingRect(inside), cv2.countNonZero(inside))
+    return labels, stats
+
+
 def mask_to_regions(
     mask: npt.NDArray[np.generic],
     *,
     label: int | npt.NDArray[np.generic] = 0,
     pixel_scores: npt.NDArray[np.floating[Any]] | None = None,
     min_area: int = 1,
+    seeds: npt.NDArray[np.bool_] | None = None,
+    merge_distance: float = 0.0,
 ) -> Regions:
     """Cut a mask into 8-connected components, one region each, from top to bottom.
 
@@ -276,6 +299,10 @@ def mask_to_regions(
             the most frequent (the lower one in a tie).
         pixel_scores: float (H, W); a region's score is the largest inside it.
         min_area: components of fewer pixels are left out.
+        seeds: bool (H, W); components without any of it are left out. With a mask at a low
+            threshold and seeds at a high one this is hysteresis (Canny 1986, section IX).
+        merge_distance: in pixels; pieces with no wider gap between them are one region, whose mask
+            has the pieces alone. `min_area` and `seeds` are of the region as a whole.
 
     Returns:
         Regions with masks, and with scores where `pixel_scores` is given.
@@ -286,7 +313,7 @@ def mask_to_regions(
     array = np.asarray(mask)
     if array.ndim != 2:
         raise ValueError(f"A mask must be (H, W), got {array.shape}.")
-    for other in (label, pixel_scores):
+    for other in (label, pixel_scores, seeds):
         if isinstance(other, np.ndarray) and other.shape != array.shape:
             raise ValueError(f"The mask is {array.shape}, but what goes with it {other.shape}.")
     image_hw = (int(array.shape[0]), int(array.shape[1]))
@@ -298,14 +325,20 @@ def mask_to_regions(
     if not wide or not high:
         return Regions.empty(image_hw, scored=pixel_scores is not None)
     cut = np.ascontiguousarray(binary[y0 : y0 + high, x0 : x0 + wide])
-    components, stats = _components(cut)
+    components, stats = (
+        _components(cut) if merge_distance <= 0 else _merged_components(cut, merge_distance)
+    )
+    kept = None
+    if seeds is not None:
+        seen = np.ascontiguousarray(seeds[y0 : y0 + high, x0 : x0 + wide])
+        kept = set(np.unique(components[seen & (cut > 0)]).tolist())
     boxes: list[tuple[int, int, int, int]] = []
     masks: list[CocoRle] = []
     labels: list[int] = []
     scores: list[float] = []
     for index in range(1, len(stats)):
         left, top, width, height, area = (int(v) for v in stats[index])
-        if area < min_area:
+        if area < min_area or (kept is not None and index not in kept):
             continue
         inside = components[top : top + height, left : left + width] == index
         left, top = left + x0, top + y0

@@ -109,6 +109,8 @@ def joint_thresholds(each: Sequence[FoldThresholds], folds: Sequence[int]) -> Fo
         region_threshold=float(np.mean([one.region_threshold for one in each])),
         chosen_on=f"the validation images of each of the folds {', '.join(map(str, folds))}",
         min_area_fraction=float(np.mean([one.min_area_fraction for one in each])),
+        low_fraction=float(np.mean([one.low_fraction for one in each])),
+        merge_fraction=float(np.mean([one.merge_fraction for one in each])),
     )
 
 
@@ -167,6 +169,8 @@ def _joint_masks(
         (image_rgb.shape[0], image_rgb.shape[1]),
         region_threshold=joint.region_threshold,
         min_area_fraction=joint.min_area_fraction,
+        low_fraction=joint.low_fraction,
+        merge_fraction=joint.merge_fraction,
     )
 
 

@@ -109,4 +109,4 @@ def load_mask_predictor(run: Path, fold: int, *, device: str = "auto") -> MaskPr
         min_area_fraction=thresholds.min_area_fraction,
         tiles=read_tiles(fold_folder(run, fold) / TILES_FILE),
         stack=read_stack(fold_folder(run, fold) / IMAGE_SCORE_FILE),
-    )
+    ).group_by(thresholds)

@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from annotations import Prediction, mask_to_regions
+from annotations import FoldThresholds, Prediction, mask_to_regions
 from annotations.scores import RawScore
 from annotations.scoring.base import Arrays, Batch, ImageRgb, Network, Scorer
 from annotations.scoring.images import (
@@ -49,6 +49,8 @@ class SegmentPredictor(Scorer):
     Attributes:
         region_threshold: cuts probabilities into regions.
         min_area_fraction: smaller regions, as parts of the image, are left out.
+        low_fraction: see `FoldThresholds`; so for the next.
+        merge_fraction: of the image's longer side.
         held_out_scores: by image id, scores of validation images that a part of the model was
             fitted to, from fits without them.
     """
@@ -57,7 +59,18 @@ class SegmentPredictor(Scorer):
         """Take thresholds; training sets them once they are chosen."""
         self.region_threshold = region_threshold
         self.min_area_fraction = min_area_fraction
+        self.low_fraction = 1.0
+        self.merge_fraction = 0.0
         self.held_out_scores: dict[str, float] = {}
+
+    def group_by(self, rule: FoldThresholds | Mapping[str, Any]) -> Self:
+        """Take what makes one region of several pieces from a fold's thresholds or a recipe."""
+        if not isinstance(rule, FoldThresholds):
+            self.low_fraction = float(rule["low_fraction"])
+            self.merge_fraction = float(rule["merge_fraction"])
+            return self
+        self.low_fraction, self.merge_fraction = rule.low_fraction, rule.merge_fraction
+        return self
 
     @abstractmethod
     def look(self, image_rgb: npt.NDArray[np.uint8]) -> Look:
@@ -77,12 +90,16 @@ class SegmentPredictor(Scorer):
         *,
         region_threshold: float | None = None,
         min_area_fraction: float | None = None,
+        low_fraction: float | None = None,
+        merge_fraction: float | None = None,
     ) -> Prediction:
         """Regions and score map at the image's own height and width, by the predictor's own
         thresholds unless others are given."""
         height, width = image_hw
         cut = self.region_threshold if region_threshold is None else region_threshold
         least = self.min_area_fraction if min_area_fraction is None else min_area_fraction
+        low = self.low_fraction if low_fraction is None else low_fraction
+        merged = self.merge_fraction if merge_fraction is None else merge_fraction
         scores = np.clip(
             cv2.resize(seen.defect, (width, height), interpolation=cv2.INTER_LINEAR), 0.0, 1.0
         ).astype(np.float32)
@@ -92,10 +109,12 @@ class SegmentPredictor(Scorer):
             interpolation=cv2.INTER_NEAREST,
         )
         regions = mask_to_regions(
-            scores >= cut,
+            scores >= low * cut,
             label=np.asarray(types),
             pixel_scores=scores,
             min_area=max(1, math.ceil(least * height * width)),
+            seeds=scores >= cut if low < 1 else None,
+            merge_distance=merged * max(height, width),
         )
         return Prediction(
             image_id=image_id,
@@ -155,6 +174,8 @@ class MaskScorer(SegmentPredictor):
             "tiles": self._tiles,
             "region_threshold": self.region_threshold,
             "min_area_fraction": self.min_area_fraction,
+            "low_fraction": self.low_fraction,
+            "merge_fraction": self.merge_fraction,
             "score_stack": None if self.stack is None else self.stack.to_json(),
         }
 
@@ -171,7 +192,7 @@ class MaskScorer(SegmentPredictor):
             region_threshold=float(recipe["region_threshold"]),
             min_area_fraction=float(recipe["min_area_fraction"]),
             stack=None if stack is None else ScoreStack.from_json(stack),
-        )
+        ).group_by(recipe)
 
     def probabilities(self, image_rgb: ImageRgb) -> npt.NDArray[np.float32]:
         """Class probabilities float32 (C + 1, h, w) at the size that the network looks at."""
@@ -251,6 +272,8 @@ class FittedMaskScorer(SegmentPredictor):
             "tiles": self._tiles,
             "region_threshold": self.region_threshold,
             "min_area_fraction": self.min_area_fraction,
+            "low_fraction": self.low_fraction,
+            "merge_fraction": self.merge_fraction,
             "mean": list(self._mean),
             "deviation": list(self._deviation),
         }
@@ -268,7 +291,7 @@ class FittedMaskScorer(SegmentPredictor):
             min_area_fraction=float(recipe["min_area_fraction"]),
             mean=[float(v) for v in recipe["mean"]],
             deviation=[float(v) for v in recipe["deviation"]],
-        )
+        ).group_by(recipe)
 
     def look(self, image_rgb: ImageRgb) -> Look:
         """Probabilities at the map's stride; of tiles, the image's score is the largest one."""

@@ -117,4 +117,4 @@ def load_hybrid_predictor(run: Path, fold: int, *, device: str = "auto") -> Hybr
         region_threshold=thresholds.region_threshold,
         min_area_fraction=thresholds.min_area_fraction,
         tiles=read_tiles(fold_folder(run, fold) / TILES_FILE),
-    )
+    ).group_by(thresholds)

@@ -127,3 +127,50 @@ def test_regions_are_picked_by_mask_places_or_slice():
 def test_what_picks_no_region_is_refused(chosen, error):
     with pytest.raises(error):
         mask_to_regions(np.ones((2, 2)))[chosen]
+
+
+def crack(gap):
+    """A line of 60 pixels, in pieces of 10 with gaps between them."""
+    mask = np.zeros((40, 100), bool)
+    for start in range(20, 80, 10):
+        mask[20:22, start : start + 10 - gap] = True
+    return mask
+
+
+@pytest.mark.parametrize(
+    ("gap", "distance", "count"), [(3, 0, 6), (3, 2, 6), (3, 3, 1), (5, 4, 6), (5, 5, 1)]
+)
+def test_pieces_of_a_crack_are_one_region_from_their_gap_on(gap, distance, count):
+    mask = crack(gap)
+    regions = mask_to_regions(mask, merge_distance=distance)
+    assert len(regions) == count
+    assert regions.areas.sum() == mask.sum()
+    if count == 1:
+        assert regions.boxes_xyxy.tolist() == [[20, 20, 80 - gap, 22]]
+        assert np.array_equal(decode_rle(regions.masks[0]).astype(bool), mask)
+
+
+@settings(deadline=None)
+@given(hnp.arrays(bool, hnp.array_shapes(min_dims=2, max_dims=2, max_side=24)))
+def test_grouping_pieces_loses_no_pixel_and_makes_no_region_more(mask):
+    counts = []
+    for distance in (0, 1, 3, 8):
+        regions = mask_to_regions(mask, merge_distance=distance)
+        counts.append(len(regions))
+        together = sum((decode_rle(m) for m in regions.masks), np.zeros(mask.shape, np.uint8))
+        assert np.array_equal(together, mask)
+    assert counts == sorted(counts, reverse=True)
+
+
+@settings(deadline=None)
+@given(
+    hnp.arrays(np.float32, (12, 15), elements={"min_value": 0, "max_value": 1}),
+)
+def test_hysteresis_keeps_what_reaches_the_higher_threshold(scores):
+    low, high = scores >= 0.3, scores >= 0.8
+    found = mask_to_regions(low, seeds=high, pixel_scores=scores)
+    labels, _ = ndimage.label(low, np.ones((3, 3)))
+    expected = np.isin(labels, np.unique(labels[high])) & low
+    together = sum((decode_rle(m) for m in found.masks), np.zeros(low.shape, np.uint8))
+    assert np.array_equal(together > 0, expected)
+    assert all(score >= 0.8 for score in found.scores)
