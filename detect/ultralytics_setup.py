@@ -34,6 +34,7 @@ def import_ultralytics() -> Any:
 
     pillow_open = Image.open
     import ultralytics
+    from ultralytics import utils
     from ultralytics.data import utils as data_utils
     from ultralytics.engine import trainer
     from ultralytics.nn import tasks
@@ -54,9 +55,24 @@ def import_ultralytics() -> Any:
     half: Any = trainer
     half.check_amp = _half_precision_works
     logging.getLogger("ultralytics").setLevel(logging.ERROR)
+    tools: Any = utils
+    _silence(tools.TQDM)
     if library.settings.get("sync", False):
         library.settings.update({"sync": False})
     return library
+
+
+def _silence(bar: Any) -> None:
+    """Have its progress bars say nothing: ours stand for the whole job."""
+    loud = bar.__init__
+    if getattr(loud, "is_silent", False):
+        return
+
+    def silent(self: Any, *arguments: Any, **options: Any) -> None:
+        loud(self, *arguments, **{**options, "disable": True})
+
+    silent.is_silent = True  # type: ignore[attr-defined]
+    bar.__init__ = silent
 
 
 def _settings_folder() -> Path:

@@ -92,7 +92,7 @@ def test_a_stage_in_another_place_is_refused(row, stage):
         Architecture(layers, ("a",)).build()
 
 
-def test_it_is_chosen_and_said_where_no_other_weights_are_to_be_had(dataset, monkeypatch):
+def test_it_is_chosen_and_said_where_no_other_weights_are_to_be_had(dataset, monkeypatch, capfd):
     def nowhere(*_arguments, **_options):
         raise WeightsNotFoundError("not here")
 
@@ -105,6 +105,9 @@ def test_it_is_chosen_and_said_where_no_other_weights_are_to_be_had(dataset, mon
     monkeypatch.setattr("detect.train.find_weights", nowhere)
     run = train_detector(dataset, DetectConfig(**SMALL), name="auto", folds=[0], reporter=Says())
     assert any(MODEL in text for text in said)
+    # ultralytics' own bars and notes stay out of the terminal.
+    printed = capfd.readouterr()
+    assert (printed.out, printed.err) == ("", "")
     stored = read_predictions(run, dataset)
     assert stored.about["model"] == MODEL
     sample = dataset.by_id[dataset.split.folds[0].test[0]]
