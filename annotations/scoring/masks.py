@@ -55,13 +55,76 @@ class SegmentPredictor(Scorer):
             fitted to, from fits without them.
     """
 
-    def __init__(self, region_threshold: float, min_area_fraction: float) -> None:
-        """Take thresholds; training sets them once they are chosen."""
+    def __init__(
+        self,
+        network: Network,
+        *,
+        image_size: int,
+        views: int,
+        tiles: int,
+        region_threshold: float,
+        min_area_fraction: float,
+    ) -> None:
+        """Take a network and all that decides; training sets thresholds once they are chosen.
+
+        Args:
+            network: from normalised images to probabilities.
+            image_size: side of the squares that it looks at, pixels; of a network that looks at
+                any sides, the longer one.
+            views: times that an image is looked at, turned and mirrored.
+            tiles: along an image's longer side.
+            region_threshold: cuts probabilities into regions.
+            min_area_fraction: smaller regions, as parts of the image, are left out.
+        """
+        self.network = network
+        self._size, self._views, self._tiles = image_size, views, tiles
         self.region_threshold = region_threshold
         self.min_area_fraction = min_area_fraction
         self.low_fraction = 1.0
         self.merge_fraction = 0.0
         self.held_out_scores: dict[str, float] = {}
+
+    @property
+    def example_hw(self) -> tuple[int, int]:
+        """A square of the size."""
+        return self._size, self._size
+
+    def recipe(self) -> dict[str, Any]:
+        """Settings; arrays there are none."""
+        return {
+            "image_size": self._size,
+            "views": self._views,
+            "tiles": self._tiles,
+            "region_threshold": self.region_threshold,
+            "min_area_fraction": self.min_area_fraction,
+            "low_fraction": self.low_fraction,
+            "merge_fraction": self.merge_fraction,
+            **self._own_recipe(),
+        }
+
+    @classmethod
+    def build(cls, recipe: Mapping[str, Any], arrays: Arrays, network: Network) -> Self:
+        """Make it again."""
+        del arrays
+        return cls(
+            network,
+            image_size=int(recipe["image_size"]),
+            views=int(recipe["views"]),
+            tiles=int(recipe["tiles"]),
+            region_threshold=float(recipe["region_threshold"]),
+            min_area_fraction=float(recipe["min_area_fraction"]),
+            **cls._own_settings(recipe),
+        ).group_by(recipe)
+
+    def _own_recipe(self) -> dict[str, Any]:
+        """What a kind of predictor has beside what all have."""
+        return {}
+
+    @classmethod
+    def _own_settings(cls, recipe: Mapping[str, Any]) -> dict[str, Any]:
+        """The same, from a recipe, as keywords."""
+        del recipe
+        return {}
 
     def group_by(self, rule: FoldThresholds | Mapping[str, Any]) -> Self:
         """Take what makes one region of several pieces from a fold's thresholds or a recipe."""
@@ -146,53 +209,24 @@ class MaskScorer(SegmentPredictor):
         min_area_fraction: float,
         stack: ScoreStack | None = None,
     ) -> None:
-        """Take a network and all that decides.
+        """Take a network and all that decides; for `stack` see the class."""
+        super().__init__(
+            network,
+            image_size=image_size,
+            views=views,
+            tiles=tiles,
+            region_threshold=region_threshold,
+            min_area_fraction=min_area_fraction,
+        )
+        self.stack = stack
 
-        Args:
-            network: from squares to probabilities.
-            image_size: side of the squares, pixels.
-            views: times that a square is looked at, turned and mirrored.
-            tiles: along an image's longer side.
-            region_threshold: cuts probabilities into regions.
-            min_area_fraction: smaller regions, as parts of the image, are left out.
-            stack: see the class.
-        """
-        super().__init__(region_threshold, min_area_fraction)
-        self.network, self.stack = network, stack
-        self._size, self._views, self._tiles = image_size, views, tiles
-
-    @property
-    def example_hw(self) -> tuple[int, int]:
-        """The square."""
-        return self._size, self._size
-
-    def recipe(self) -> dict[str, Any]:
-        """Settings; arrays there are none."""
-        return {
-            "image_size": self._size,
-            "views": self._views,
-            "tiles": self._tiles,
-            "region_threshold": self.region_threshold,
-            "min_area_fraction": self.min_area_fraction,
-            "low_fraction": self.low_fraction,
-            "merge_fraction": self.merge_fraction,
-            "score_stack": None if self.stack is None else self.stack.to_json(),
-        }
+    def _own_recipe(self) -> dict[str, Any]:
+        return {"score_stack": None if self.stack is None else self.stack.to_json()}
 
     @classmethod
-    def build(cls, recipe: Mapping[str, Any], arrays: Arrays, network: Network) -> Self:
-        """Make it again."""
-        del arrays
+    def _own_settings(cls, recipe: Mapping[str, Any]) -> dict[str, Any]:
         stack = recipe["score_stack"]
-        return cls(
-            network,
-            image_size=int(recipe["image_size"]),
-            views=int(recipe["views"]),
-            tiles=int(recipe["tiles"]),
-            region_threshold=float(recipe["region_threshold"]),
-            min_area_fraction=float(recipe["min_area_fraction"]),
-            stack=None if stack is None else ScoreStack.from_json(stack),
-        ).group_by(recipe)
+        return {"stack": None if stack is None else ScoreStack.from_json(stack)}
 
     def probabilities(self, image_rgb: ImageRgb) -> npt.NDArray[np.float32]:
         """Class probabilities float32 (C + 1, h, w) at the size that the network looks at."""
@@ -252,46 +286,24 @@ class FittedMaskScorer(SegmentPredictor):
         mean: Sequence[float],
         deviation: Sequence[float],
     ) -> None:
-        """Take a network and all that decides; see `MaskScorer`. `image_size` is the longer side
-        of a whole image, and the side of a tile."""
-        super().__init__(region_threshold, min_area_fraction)
-        self.network = network
-        self._size, self._views, self._tiles = image_size, views, tiles
+        """Take a network and all that decides; images are normalised with `mean` and `deviation`,
+        by channel."""
+        super().__init__(
+            network,
+            image_size=image_size,
+            views=views,
+            tiles=tiles,
+            region_threshold=region_threshold,
+            min_area_fraction=min_area_fraction,
+        )
         self._mean, self._deviation = tuple(mean), tuple(deviation)
 
-    @property
-    def example_hw(self) -> tuple[int, int]:
-        """A square of the size."""
-        return self._size, self._size
-
-    def recipe(self) -> dict[str, Any]:
-        """Settings; arrays there are none."""
-        return {
-            "image_size": self._size,
-            "views": self._views,
-            "tiles": self._tiles,
-            "region_threshold": self.region_threshold,
-            "min_area_fraction": self.min_area_fraction,
-            "low_fraction": self.low_fraction,
-            "merge_fraction": self.merge_fraction,
-            "mean": list(self._mean),
-            "deviation": list(self._deviation),
-        }
+    def _own_recipe(self) -> dict[str, Any]:
+        return {"mean": list(self._mean), "deviation": list(self._deviation)}
 
     @classmethod
-    def build(cls, recipe: Mapping[str, Any], arrays: Arrays, network: Network) -> Self:
-        """Make it again."""
-        del arrays
-        return cls(
-            network,
-            image_size=int(recipe["image_size"]),
-            views=int(recipe["views"]),
-            tiles=int(recipe["tiles"]),
-            region_threshold=float(recipe["region_threshold"]),
-            min_area_fraction=float(recipe["min_area_fraction"]),
-            mean=[float(v) for v in recipe["mean"]],
-            deviation=[float(v) for v in recipe["deviation"]],
-        ).group_by(recipe)
+    def _own_settings(cls, recipe: Mapping[str, Any]) -> dict[str, Any]:
+        return {key: [float(v) for v in recipe[key]] for key in ("mean", "deviation")}
 
     def look(self, image_rgb: ImageRgb) -> Look:
         """Probabilities at the map's stride; of tiles, the image's score is the largest one."""

@@ -14,16 +14,7 @@ from tests.drawn import drawn_dataset
 class Nothing(SegmentPredictor):
     """Answers with what it is given."""
 
-    example_hw = (32, 32)
-
     def look(self, image_rgb):
-        raise NotImplementedError
-
-    def recipe(self):
-        raise NotImplementedError
-
-    @classmethod
-    def build(cls, recipe, arrays, network):
         raise NotImplementedError
 
 
@@ -41,7 +32,9 @@ def chosen(dataset, change):
         maps = np.zeros((1 + len(dataset.class_names), *truth.shape), np.float32)
         maps[0], maps[1] = 1 - scores, scores
         looks.append(Look(maps, 0.9))
-    predictor = Nothing(0.5, 0.0)
+    predictor = Nothing(
+        None, image_size=32, views=1, tiles=1, region_threshold=0.5, min_area_fraction=0.0
+    )
     _choose_regions(SimpleNamespace(dataset=dataset, fold=0), predictor, samples, looks)
     return predictor
 
