@@ -46,18 +46,18 @@ What was tried on magnetic tile, as means of three folds, image AUROC / image AP
 - the U-Net's score by map statistics 0.775 against 0.768 of its 0.999 quantile and 0.793 of its
   maximum.
 
-The recipe, magnetic tile, all folds: image AUROC 0.930 (goal 0.93), image AP 0.962 (0.95), pixel AP
-0.681 (0.68), AUPRO 0.843 (goal 0.85, missed), escapes 30 % at overkill 7 % (goal 20 % at 10 %,
-missed): fold 1's threshold from its 60 validation images lets 42 % escape, though its AUROC is 0.900.
-Folds differ by more than recipes do (one tile's photographs are one group). The U-Net has the better
-pixels on both sets (pixel AP 0.765 there, 0.955 on bottle, against 0.681 and 0.908), the hybrid the
-better verdicts, so neither replaces the other, and the U-Net stays the default. On bottle the hybrid
-is right on 83 of 83 images in five folds, and from good images alone.
+The recipe, magnetic tile, all folds: image AUROC 0.930 (goal 0.93), image AP 0.962 (0.95), pixel
+AP 0.681 (0.68), AUPRO 0.843 (goal 0.85, missed), escapes 30 % at overkill 7 % (goal 20 % at 10 %,
+missed): fold 1's threshold from its 60 validation images lets 42 % escape, though its AUROC is
+0.900. Folds differ by more than recipes do (one tile's photographs are one group). The U-Net has
+the better pixels on both sets (pixel AP 0.765 there, 0.955 on bottle, against 0.681 and 0.908),
+the hybrid the better verdicts, so neither replaces the other, and the U-Net stays the default. On
+bottle the hybrid is right on 83 of 83 images in five folds, and from good images alone.
 
-With fewer than ten defects a type the cells with fewest_images=1 ended after a handful of steps, an
-epoch being as long as the defects were many; with `fewest_images`, as the recipe has it, fold 0 with
-five a type has image AUROC 0.915 in place of 0.753, and pixel AP 0.585 in place of 0.413. The seconds
-of cells on two cores were taken beside other work.
+With fewer than ten defects a type the cells with fewest_images=1 ended after a handful of steps,
+an epoch being as long as the defects were many; with `fewest_images`, as the recipe has it, fold
+0 with five a type has image AUROC 0.915 in place of 0.753, and pixel AP 0.585 in place of 0.413.
+The seconds of cells on two cores were taken beside other work.
 
     uv run --frozen python benchmarks/quality.py magnetic_tile=TILES_OUT bottle=BOTTLE_OUT \\
         bottle-official=BOTTLE_OFFICIAL_OUT --recipes hybrid few-defects
