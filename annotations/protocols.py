@@ -170,25 +170,25 @@ def make_split(
     check_protocol(protocol, folds)
     if len({sample.image_id for sample in samples}) != len(samples):
         raise InputError("Two images have one id; ids must be unique.")
-    judges = [sample for sample in samples if sample.source_split == "test"]
-    if not judges:
+    test_side = [sample for sample in samples if sample.source_split == "test"]
+    if not test_side:
         raise InputError("The dataset has no test images, so there is nothing to test on.")
     held_back: list[set[str]] = []
     detail = ""
     if protocol == "kfold":
-        test_sets = _kfold(judges, folds, seed)
+        test_sets = _kfold(test_side, folds, seed)
     elif protocol == "holdout":
-        test_sets = [_holdout(judges, seed)]
+        test_sets = [_holdout(test_side, seed)]
     elif protocol == "few-shot":
         shots = shots or Shots()
         detail = shots.detail
-        test, held = _few_shot(judges, shots, seed)
+        test, held = _few_shot(test_side, shots, seed)
         test_sets, held_back = [test], [held]
     elif protocol == "leave-one-type-out":
-        test_sets, held_back = _leave_one_type_out(judges, seed)
+        test_sets, held_back = _leave_one_type_out(test_side, seed)
         detail = "in each fold, the tested type is unknown to the training side"
     else:
-        test_sets = [{sample.image_id for sample in judges}]
+        test_sets = [{sample.image_id for sample in test_side}]
     made, left_out = [], []
     for number, test in enumerate(test_sets):
         held = held_back[number] if held_back else set()
@@ -207,19 +207,19 @@ def make_split(
     )
 
 
-def _kfold(judges: Sequence[Sample], folds: int, seed: int) -> list[set[str]]:
-    test_sets = _deal(judges, folds, seed)
+def _kfold(test_side: Sequence[Sample], folds: int, seed: int) -> list[set[str]]:
+    test_sets = _deal(test_side, folds, seed)
     if not all(test_sets):
         raise InputError(
-            f"{len(_by_group(judges))} groups of test images cannot fill {folds} folds. Use fewer "
-            "folds (--folds)."
+            f"{len(_by_group(test_side))} groups of test images cannot fill {folds} folds. Use "
+            "fewer folds (--folds)."
         )
     return test_sets
 
 
-def _holdout(judges: Sequence[Sample], seed: int) -> set[str]:
-    good = {sample.image_id for sample in judges if not sample.is_defective}
-    defective = [sample for sample in judges if sample.is_defective]
+def _holdout(test_side: Sequence[Sample], seed: int) -> set[str]:
+    good = {sample.image_id for sample in test_side if not sample.is_defective}
+    defective = [sample for sample in test_side if sample.is_defective]
     chosen = _take(defective, HOLDOUT_TEST_FRACTION, seed, "holdout")
     if not chosen:
         raise InputError(
@@ -229,9 +229,9 @@ def _holdout(judges: Sequence[Sample], seed: int) -> set[str]:
     return good | chosen
 
 
-def _few_shot(judges: Sequence[Sample], shots: Shots, seed: int) -> tuple[set[str], set[str]]:
+def _few_shot(test_side: Sequence[Sample], shots: Shots, seed: int) -> tuple[set[str], set[str]]:
     """Ids of test images, and ids that are held back; the shots are the rest."""
-    defective = [sample for sample in judges if sample.is_defective]
+    defective = [sample for sample in test_side if sample.is_defective]
     types = sorted({sample.defect_type for sample in defective})
     if shots.only_type is not None and shots.only_type not in types:
         raise UsageError(
@@ -239,7 +239,7 @@ def _few_shot(judges: Sequence[Sample], shots: Shots, seed: int) -> tuple[set[st
         )
     eligible = [s for s in defective if shots.only_type in (None, s.defect_type)]
     kinds = types if shots.per_type and shots.only_type is None else [None]
-    teaching: set[str] = set()
+    training: set[str] = set()
     for kind in kinds:
         of_kind = [s for s in eligible if kind in (None, s.defect_type)]
         chosen: list[str] = []
@@ -252,12 +252,12 @@ def _few_shot(judges: Sequence[Sample], shots: Shots, seed: int) -> tuple[set[st
                 f"few-shot needs {shots.n} images{f' of {kind}' if kind else ''}, but there "
                 f"are {len(chosen)}. Lower --shots."
             )
-        teaching.update(chosen)
-    by_id = {sample.image_id: sample for sample in judges}
-    groups_used = {by_id[image_id].group for image_id in teaching}
+        training.update(chosen)
+    by_id = {sample.image_id: sample for sample in test_side}
+    groups_used = {by_id[image_id].group for image_id in training}
     test = {
         s.image_id
-        for s in judges
+        for s in test_side
         if s.group not in groups_used
         and (shots.only_type is None or s.defect_type != shots.only_type)
     }
@@ -265,14 +265,14 @@ def _few_shot(judges: Sequence[Sample], shots: Shots, seed: int) -> tuple[set[st
         raise InputError(
             f"few-shot with {shots.detail} leaves no defective image to test on. Lower --shots."
         )
-    return test, {s.image_id for s in judges} - test - teaching
+    return test, {s.image_id for s in test_side} - test - training
 
 
 def _leave_one_type_out(
-    judges: Sequence[Sample], seed: int
+    test_side: Sequence[Sample], seed: int
 ) -> tuple[list[set[str]], list[set[str]]]:
     """For each fold, ids of test images and ids that are held back."""
-    by_kind = _grouped_by_type(judges, seed, "fold")
+    by_kind = _grouped_by_type(test_side, seed, "fold")
     by_kind.pop(GOOD, None)
     if len(by_kind) < 2:
         raise InputError(
@@ -280,13 +280,13 @@ def _leave_one_type_out(
             f"{'is one' if by_kind else 'are none'}. Use --protocol kfold."
         )
     placed = {s.group for groups in by_kind.values() for group in groups for s in group}
-    good = _deal([s for s in judges if s.group not in placed], len(by_kind), seed)
+    good = _deal([s for s in test_side if s.group not in placed], len(by_kind), seed)
     tests, held = [], []
     for (kind, groups), some_good in zip(by_kind.items(), good, strict=True):
         test = {sample.image_id for group in groups for sample in group} | some_good
         tests.append(test)
         # One of this type may stand in a group that is tested with another type.
-        held.append({s.image_id for s in judges if s.defect_type == kind} - test)
+        held.append({s.image_id for s in test_side if s.defect_type == kind} - test)
     return tests, held
 
 
@@ -314,8 +314,8 @@ def complete_fold(
     away = {*test, *held_back}
     judged_groups = {sample.group for sample in samples if sample.image_id in test}
     side = [s for s in samples if s.image_id not in away and s.group not in judged_groups]
-    taught = {s.image_id for s in side}
-    left = [s for s in samples if s.image_id not in test and s.image_id not in taught]
+    trained_on = {s.image_id for s in side}
+    left = [s for s in samples if s.image_id not in test and s.image_id not in trained_on]
     # Good test images of other folds are trained on, but do not validate: with the source's own
     # good training images alone, one-class models validate on the same images in every fold.
     own_good = any(not s.is_defective and s.source_split != "test" for s in side)

@@ -105,23 +105,23 @@ def check_split(split: Split, samples: Sequence[Sample], *, source: Path | str) 
             f"{digest[:12]}…: the split or an image was changed after conversion. Convert again "
             "into a new folder."
         )
-    judged: set[str] = set()
+    tested: set[str] = set()
     for number, fold in enumerate(split.folds):
-        judging = {by_id[image_id].group: image_id for image_id in reversed(fold.test)}
+        tested_groups = {by_id[image_id].group: image_id for image_id in reversed(fold.test)}
         for image_id in (*fold.train, *fold.val):
             group = by_id[image_id].group
-            if group in judging:
+            if group in tested_groups:
                 raise InputError(
                     f"{source}, fold {number}: {image_id} is on the training side and "
-                    f"{judging[group]} is a test image, but "
+                    f"{tested_groups[group]} is a test image, but "
                     f"both show one part (group {group!r}). Move the whole group to one side."
                 )
         ids = fold.train + fold.val + fold.test
         if len(set(ids)) != len(ids):
             raise InputError(f"{source}, fold {number}: an image stands in it twice.")
-        if judged & set(fold.test):
+        if tested & set(fold.test):
             raise InputError(f"{source}: an image of fold {number} is tested in another fold, too.")
-        judged |= set(fold.test)
+        tested |= set(fold.test)
 
 
 def write_split(path: Path, split: Split, samples: Sequence[Sample]) -> None:

@@ -100,7 +100,7 @@ def table(rows: list[Row], out: Path) -> str:
     return "\n".join(lines) + "\n"
 
 
-def judged(out: Path) -> tuple[Dataset, Leaderboard]:
+def evaluated(out: Path) -> tuple[Dataset, Leaderboard]:
     """The runs of a converted dataset that learn from good images alone."""
     dataset = load_dataset(out)
     runs = [run for run in run_folders(out) if not run.name.startswith("supervised-")]
@@ -165,9 +165,9 @@ def main() -> None:
         measure(kfold, of_kfold, KFOLD)
     if arguments.only in (None, "tiles"):
         measure(tiles, of_tiles, [*long_tail, *TILES])
-    dataset, board = judged(bottle)
-    tile_set, tile_board = judged(tiles)
-    kfold_set, kfold_board = judged(kfold)
+    dataset, board = evaluated(bottle)
+    tile_set, tile_board = evaluated(tiles)
+    kfold_set, kfold_board = evaluated(kfold)
     rows = {row.run: row for row in board.rows}
     tile_rows = {row.run: row for row in tile_board.rows}
     tail_runs = [tiles / "runs" / options[-1] for options in long_tail]
@@ -195,7 +195,7 @@ Split digest `{dataset.split.digest[:16]}…`. Thresholds from held-out good tra
 is the best threshold in hindsight.
 
 {table([rows[name] for name in names], bottle)}
-Under five folds, where defects teach too (all 83 images judged once; split digest
+Under five folds, where defects are trained on too (all 83 images tested once; split digest
 `{kfold_set.split.digest[:16]}…`; thresholds from validation images):
 
 {table(list(kfold_board.rows), kfold)}
@@ -246,7 +246,7 @@ to half the number of good images.
 
 
 def right(row: Row, board: Leaderboard) -> str:
-    """How many were judged right."""
+    """How many were classified right."""
     accuracy = value(row, "accuracy")
     return f"{round(accuracy * board.n_images)} ({100 * accuracy:.2f} %)"
 

@@ -122,7 +122,7 @@ Accuracy, escape and overkill are at thresholds chosen on validation images (det
 or on held-out good training images (classifier); `oracle` is at the best threshold in hindsight.
 `—`: the family cannot enter. The detector's pixel figures are of its filled boxes.
 
-Means over the five folds, each judged by itself:
+Means over the five folds, each evaluated by itself:
 
 | run | image_auroc | box_map50 | box_map |
 | --- | --- | --- | --- |

@@ -1,4 +1,4 @@
-"""Is the judge right, and fast? AUPRO against anomalib's exact one, and three runs judged at once.
+"""Are the metrics right, and fast? AUPRO against anomalib's exact one, and three runs at once.
 
     uv run --frozen python benchmarks/evaluate.py --save-backbone BACKBONE.pt
     … benchmarks/peer_patchcore.py (see there) writes FOLDER …
@@ -77,12 +77,12 @@ def main() -> None:
         aupro, seconds = time_aupro(options.official, run)
     theirs = json.loads((options.peer / "peer.json").read_text())
     lines = [
-        "# The judge against anomalib\n",
+        "# Metrics against anomalib\n",
         f"{datetime.date.today()}, {machine()}. Commands: the head of benchmarks/evaluate.py",
         "and of benchmarks/peer_patchcore.py. anomalib's PatchCore (EfficientNet-Lite0, coreset",
-        "1 %, 256 pixels) on bottle's official split, its predictions judged here and by its own",
-        "metrics. Maps are judged as stored on disk, in 65,536 levels.\n",
-        "| figure | judged here | anomalib | difference | anomalib, seconds |",
+        "1 %, 256 pixels) on bottle's official split, its predictions evaluated here and by its",
+        "own metrics. Maps are evaluated as stored on disk, in 65,536 levels.\n",
+        "| figure | evaluated here | anomalib | difference | anomalib, seconds |",
         "| --- | --- | --- | --- | --- |",
     ]
     for name in SHARED:

@@ -2,8 +2,8 @@
 
     uv run --frozen python benchmarks/quality.py NAME=OUT [NAME=OUT ...] --recipes hybrid
 
-OUT is a converted dataset, NAME what the results call it. Each cell is trained, judged on the test
-images of its fold, and kept in results/quality/ the moment it is done; cells that are there are
+OUT is a converted dataset, NAME what the results call it. Each cell is trained, evaluated on its
+fold's test images, and kept in results/quality/ the moment it is done; cells that are there are
 skipped, and results/quality.md is written from whatever is there. Magnetic tile is laid out by
 benchmarks/magnetic_tile.py and converted with --folds 3 --group-by 'tile-\\w+?-\\d+'.
 """

@@ -147,7 +147,7 @@ def main() -> None:
         print(f"{options.images} images of {options.side} pixels, {options.runs} runs\n")
         print("| what | measured |\n|---|---|")
         print(f"| build | {built:.0f} s |")
-        print(f"| peak memory, drawing and judging included | {peak:.0f} MiB |")
+        print(f"| peak memory, drawing and evaluating included | {peak:.0f} MiB |")
         print(f"| size a 1,000 images | {size / 1e6 / options.images * 1000:.1f} MB |")
         for name, value in opened(page).items():
             print(f"| {name} | {value:.0f} ms |")

@@ -240,10 +240,10 @@ def _crossing_reshots(dataset: Dataset, progress: Callable[[str, int], None] | N
     for pair in found:
         ids = samples[pair.first].image_id, samples[pair.second].image_id
         for number, fold in enumerate(dataset.split.folds):
-            judging = set(fold.test)
-            teaching = {*fold.train, *fold.val}
-            if (ids[0] in judging and ids[1] in teaching) or (
-                ids[1] in judging and ids[0] in teaching
+            test_ids = set(fold.test)
+            train_ids = {*fold.train, *fold.val}
+            if (ids[0] in test_ids and ids[1] in train_ids) or (
+                ids[1] in test_ids and ids[0] in train_ids
             ):
                 problems.append(
                     f"{ids[0]} and {ids[1]} seem to show one part (texture correlates by "

@@ -325,13 +325,13 @@ def _split(samples: list[Sample], options: ConvertOptions, report: ConversionRep
         shots=options.shots,
     )
     by_id = {sample.image_id: sample for sample in samples}
-    judged = [by_id[image_id] for image_id in split.test_ids]
-    if not any(not sample.is_defective for sample in judged):
+    tested = [by_id[image_id] for image_id in split.test_ids]
+    if not any(not sample.is_defective for sample in tested):
         report.notes.append(
             "no good image is among the test images: accuracy, F1, overkill, image AUROC and "
             "image AP cannot be had; regions and pixels can"
         )
-    if not any(sample.is_defective for sample in judged):
+    if not any(sample.is_defective for sample in tested):
         report.notes.append(
             "no defective image is among the test images: of the metrics only overkill can be had"
         )

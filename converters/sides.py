@@ -25,20 +25,22 @@ def choose_sides(
     by_group: dict[str, list[Sample]] = defaultdict(list)
     for sample in samples:
         by_group[sample.group].append(sample)
-    judging = {name for name, members in by_group.items() if any(s.is_defective for s in members)}
-    good = [name for name in by_group if name not in judging]
+    test_groups = {
+        name for name, members in by_group.items() if any(s.is_defective for s in members)
+    }
+    good = [name for name in by_group if name not in test_groups]
     good.sort(key=lambda name: hashlib.sha256(name.encode()).hexdigest())
     n_good = sum(not sample.is_defective for sample in samples)
     wanted = round(good_test_share * n_good)
-    taken = sum(not s.is_defective for name in judging for s in by_group[name])
+    taken = sum(not s.is_defective for name in test_groups for s in by_group[name])
     # The last group is trained on, whatever the share: one-class models have nothing else.
     for name in good[:-1]:
         if taken >= wanted:
             break
-        judging.add(name)
+        test_groups.add(name)
         taken += len(by_group[name])
     chosen = [
-        replace(sample, source_split="test" if sample.group in judging else "train")
+        replace(sample, source_split="test" if sample.group in test_groups else "train")
         for sample in samples
     ]
     return chosen, (

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from defectune.library.bundling import bundle, check_bundle
     from defectune.library.conversion import convert
     from defectune.library.datasets import check, export, load
-    from defectune.library.judging import evaluate, report
+    from defectune.library.evaluating import evaluate, report
     from defectune.library.predicting import predict
     from defectune.library.run import Run
     from defectune.library.sweeping import sweep
@@ -86,11 +86,11 @@ _HOMES: Final = {
     "check": "defectune.library.datasets",
     "check_bundle": "defectune.library.bundling",
     "convert": "defectune.library.conversion",
-    "evaluate": "defectune.library.judging",
+    "evaluate": "defectune.library.evaluating",
     "export": "defectune.library.datasets",
     "load": "defectune.library.datasets",
     "predict": "defectune.library.predicting",
-    "report": "defectune.library.judging",
+    "report": "defectune.library.evaluating",
     "sweep": "defectune.library.sweeping",
     "train": "defectune.library.training_runs",
 }

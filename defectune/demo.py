@@ -27,7 +27,7 @@ def run_demo(output: Path, *, seed: int, reporter: BarReporter) -> Path:
     """
     from converters import ConvertOptions, convert
     from converters.synthetic import SyntheticConfig, draw_category
-    from defectune.library.judging import judge, make_report
+    from defectune.library.evaluating import evaluate_dataset, make_report
     from defectune.library.predicting import predict_images
 
     require_new_folder(output, hint="Choose another --output, or remove that folder yourself.")
@@ -66,7 +66,7 @@ def run_demo(output: Path, *, seed: int, reporter: BarReporter) -> Path:
             overrides=overrides,
         )
     reporter.say("4/6  evaluating all of them on the same test images")
-    board = judge(load_dataset(dataset), [], fold=None, reporter=reporter)
+    board = evaluate_dataset(load_dataset(dataset), [], fold=None, reporter=reporter)
     reporter.say("5/6  writing the report")
     page = make_report(load_dataset(dataset), [], reporter=reporter)
     reporter.say("6/6  predicting the images of one folder, as for new ones")

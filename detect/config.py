@@ -40,14 +40,14 @@ class DetectConfig(FamilyConfig):
     """Times that an image is looked at when predicting: 2 adds its mirror image, 4 both upside
     down, 8 both at a right angle as well. Steadier scores and edges, at so many times the time."""
     good_per_defect: float = Field(default=0.5, ge=0, le=1000)
-    """Good images for every defective one; they teach the detector to stay silent."""
+    """Good images for every defective one; from them the detector learns to stay silent."""
     inject_per_defect: float = Field(default=1.0, ge=0, le=100)
     """Injected images (real defects of the training side, pasted into good images) for every
     defective one."""
     drawn_defects: float = Field(default=0.0, ge=0, le=1)
     """Part of the injected defects that are drawn instead of cut out."""
     tight_boxes: bool = True
-    """Teach outlines, so that a rotated defect's box stays tight; else boxes, which grow."""
+    """Train on outlines, so that a rotated defect's box stays tight; else boxes, which grow."""
     optimizer: str = Field(default="AdamW", pattern="^(SGD|AdamW|Adam|RMSProp|auto)$")
     """ultralytics' optimiser; its `auto` ignores `lr0`."""
     lr0: float = Field(default=1e-3, gt=0, le=10)
@@ -67,4 +67,4 @@ class DetectConfig(FamilyConfig):
     freeze: int = Field(default=0, ge=0, le=1000)
     """First layers that keep their pretrained weights."""
     max_detections: int = Field(default=100, ge=1, le=1000)
-    """Boxes kept per image; COCO's judge looks at 100."""
+    """Boxes kept per image; COCOeval looks at 100."""

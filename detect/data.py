@@ -93,7 +93,7 @@ def write_data(job: FoldJob, config: DetectConfig, tiles: int) -> tuple[Path, bo
 def choose_images(dataset: Dataset, ids: Sequence[str], config: DetectConfig) -> list[Sample]:
     """Defective images with boxes, as many as the settings allow, and some good ones for each."""
     samples = limit_defects(dataset.select(ids), config.shots_per_type, seed=config.seed)
-    # A defective image with an empty mask has no box to teach, and is not a good one either.
+    # A defective image with an empty mask has no box to learn from, and is not a good one either.
     defective = [s for s in samples if s.is_defective and len(dataset.truths[s.image_id])]
     good = [s for s in samples if not s.is_defective]
     wanted = min(len(good), math.ceil(config.good_per_defect * len(defective)))

@@ -56,7 +56,7 @@ class _Keeper:
 
     def go_on(self, trainer: Any) -> None:
         """After ultralytics has built everything, and before its first epoch."""
-        # Our weights are written after every epoch; its last validation judges nothing.
+        # Our weights are written after every epoch; its last validation decides nothing.
         trainer.final_eval = lambda: None
         self.architecture = architecture_of(trainer.ema.ema)
         if self._before is None:

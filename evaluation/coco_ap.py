@@ -91,9 +91,9 @@ def region_precision(
     rows: list[dict[str, Any]] = []
     for image_id in place:
         rows += coco_results(regions[image_id], dataset.coco_ids[image_id])
-    judge = _run_cocoeval(dataset, truths, rows, kind=kind, sizes=sizes)
+    coco_eval = _run_cocoeval(dataset, truths, rows, kind=kind, sizes=sizes)
     # (IoU, recall, class, size, most regions an image)
-    precision = np.asarray(judge.eval["precision"], np.float64)[..., -1]
+    precision = np.asarray(coco_eval.eval["precision"], np.float64)[..., -1]
     note = _absent_class_note(truths, rows, dataset.class_names)
     mean, half = (replace(m, note=note) for m in _both(precision[:, :, :, 0], n, NO_TRUTH))
     labels = np.concatenate([truth.labels for truth in truths.values()])
@@ -113,7 +113,7 @@ def region_precision(
     values = None
     if weights is not None:
         places = np.array([place[i] for i in sorted(place, key=dataset.coco_ids.__getitem__)])
-        tables = _resampled(judge, weights[:, places], len(dataset.class_names), 1 + len(sizes))
+        tables = _resampled(coco_eval, weights[:, places], len(dataset.class_names), 1 + len(sizes))
         values = _class_mean(tables), _class_mean(tables[:, :, :1])
         mean, half = (with_interval(m, v) for m, v in zip((mean, half), values, strict=True))
         by_class = {
@@ -125,7 +125,7 @@ def region_precision(
         }
     present = [k for k in range(len(dataset.class_names)) if (precision[0, :, k, 0] > -1).all()]
     curve = {
-        "recall": [float(v) for v in judge.params.recThrs],
+        "recall": [float(v) for v in coco_eval.params.recThrs],
         "precision": [float(v) for v in precision[0, :, present, 0].mean(axis=0)],
     }
     return RegionPrecision(mean, half, by_class, by_size, values, curve)
@@ -169,16 +169,16 @@ def _run_cocoeval(
             found.createIndex()
         for annotation in found.dataset["annotations"]:
             annotation["area"] *= _MILLION / pixels[annotation["image_id"]]
-        judge = COCOeval(truth, found, kind)
-        judge.params.areaRng = [
+        coco_eval = COCOeval(truth, found, kind)
+        coco_eval.params.areaRng = [
             _EVERY_AREA,
             # COCO's ranges hold both ends, ours the lower one alone.
             *([s.low * _MILLION, np.nextafter(s.high * _MILLION, 0)] for s in sizes),
         ]
-        judge.params.areaRngLbl = ["all", *(size.name for size in sizes)]
-        judge.evaluate()
-        judge.accumulate()
-    return judge
+        coco_eval.params.areaRngLbl = ["all", *(size.name for size in sizes)]
+        coco_eval.evaluate()
+        coco_eval.accumulate()
+    return coco_eval
 
 
 def _both(precision: npt.NDArray[np.float64], n: int, reason: str) -> tuple[Metric, Metric]:
@@ -201,14 +201,14 @@ def _class_mean(tables: Floats) -> Floats:
     return mean
 
 
-def _resampled(judge: Any, weights: Weights, n_classes: int, n_areas: int) -> Floats:
+def _resampled(coco_eval: Any, weights: Weights, n_classes: int, n_areas: int) -> Floats:
     """Average precision in every resample: float64 (classes, r, IoUs); NaN without a region."""
     n_images = weights.shape[1]
-    levels = judge.params.recThrs
-    result = np.full((n_classes, len(weights), len(judge.params.iouThrs)), np.nan)
+    levels = coco_eval.params.recThrs
+    result = np.full((n_classes, len(weights), len(coco_eval.params.iouThrs)), np.nan)
     for k in range(n_classes):
         start = k * n_areas * n_images
-        cells = judge.evalImgs[start : start + n_images]
+        cells = coco_eval.evalImgs[start : start + n_images]
         n_truth = np.array([0 if c is None else int((c["gtIgnore"] == 0).sum()) for c in cells])
         total = weights @ n_truth
         if not total.any():

@@ -228,7 +228,7 @@ def _image_scores(
     path = parts["images"]
     result: dict[str, float] = {}
     others = 0
-    judging = set(ids)
+    test_ids = set(ids)
     for row in read_csv(path):
         image_id = row.get("image_id") or ""
         if image_id not in dataset.by_id:
@@ -239,7 +239,7 @@ def _image_scores(
         if image_id in result:
             raise InputError(f"{path} scores {image_id} twice. Remove one of the rows.")
         value = _score(row, path)
-        if image_id in judging:
+        if image_id in test_ids:
             result[image_id] = value
         else:
             others += 1

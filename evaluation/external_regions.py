@@ -40,7 +40,7 @@ def regions_of_rows(
     """
     if not isinstance(rows, list):
         raise InputError(f"{path} should hold a list of COCO results, as `loadRes` takes them.")
-    judging = set(dataset.split.test_ids)
+    test_ids = set(dataset.split.test_ids)
     image_of, first_class = _mapping(rows, dataset, notes)
     kept: dict[str, list[tuple[list[float], CocoRle | None, int, float]]] = {
         image_id: [] for image_id in dataset.split.test_ids
@@ -76,7 +76,7 @@ def regions_of_rows(
                 f"{where}: score and box must be finite numbers, the score between -{MAX_SCORE:g} "
                 f"and {MAX_SCORE:g}."
             )
-        if image_id not in judging:
+        if image_id not in test_ids:
             others += 1
             continue
         image_hw = dataset.by_id[image_id].image_hw

@@ -42,10 +42,10 @@ from annotations.run_files import IMAGES_FILE, META_FILE, PREDICTIONS_FOLDER, RE
 from evaluation.compare import Comparable, Comparison, compare_runs
 from evaluation.evidence import judged_images
 from evaluation.intervals import RESAMPLES, resample_weights
-from evaluation.judge import METRIC_NAMES, Row, judge_run
 from evaluation.metric import Metric
 from evaluation.operating_point import Costs, OperatingPoint, line_rate, operating_points
 from evaluation.region_metrics import MATCHING_RULE
+from evaluation.run_metrics import METRIC_NAMES, Row, evaluate_run
 from evaluation.spread import Spread, seed_spreads
 from evaluation.strata import SizeClass, size_classes
 from evaluation.table import (
@@ -276,7 +276,7 @@ def evaluate_runs(
             say(f"evaluating {run.name} on {len(ids)} images")
         predictions = read_predictions(run, dataset)
         _require_coverage(dataset, predictions, ids, fold)
-        row, values = judge_run(dataset, predictions, images)
+        row, values = evaluate_run(dataset, predictions, images)
         rows.append(replace(row, predictions=predictions_digest(run)))
         comparable.append(values)
         stored.append(predictions)

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from evaluation.judge import Row
+from evaluation.run_metrics import Row
 
 SEED_SUFFIX: Final = re.compile(r"-seed-\d+$")
 """What `train --seeds` adds to the names of runs."""

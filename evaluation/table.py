@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from typing import Final
 
 from evaluation.compare import LOWER_IS_BETTER, Comparison, p_text
-from evaluation.judge import METRIC_NAMES, Row
 from evaluation.metric import Metric
+from evaluation.run_metrics import METRIC_NAMES, Row
 
 RATES: Final = frozenset(
     {

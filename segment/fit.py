@@ -147,7 +147,7 @@ def with_masks(
     job: FoldJob, ids: Sequence[str], config: SegmentConfig | HybridConfig
 ) -> list[Sample]:
     """Good samples, and defective ones that have a mask, as many as the settings allow."""
-    # An empty mask on a defective image would teach that this defect is background.
+    # An empty mask on a defective image would say that this defect is background.
     truths = job.dataset.truths
     samples = job.dataset.select(ids)
     usable = [s for s in samples if not s.is_defective or len(truths[s.image_id])]

@@ -101,7 +101,7 @@ def defect_loss(logits: torch.Tensor, class_mask: torch.Tensor) -> torch.Tensor:
     Dice is pooled over the batch, which keeps it defined, and pulls good images' false pixels
     down, also when some images of the batch have no defect. The type is learnt on defect pixels
     alone, every type of the batch counting the same: by pixels, a type of small defects would
-    never be worth naming. Where no image has a defect, cross-entropy alone teaches.
+    never be worth naming. Where no image has a defect, cross-entropy alone is the loss.
 
     Args:
         logits: float (N, C + 1, H, W); channel 0 is the background.

@@ -126,7 +126,7 @@ class GanNetworks(nn.Module):
         """What the discriminator sees before it decides: (n, features)."""
         return cast(torch.Tensor, self.discriminator[:-1](images))
 
-    def judge(self, images: torch.Tensor) -> torch.Tensor:
+    def discriminate(self, images: torch.Tensor) -> torch.Tensor:
         """Logits (n, 1): real?"""
         return cast(torch.Tensor, self.discriminator(images))
 
@@ -161,7 +161,7 @@ class _Adversaries(L.LightningModule):
         of_generator.step()
         self.untoggle_optimizer(of_generator)
         self.toggle_optimizer(of_discriminator)
-        real, false = network.judge(images), network.judge(made.detach())
+        real, false = network.discriminate(images), network.discriminate(made.detach())
         decided = (
             functional.binary_cross_entropy_with_logits(real, torch.ones_like(real))
             + functional.binary_cross_entropy_with_logits(false, torch.zeros_like(false))

@@ -46,10 +46,10 @@ def evaluate(
     ] = False,
 ) -> None:
     """Evaluate runs on the same test images; writes leaderboard.json and prints it."""
-    from defectune.library.judging import evaluate as judge
+    from defectune.library.evaluating import evaluate as evaluate_dataset
     from defectune.summaries import show_leaderboard
 
-    board = judge(
+    board = evaluate_dataset(
         dataset,
         runs or [],
         fold=fold,
@@ -72,7 +72,7 @@ def report(
     ] = None,
 ) -> None:
     """Write report/index.html: the table, and truth beside every model's prediction."""
-    from defectune.library.judging import report as write
+    from defectune.library.evaluating import report as write
 
     page = write(dataset, runs or [])
     out.print(f"The report: {page}", markup=False)

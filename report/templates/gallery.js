@@ -106,7 +106,7 @@ function dress(node, i) {
     const score = data.scores[r][i];
     chip.replaceChildren();
     if (said) chip.append(make("span", said, `chip ${said}`), ` ${score.toFixed(3)}`);
-    else chip.textContent = "not judged";
+    else chip.textContent = "not evaluated";
     const regions = said ? regionWords(i, r, state.t) : "";
     panel.querySelector("small").textContent = regions;
     const words = `${data.ids[i]}, ${data.runs[r].name}: ${verdictWords(i, r, state.t)}${regions ? `; ${regions}` : ""}`;
@@ -177,7 +177,7 @@ function update({ rebuild = false } = {}) {
   for (const row of document.querySelectorAll("tr[data-run]")) {
     const r = Number(row.dataset.run);
     const n = rates(r, state.t);
-    const text = (hits, of) => (of ? `${hits} of ${of} (${((100 * hits) / of).toFixed(1)} %)` : "none to judge");
+    const text = (hits, of) => (of ? `${hits} of ${of} (${((100 * hits) / of).toFixed(1)} %)` : "none to evaluate");
     row.querySelector(".escape-rate").textContent = text(n.escape, n.bad);
     row.querySelector(".overkill-rate").textContent = text(n.overkill, n.good);
   }

@@ -46,7 +46,7 @@ function regionWords(i, r, t) {
 
 function verdictWords(i, r, t) {
   const score = data.scores[r][i];
-  if (score === null) return "not judged by this model";
+  if (score === null) return "not evaluated by this model";
   return `${verdict(i, r, t)}: called ${score >= t ? "defective" : "good"}, score ${score.toFixed(3)}`;
 }
 

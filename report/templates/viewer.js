@@ -109,7 +109,7 @@ function tellVerdict() {
     const other = verdict(look.i, r, state.t);
     line.append(" At the right: ", make("b", data.runs[r].name), " ");
     if (other) line.append(make("span", other, `chip ${other}`), ` ${data.scores[r][look.i].toFixed(3)}.`);
-    else line.append("not judged.");
+    else line.append("not evaluated.");
   }
   const range = data.runs[look.r].range;
   byId("heat-scale").textContent = range ? `heat map: ${Number(range[0].toPrecision(3))} (dark) to ${Number(range[1].toPrecision(3))} (bright), the same for all images of the run.` : "";

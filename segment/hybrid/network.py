@@ -275,7 +275,7 @@ def add_noise(
     """Add Gaussian noise to standardised levels inside blobs bool (n, 1, h, w) at stride 8.
 
     Of finer levels the noise is drawn at stride 8 as well and enlarged: noise from place to place
-    would be told from any texture at a glance, and teach nothing about defects.
+    would be told from any texture at a glance, and say nothing about defects.
     """
     noisy = []
     for level in levels:

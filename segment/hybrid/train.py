@@ -75,7 +75,7 @@ def fit_head(
     Args:
         job: dataset, fold and folder.
         config: settings.
-        train: samples that teach, defective ones with a mask.
+        train: samples to train on, defective ones with a mask.
         tiles: along an image's longer side.
         best: file to write.
 

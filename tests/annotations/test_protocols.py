@@ -33,11 +33,11 @@ def of_type(ids, kind):
 def test_few_shots_in_all_teach_and_the_rest_judge(n, seed):
     samples = many_samples()
     split = make_split(samples, protocol="few-shot", seed=seed, shots=Shots(n))
-    teach, judge = sides(split)
+    train, test = sides(split)
     bad = {s.image_id for s in samples if s.is_defective}
-    assert len(teach & bad) == n
-    assert judge & bad == bad - teach
-    assert of_type(judge, "good") == {f"good/{k:03d}" for k in range(6)}
+    assert len(train & bad) == n
+    assert test & bad == bad - train
+    assert of_type(test, "good") == {f"good/{k:03d}" for k in range(6)}
     assert split.left_out == ((),)
     check_split(split, samples, source="drawn")
     assert split == make_split(samples[::-1], protocol="few-shot", seed=seed, shots=Shots(n))
@@ -48,21 +48,21 @@ def test_few_shots_of_each_type(n, seed):
     split = make_split(
         many_samples(), protocol="few-shot", seed=seed, shots=Shots(n, per_type=True)
     )
-    teach, judge = sides(split)
+    train, test = sides(split)
     for kind in ("chip", "scratch"):
-        assert len(of_type(teach, kind)) == n
-        assert len(of_type(judge, kind)) == 8 - n
+        assert len(of_type(train, kind)) == n
+        assert len(of_type(test, kind)) == 8 - n
 
 
 def test_only_one_type_teaches_and_never_judges():
     split = make_split(
         many_samples(), protocol="few-shot", shots=Shots(3, only_type="chip"), seed=4
     )
-    teach, judge = sides(split)
-    assert len(of_type(teach, "chip")) == 3
-    assert not of_type(teach, "scratch")
-    assert not of_type(judge, "chip")
-    assert len(of_type(judge, "scratch")) == 8
+    train, test = sides(split)
+    assert len(of_type(train, "chip")) == 3
+    assert not of_type(train, "scratch")
+    assert not of_type(test, "chip")
+    assert len(of_type(test, "scratch")) == 8
     assert len(split.left_out[0]) == 5
     assert "chip only" in split.detail
 
@@ -71,12 +71,12 @@ def test_shots_of_one_part_leave_its_other_images_out():
     samples = many_samples(n_per_type=0)
     samples += [sample(f"chip/{n:03d}", group=f"part-{n // 4}") for n in range(12)]
     split = make_split(samples, protocol="few-shot", shots=Shots(5))
-    teach, judge = sides(split)
+    train, test = sides(split)
     groups = {s.image_id: s.group for s in samples}
-    assert len(of_type(teach, "chip")) == 5
-    assert len(of_type(judge, "chip")) == 4
+    assert len(of_type(train, "chip")) == 5
+    assert len(of_type(test, "chip")) == 4
     assert len(split.left_out[0]) == 3
-    assert not {groups[i] for i in teach} & {groups[i] for i in judge}
+    assert not {groups[i] for i in train} & {groups[i] for i in test}
 
 
 def test_a_left_out_type_teaches_nobody_in_its_fold():

@@ -68,7 +68,7 @@ def test_ctrl_c_answers_in_words(command, way, monkeypatch, tmp_path):
         "watch": ("BUNDLE", "FOLDER", "--output", "y"),
     }.get(command, (tmp_path,))
     if command == "evaluate":
-        monkeypatch.setattr("defectune.library.judging.check_request", lambda *_a, **_k: None)
+        monkeypatch.setattr("defectune.library.evaluating.check_request", lambda *_a, **_k: None)
     if command == "bundle":
         monkeypatch.setattr("defectune.library.bundling.bundle", way)
     if command == "watch":

@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from evaluation.compare import Comparable, bootstrap_p_value, compare_runs, holm, mcnemar_exact
-from evaluation.judge import Row
 from evaluation.metric import Metric
+from evaluation.run_metrics import Row
 from evaluation.spread import seed_spreads
 
 

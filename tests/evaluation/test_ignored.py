@@ -43,10 +43,10 @@ def test_a_region_on_a_crowd_is_no_false_alarm(tmp_path, kind):
     plain = region_precision(dataset, ids, guess, kind=kind, weights=weights)
     crowd = {i: mask_to_regions(square(5, 5)) for i in ids if i.startswith("chip")}
     marked = replace(dataset, ignored=crowd)
-    judged = region_precision(marked, ids, guess, kind=kind, weights=weights)
+    scored = region_precision(marked, ids, guess, kind=kind, weights=weights)
     assert plain.mean.value == pytest.approx(0.5, abs=0.01)
-    assert judged.mean.value == pytest.approx(1.0)
-    assert judged.values[0] == pytest.approx([1.0, 1.0])
+    assert scored.mean.value == pytest.approx(1.0)
+    assert scored.values[0] == pytest.approx([1.0, 1.0])
 
 
 def test_matching_and_pixels():

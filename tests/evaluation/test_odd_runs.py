@@ -131,8 +131,8 @@ def test_regions_of_an_absent_class_are_named(tmp_path):
         boxes = np.concatenate([truth.boxes_xyxy, np.array([[0, 0, 2, 2]], np.float32)])
         labels = np.array([*truth.labels.tolist(), 1], np.int64)
         found[image_id] = Regions(boxes, None, labels, np.ones(len(labels), np.float32), (8, 8))
-    judged = region_precision(dataset, ids, found, kind="bbox")
-    mean, half = judged.mean, judged.half
+    scored = region_precision(dataset, ids, found, kind="bbox")
+    mean, half = scored.mean, scored.half
     assert mean.value == pytest.approx(1.0)
     assert f"{len(ids)} of scratch" in half.note
     assert "note" in half.to_json()
@@ -154,8 +154,8 @@ def test_a_defect_without_a_mask_is_neither_hit_nor_false_alarm(tmp_path):
     assert row.metrics["false_alarms_per_image"].value == pytest.approx(6 / 14)
     # What was found on scratches does not enter the average precision either.
     chips = [i for i in dataset.split.test_ids if not i.startswith("scratch/")]
-    judged = region_precision(dataset, chips, dict.fromkeys(chips, everywhere), kind="bbox")
-    assert row.metrics["box_map"].value == judged.mean.value
+    scored = region_precision(dataset, chips, dict.fromkeys(chips, everywhere), kind="bbox")
+    assert row.metrics["box_map"].value == scored.mean.value
     assert row.metrics["box_map"].value > 0
     # A scratch image is no background either: 8 boxes hit, 6 miss.
     assert row.metrics["dice"].value == pytest.approx(2 * 8 / (8 + 14))

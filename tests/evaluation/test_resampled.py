@@ -105,14 +105,14 @@ def test_sizes_and_classes_are_cocoevals(tmp_path):
             "categories": [{"id": 1, "name": "chip"}, {"id": 2, "name": "scratch"}],
         }  # fmt: skip
         truth.createIndex()
-        judge = COCOeval(truth, truth.loadRes(rows), "bbox")
-        judge.params.areaRng = [
+        coco_eval = COCOeval(truth, truth.loadRes(rows), "bbox")
+        coco_eval.params.areaRng = [
             [0, 1e9], *([s.low * 64, np.nextafter(min(s.high, 9) * 64, 0)] for s in sizes)
         ]  # fmt: skip
-        judge.params.areaRngLbl = ["all", *(s.name for s in sizes)]
-        judge.evaluate()
-        judge.accumulate()
-    table = judge.eval["precision"][..., -1]
+        coco_eval.params.areaRngLbl = ["all", *(s.name for s in sizes)]
+        coco_eval.evaluate()
+        coco_eval.accumulate()
+    table = coco_eval.eval["precision"][..., -1]
 
     def mean(part):
         kept = part[part > -1]

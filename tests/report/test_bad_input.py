@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from annotations import Dataset, InputError, OutputExistsError, load_dataset, read_predictions
-from defectune.library.judging import make_report, read_leaderboard
+from defectune.library.evaluating import make_report, read_leaderboard
 from defectune.library.progress import BarReporter
 from evaluation import board_damage, evaluate_runs, summarise
 from report import write_report

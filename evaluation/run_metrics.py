@@ -102,7 +102,7 @@ class Row:
     predictions: str = ""
 
 
-def judge_run(
+def evaluate_run(
     dataset: Dataset, predictions: StoredPredictions, images: JudgedImages
 ) -> tuple[Row, Comparable]:
     """All metrics of one run on these images, and what a comparison with others needs.
@@ -150,22 +150,22 @@ def judge_run(
         return found, values
 
     metrics, values = figures(everything)
-    for name, judged in precision.items():
-        metrics[name], metrics[f"{name}50"] = judged.mean, judged.half
-        if judged.values is not None:
-            values[name], values[f"{name}50"] = judged.values
+    for name, scored in precision.items():
+        metrics[name], metrics[f"{name}50"] = scored.mean, scored.half
+        if scored.values is not None:
+            values[name], values[f"{name}50"] = scored.values
     good = images.types == GOOD
     by_type: dict[str, Figures] = {}
     for kind in sorted(set(images.types.tolist()) - {GOOD}):
         by_type[kind], _ = figures(good | (images.types == kind))
-        for name, judged in precision.items():
-            if kind in judged.by_class:
-                by_type[kind][name], by_type[kind][f"{name}50"] = judged.by_class[kind]
+        for name, scored in precision.items():
+            if kind in scored.by_class:
+                by_type[kind][name], by_type[kind][f"{name}50"] = scored.by_class[kind]
     by_size: dict[str, Figures] = {}
     for size in images.sizes:
         by_size[size.name], _ = figures(good | (images.size_of == size.name), size=size.name)
-        for name, judged in precision.items():
-            by_size[size.name][name], by_size[size.name][f"{name}50"] = judged.by_size[size.name]
+        for name, scored in precision.items():
+            by_size[size.name][name], by_size[size.name][f"{name}50"] = scored.by_size[size.name]
         if evidence is not None and has_regions:
             total, found = evidence.region_size[size.name]
             by_size[size.name]["region_recall"] = recall_metric(
@@ -225,10 +225,10 @@ def _fold_means(
 ) -> dict[str, float]:
     """Means over folds, beside the pooled metrics: pooling mixes the scales of several models."""
     by_id = dataset.by_id
-    judged = set(images.ids)
+    scored = set(images.ids)
     values: dict[str, list[float | None]] = {}
     for number, fold in enumerate(dataset.split.folds):
-        part = [i for i in fold.test if i in judged]
+        part = [i for i in fold.test if i in scored]
         if not part:
             continue
         bad = np.array([by_id[i].is_defective for i in part], np.bool_)

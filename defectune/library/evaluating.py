@@ -72,7 +72,7 @@ def evaluate(
         data, named, names = as_dataset(dataset), _external_texts(external), run_texts(runs)
         check_request(data, names, fold=fold, external=named)
         import_external(data, named, options, reporter=reporter)
-        return judge(data, names, fold=fold, costs=costs, reporter=reporter)
+        return evaluate_dataset(data, names, fold=fold, costs=costs, reporter=reporter)
 
 
 @checked
@@ -121,7 +121,7 @@ def _external_texts(external: Mapping[str, Place] | Sequence[str]) -> list[str]:
     return list(external)
 
 
-def judge(
+def evaluate_dataset(
     dataset: Dataset,
     names: Sequence[str],
     *,
@@ -243,8 +243,8 @@ def make_report(dataset: Dataset, names: Sequence[str], *, reporter: "Reporter")
         or rows[run.name].get("predictions", "") not in ("", predictions_digest(run))
     ]
     if missing or not runs:
-        judged = evaluate_runs(dataset, missing, say=reporter.say).to_json()
-        board = judged if board is None else _joined(board, judged, dataset.root)
+        fresh_board = evaluate_runs(dataset, missing, say=reporter.say).to_json()
+        board = fresh_board if board is None else _joined(board, fresh_board, dataset.root)
     predictions = [read_predictions(run, dataset) for run in runs]
     advance = reporter.track("report", len(dataset.split.test_ids))
     return write_report(
@@ -281,10 +281,10 @@ def read_leaderboard(root: Path, split_digest: str) -> dict[str, Any] | None:
     return dict(board)
 
 
-def _joined(board: dict[str, Any], judged: dict[str, Any], root: Path) -> dict[str, Any]:
+def _joined(board: dict[str, Any], fresh_board: dict[str, Any], root: Path) -> dict[str, Any]:
     """The leaderboard, with rows that were evaluated for the report alone."""
-    fresh = {row["run"] for row in judged["rows"]}
-    rows = [row for row in board["rows"] if row["run"] not in fresh] + judged["rows"]
+    fresh = {row["run"] for row in fresh_board["rows"]}
+    rows = [row for row in board["rows"] if row["run"] not in fresh] + fresh_board["rows"]
     rows.sort(
         key=lambda row: (row["metrics"].get("image_auroc") or {}).get("value") or -1.0,
         reverse=True,
