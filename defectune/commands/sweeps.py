@@ -28,9 +28,14 @@ def sweep(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Say how many cells and how long; do nothing.")
     ] = False,
+    search: Annotated[
+        int | None,
+        typer.Option(min=1, metavar="N", help="Search the grid's `search` settings by N trials."),
+    ] = None,
 ) -> None:
     """Train and evaluate a grid of dataset × model × fold × seed; ends in one table."""
     from defectune.library.sweeping import sweep as run
+    from defectune.sweeps.search import SEARCH_FILE
     from defectune.sweeps.table import table_texts
 
     done = run(
@@ -42,7 +47,13 @@ def sweep(
         only=only or [],
         resume=resume,
         dry_run=dry_run,
+        search=search,
     )
+    if done.search is not None:
+        for line in done.search.lines():
+            show_text(line)
+        out.print(f"The trials: {output / SEARCH_FILE}", markup=False)
+        raise typer.Exit(0 if done.search.best is not None else 1)
     if done.n_done:
         for table in done.tables:
             show_table(table_texts(table), title=table.metric)

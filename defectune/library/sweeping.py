@@ -24,6 +24,7 @@ def sweep(
     only: str | Sequence[str] = (),
     resume: bool = True,
     dry_run: bool = False,
+    search: int | None = None,
     progress: "bool | Reporter" = True,
 ) -> "Sweep":
     """Train and evaluate every cell of a grid: dataset × model × fold × seed; ends in one table.
@@ -40,6 +41,8 @@ def sweep(
         only: patterns of cells' names, such as `bottle--*`; none takes all.
         resume: go on where `output` holds a sweep; False refuses that.
         dry_run: say how many cells there are and how long they may take, and do nothing.
+        search: search the grid's `search` settings by so many trials in all (the extra `search`),
+            scored on validation images alone; None does the grid as it is.
         progress: bars or lines; False shows nothing; or a reporter of your own.
 
     Returns:
@@ -69,7 +72,7 @@ def sweep(
 
     quiet_environment()
     patterns = tuple(str(pattern) for pattern in several(only))
-    options = SweepOptions(on, workers, retries, patterns, resume, dry_run)
+    options = SweepOptions(on, workers, retries, patterns, resume, dry_run, search)
     content: Path | Mapping[str, Any] = (
         grid if isinstance(grid, Mapping) else as_path(grid, what="grid")
     )

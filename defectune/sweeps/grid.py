@@ -54,7 +54,8 @@ class Grid(_Strict):
     """One table each, by the names of leaderboard.json; the first one decides."""
     resources: Resources = Resources()
     search: dict[str, Any] = {}
-    """For --search: setting by range, see `defectune.sweeps.search`."""
+    """For --search N: a setting each, with a list of values, or `low` and `high` with `log: true`
+    or a `step`."""
 
 
 @dataclass(frozen=True)

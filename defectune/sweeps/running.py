@@ -14,6 +14,7 @@ from defectune.sweeps.grid import Grid, dataset_folders, models_of, parse_grid, 
 from defectune.sweeps.local import LocalPlan, plan_local, run_local
 from defectune.sweeps.queue import Queue
 from defectune.sweeps.records import LOCK_FILE, open_sweep, read_results, seconds_left
+from defectune.sweeps.search import Search, check_search, require_optuna, run_search
 from defectune.sweeps.table import MetricTable, tables_of
 from defectune.sweeps.work import Work, train_and_judge
 
@@ -34,6 +35,7 @@ class SweepOptions:
         only: patterns of cells' names; none takes all.
         resume: go on in a sweep that was begun.
         dry_run: say what would be done, and do nothing.
+        search: trials of a search for settings, in all; None does the grid as it is.
     """
 
     on: str = "local"
@@ -42,6 +44,7 @@ class SweepOptions:
     only: tuple[str, ...] = ()
     resume: bool = True
     dry_run: bool = False
+    search: int | None = None
 
 
 @dataclass(frozen=True)
@@ -54,7 +57,8 @@ class Sweep:
         n_done: those with a result, done now or before.
         failed: errors of cells that failed in this call, by name.
         tables: one a metric.
-        page: index.html; None of a dry run.
+        page: index.html; None of a dry run and of a search.
+        search: trials and what mattered; None where nothing was searched.
     """
 
     path: Path
@@ -63,8 +67,11 @@ class Sweep:
     failed: Mapping[str, str]
     tables: tuple[MetricTable, ...]
     page: Path | None
+    search: Search | None = None
 
     def __repr__(self) -> str:
+        if self.search is not None:
+            return f"Sweep({self.path.as_posix()!r}: {self.search!r})"
         failed = f", {len(self.failed)} failed" if self.failed else ""
         return (
             f"Sweep({self.path.as_posix()!r}: {self.n_done} of {self.n_cells} cells done{failed})"
@@ -118,6 +125,15 @@ def run_sweep(
     if options.retries < 0 or (options.workers is not None and options.workers < 1):
         raise UsageError("--retries takes 0 or more, --workers 1 or more.")
     checked, datasets, cells = plan_sweep(grid)
+    if options.search is not None:
+        source = str(grid) if isinstance(grid, Path) else "The grid"
+        check_search(checked, options.search, source=source)
+        require_optuna()
+        if options.dry_run or options.only:
+            raise UsageError("--search goes with neither --dry-run nor --only.")
+        return _search(checked, datasets, cells, output, options, source, reporter, work)
+    if checked.search:
+        reporter.say("The grid's `search` is left out: it is for --search N.")
     chosen = select_cells(cells, options.only)
     if options.dry_run:
         results = read_results(output, cells)
@@ -147,6 +163,54 @@ def run_sweep(
             tables = tuple(tables_of(cells, results, checked.metrics))
             page = write_tables(output, tables, queue.failed, title=output.absolute().name)
     return Sweep(output, len(cells), len(results), queue.failed, tables, page)
+
+
+def _search(
+    grid: Grid,
+    datasets: Mapping[str, Path],
+    cells: Sequence[Cell],
+    output: Path,
+    options: SweepOptions,
+    source: str,
+    reporter: "Reporter",
+    work: Work,
+) -> Sweep:
+    failed: dict[str, str] = {}
+
+    def do_cells(trial: Sequence[Cell]) -> Mapping[str, Mapping[str, Any]]:
+        results = read_results(output, trial)
+        waiting = [cell for cell in trial if cell.name not in results]
+
+        def told(cell: Cell, error: str | None) -> None:
+            if error is not None:
+                reporter.say(f"{cell.name} failed: {shortened(error, 600)}")
+
+        queue = Queue(waiting, output, retries=options.retries, told=told)
+        if waiting:
+            peak = max((float(r["peak_gb"]) for r in results.values()), default=0.0)
+            plan = None
+            if options.on == "local":
+                plan = plan_local(
+                    grid.resources, len(waiting), workers=options.workers, peak_gb=peak
+                )
+            _run(queue, output, work, grid, options, plan)
+        failed.update(queue.failed)
+        return read_results(output, trial)
+
+    n_trials = options.search or 0
+    with hold_lock(output / LOCK_FILE, lambda who: OutputExistsError(_taken(output, who))):
+        open_sweep(output, datasets, cells, resume=options.resume)
+        advance = reporter.track("trials", n_trials)
+
+        def say(text: str) -> None:
+            reporter.say(text)
+            advance("")
+
+        found = run_search(
+            grid, datasets, output, n_trials, source=source, do_cells=do_cells, say=say
+        )
+    n_done = sum(trial.value is not None for trial in found.trials)
+    return Sweep(output, len(found.trials), n_done, failed, (), None, found)
 
 
 def require_engine(on: str) -> None:

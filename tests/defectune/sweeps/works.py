@@ -57,3 +57,16 @@ def threads(cell, output):
 
     (output / f"{cell.seed}.threads").write_text(f"{torch.get_num_threads()} {cv2.getNumThreads()}")
     quick(cell, output)
+
+
+def validated(cell, output):
+    """Validation scores that are best at an image size of 64; nothing of test images."""
+    if cell.judged:
+        raise AssertionError("A search looks at test images.")
+    if cell.settings["image_size"] == 96:
+        raise InputError("96 is not possible.")
+    value = 0.9 - abs(cell.settings["image_size"] - 64) / 1000 + cell.fold / 100
+    with (output / "log.txt").open("a") as log:
+        log.write(cell.name + "\n")
+    result = {"metrics": {}, "validation": {"image_auroc": value, "image_ap": value}}
+    write_result(output, cell, {**result, "seconds": 0.1, "peak_gb": 0.1})

@@ -1,0 +1,143 @@
+"""Searching settings: scored on validation images alone, kept, and gone on with."""
+
+import json
+import sys
+
+import pytest
+
+from annotations import InputError, OutputExistsError, UsageError
+from defectune.library.progress import NoReporter
+from defectune.sweeps.running import SweepOptions, run_sweep
+from defectune.sweeps.search import SEARCH_FILE, STUDY, STUDY_FILE
+from defectune.sweeps.work import attempt
+from tests.defectune.sweeps import works
+from tests.drawn import drawn_dataset
+
+optuna = pytest.importorskip("optuna", reason="needs Optuna: the extra `search`")
+pytestmark = pytest.mark.filterwarnings("ignore")
+
+RUN = {
+    "family": "classify",
+    "method": "patch-memory",
+    "model": "resnet18",
+    "weights": "none",
+    "device": "cpu",
+}
+SPANS = {"image_size": [32, 64, 96, 128]}
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    return drawn_dataset(tmp_path_factory.mktemp("world"))
+
+
+@pytest.fixture(autouse=True)
+def in_this_process(monkeypatch):
+    """Workers are tested elsewhere; here a process for each trial would take a minute."""
+
+    def run(queue, output, work, *_engine):
+        while (cell := queue.take()) is not None:
+            queue.ended(cell, attempt(work, cell, output))
+
+    monkeypatch.setattr("defectune.sweeps.running._run", run)
+
+
+def grid(data, **more):
+    return {"datasets": [str(data)], "runs": [RUN], "folds": [0, 1], "search": SPANS, **more}
+
+
+def search(content, output, trials, work=works.validated):
+    options = SweepOptions(workers=1, retries=0, search=trials)
+    return run_sweep(content, output, options, reporter=NoReporter(), work=work)
+
+
+def done(output):
+    return (output / "log.txt").read_text().splitlines()
+
+
+def test_the_best_settings_are_found_and_no_cell_is_done_twice(data, tmp_path):
+    found = search(grid(data), tmp_path / "out", 12).search
+    assert len(found.trials) == 12
+    assert found.best.settings == {"image_size": 64}
+    # The mean of both folds.
+    assert found.best.value == pytest.approx(0.905)
+    failed = [trial for trial in found.trials if trial.settings["image_size"] == 96]
+    assert all(trial.value is None for trial in failed)
+    names = done(tmp_path / "out")
+    assert len(names) == len(set(names))
+    kept = json.loads((tmp_path / "out" / SEARCH_FILE).read_text())
+    assert kept["scored_on"] == "validation images"
+    assert len(kept["trials"]) == 12
+    assert found.importance == {"image_size": 1.0}
+    assert "64" in found.lines()[0]
+
+
+def test_a_search_goes_on_and_proposes_what_one_call_would_have(data, tmp_path):
+    whole = search(grid(data), tmp_path / "whole", 6).search
+    search(grid(data), tmp_path / "parts", 2)
+    parts = search(grid(data), tmp_path / "parts", 6).search
+    assert parts.trials == whole.trials
+    assert search(grid(data), tmp_path / "parts", 3).search.trials == whole.trials
+
+
+def test_the_trial_of_a_killed_call_comes_again(data, tmp_path):
+    output = tmp_path / "out"
+    whole = search(grid(data), tmp_path / "whole", 3).search
+
+    def killed(cell, folder):
+        if len(done(output)) >= 2:
+            raise KeyboardInterrupt
+        works.validated(cell, folder)
+
+    output.mkdir()
+    (output / "sweep.lock").touch()
+    search(grid(data), output, 1)
+    with pytest.raises(KeyboardInterrupt):
+        search(grid(data), output, 3, killed)
+    assert search(grid(data), output, 3).search.trials == whole.trials
+
+
+def test_numbers_are_searched_over_ranges(data, tmp_path):
+    spans = {"image_size": {"low": 32, "high": 128, "step": 32}}
+    found = search(grid(data, search=spans), tmp_path / "out", 6).search
+    sizes = {trial.settings["image_size"] for trial in found.trials}
+    assert sizes <= {32, 64, 96, 128}
+    assert all(isinstance(size, int) for size in sizes)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"metrics": ["accuracy"]}, "stands on test images"),
+        ({"search": {}}, "has no `search`"),
+        ({"search": {"image_size": []}}, "list of values"),
+        ({"search": {"image_size": {"low": 64, "high": 32}}}, "list of values"),
+        ({"search": {"image_size": {"low": 0, "high": 32, "log": True}}}, "list of values"),
+        ({"search": {"image_sise": [32, 64]}}, "image_size"),
+        ({"search": {"image_size": [32, -5]}}, "image_size"),
+        ({"runs": [RUN, {**RUN, "name": "other"}]}, "takes one run"),
+        ({"runs": [{**RUN, "image_size": [32, 64]}]}, "takes one run"),
+    ],
+)
+def test_what_cannot_be_searched_is_refused_before_anything_runs(data, tmp_path, change, said):
+    with pytest.raises(InputError, match=said):
+        search(grid(data, **change), tmp_path / "out", 2)
+    assert not (tmp_path / "out").exists()
+
+
+def test_another_grid_in_the_same_folder_is_refused(data, tmp_path):
+    search(grid(data), tmp_path / "out", 1)
+    with pytest.raises(OutputExistsError, match="another grid"):
+        search(grid(data, seeds=[1]), tmp_path / "out", 2)
+    study = optuna.load_study(
+        study_name=STUDY, storage=f"sqlite:///{tmp_path / 'out' / STUDY_FILE}"
+    )
+    assert len(study.trials) == 1
+
+
+def test_without_optuna_it_says_what_to_install(data, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "optuna", None)
+    with pytest.raises(UsageError, match=r"defectune\[search\]"):
+        search(grid(data), tmp_path / "out", 1)
+    with pytest.raises(UsageError, match="takes 1 to"):
+        search(grid(data), tmp_path / "out", 0)
