@@ -37,7 +37,7 @@ def grid(data, **more):
         ({"datasets": ["nowhere"]}, "is no converted dataset"),
         ({"datasets": ["a\0b"]}, "should be a path"),
         ({"runs": [{"family": "clasify"}]}, "Did you mean classify"),
-        ({"runs": [{**RUN, "epoch": 3}]}, "Did you mean epochs"),
+        ({"runs": [{**RUN, "image_sise": 32}]}, "Did you mean image_size"),
         ({"runs": [{**RUN, "method": "patch-memry"}]}, "patch-memory"),
         ({"runs": [{**RUN, "recipe": "fsat"}]}, "recipe"),
         ({"runs": [{**RUN, "image_size": [64, -1]}]}, "image_size=-1"),
