@@ -1,6 +1,6 @@
 """The images that a call names, in files and folders, and what is passed over."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -13,6 +13,7 @@ VIDEO_SUFFIXES: Final = frozenset(
 )
 OUTPUT_MARKER: Final = "predictions.json"
 """Stands in a folder that `predict` wrote; its overlays are no new images."""
+MAX_PATH: Final = 4096
 _SHOWN: Final = 4
 
 
@@ -42,7 +43,7 @@ def gather_images(places: Sequence[Path], *, output: Path | None = None) -> Inpu
     A file that is named is read whatever its name says; in folders, names tell the images.
 
     Args:
-        places: files and folders.
+        places: files, folders, and patterns with `*`, `?` or `**`, of which images are taken.
         output: a folder to leave out, where the call writes to.
 
     Raises:
@@ -62,6 +63,10 @@ def gather_images(places: Sequence[Path], *, output: Path | None = None) -> Inpu
                     f"`ffmpeg -i {place.name} frame-%06d.png`, and give their folder."
                 )
             found.setdefault(place.absolute(), place)
+        elif matched := _matching(place):
+            for path in matched:
+                if not _is_within(path, left_out):
+                    found.setdefault(path.absolute(), path)
         else:
             raise InputError(f"There is no image or folder {place}. Check the path.")
     inputs = Inputs(tuple(found.values()), passed)
@@ -75,13 +80,49 @@ def gather_images(places: Sequence[Path], *, output: Path | None = None) -> Inpu
     return inputs
 
 
+def listed_images(lines: Iterable[str]) -> list[Path]:
+    """The paths of a list, one a line; empty lines are left out.
+
+    Raises:
+        InputError: no path, or a line that cannot be one.
+    """
+    paths = []
+    for number, line in enumerate(lines, start=1):
+        text = line.rstrip("\r\n")
+        if "\0" in text or len(text) > MAX_PATH:
+            raise InputError(f"Line {number} of the list of images is no path.")
+        if text:
+            paths.append(Path(text))
+    if not paths:
+        raise InputError("The list of images is empty. Give a path a line.")
+    return paths
+
+
+def _matching(pattern: Path) -> list[Path]:
+    """Images that a pattern names, sorted; none where it is no pattern."""
+    parts = pattern.parts
+    plain = next((n for n, part in enumerate(parts) if any(c in part for c in "*?[")), None)
+    if plain is None:
+        return []
+    base = Path(*parts[:plain])
+    try:
+        found = sorted(base.glob("/".join(parts[plain:])))
+    except (ValueError, OSError):  # `**x`, or a folder that may not be read
+        return []
+    return [path for path in found if path.is_file() and is_image_path(path)]
+
+
+def _is_within(path: Path, folder: Path | None) -> bool:
+    return folder is not None and path.absolute().is_relative_to(folder)
+
+
 def _walk(folder: Path, left_out: Path | None, passed: dict[str, list[Path]]) -> list[Path]:
     images: list[Path] = []
     for path in sorted(folder.rglob("*")):
         inner = path.relative_to(folder).parts
         if any(part.startswith(".") for part in inner[:-1]):
             continue
-        if left_out is not None and path.absolute().is_relative_to(left_out):
+        if _is_within(path, left_out):
             continue
         if not path.is_file():
             continue

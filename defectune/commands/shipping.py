@@ -1,5 +1,6 @@
 """`predict`, `bundle` and `watch`."""
 
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -18,7 +19,11 @@ def predict(
     ],
     images: Annotated[
         list[Path],
-        typer.Argument(metavar="IMAGES...", help="Files, or folders with all that is in them."),
+        typer.Argument(
+            metavar="IMAGES...",
+            help="Files, folders with all that is in them, patterns; - reads a list, a path a "
+            "line, from standard input.",
+        ),
     ],
     output: Annotated[Path, typer.Option("--output", help="A new or empty folder.")],
     fold: Annotated[int | None, typer.Option(help="Which fold's model; the first.")] = None,
@@ -34,11 +39,17 @@ def predict(
     maps: Annotated[
         bool, typer.Option("--maps", help="Also write score maps, as 16-bit PNGs.")
     ] = False,
+    overlays: Annotated[
+        str, typer.Option(help="Images that get a picture: all, defective or none.")
+    ] = "all",
 ) -> None:
     """Give verdicts, regions and overlays for new images; a killed call goes on when repeated."""
+    from defectune.inputs import listed_images
     from defectune.library.predicting import predict as predict_into
     from defectune.summaries import show_predictions
 
+    if Path("-") in images:
+        images = [p for p in images if p != Path("-")] + listed_images(sys.stdin)
     done = predict_into(
         run,
         images,
@@ -48,6 +59,7 @@ def predict(
         threshold=threshold,
         operating_point=operating_point,
         maps=maps,
+        overlays=overlays,
     )
     show_predictions(done)
     raise typer.Exit(1 if done.n_failed else 0)

@@ -3,7 +3,9 @@
 import hashlib
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
@@ -53,10 +55,14 @@ if TYPE_CHECKING:
     from deployment import Bundle
     from training import Predictor, Reporter
 
+ImageRgb = npt.NDArray[np.uint8]
 FORMAT: Final = "defectune-verdicts-1"
 COLUMNS: Final = (
     "image", "verdict", "image_score", "predicted_type", "regions", "overlay", "error",
 )  # fmt: skip
+OVERLAYS: Final = ("all", "defective", "none")
+AHEAD: Final = 2
+"""Images that are decoded while the network looks at those before."""
 RESULTS_FILE: Final = "results.jsonl"
 _BEGUN_FILE: Final = "begun.json"
 
@@ -72,9 +78,11 @@ class PredictOptions:
             that training chose.
         operating_point: take the threshold that `evaluate` chose by costs or a bound.
         maps: also write score maps, as 16-bit PNGs.
+        overlays: which images get a picture: all, defective or none.
 
     Raises:
-        UsageError: both thresholds, or one that is not above 0 and at most 1.
+        UsageError: an unknown word for `overlays`, both thresholds, or one that is not above 0
+            and at most 1.
     """
 
     fold: int | None = None
@@ -82,8 +90,13 @@ class PredictOptions:
     threshold: float | None = None
     operating_point: bool = False
     maps: bool = False
+    overlays: str = "all"
 
     def __post_init__(self) -> None:
+        if self.overlays not in OVERLAYS:
+            raise UsageError(
+                f"--overlays takes {', '.join(OVERLAYS)}, got {shortened(repr(self.overlays), 80)}."
+            )
         if self.threshold is not None and self.operating_point:
             raise UsageError("Give --threshold or --operating-point, not both.")
         if self.threshold is not None and not (
@@ -107,11 +120,12 @@ class _Recipe:
     chosen_by: str
     score_range: tuple[float, float]
     maps: bool
+    overlays: str
     bit_depth: int | None
     bundle: str = ""
     """Digest of the bundle that predicts; empty for a run."""
 
-    def judge(self, prediction: Prediction, image_rgb: npt.NDArray[np.uint8]) -> Verdict:
+    def decide(self, prediction: Prediction, image_rgb: ImageRgb) -> Verdict:
         """The verdict that a prediction makes."""
         decided = decide(prediction, self.thresholds, CalibratedScore(self.cut))
         return Verdict(
@@ -139,6 +153,7 @@ class _Recipe:
             "fold_thresholds": self.thresholds.to_json(),
             "heat_map_range": list(self.score_range),
             "maps": self.maps,
+            "overlays": self.overlays,
             "bit_depth": self.bit_depth,
             **({"bundle": self.bundle} if self.bundle else {}),
             "n_images": len(inputs.images),
@@ -197,6 +212,7 @@ def predict(
     threshold: float | None = None,
     operating_point: bool = False,
     maps: bool = False,
+    overlays: str = "all",
     progress: "bool | Reporter" = True,
 ) -> PredictedImages:
     """Give verdicts, regions and overlays for new images; a killed call goes on when repeated.
@@ -205,7 +221,7 @@ def predict(
 
     Args:
         run: a run, its folder, OUT/NAME, or a bundle's file.
-        images: files, or folders with all that is in them.
+        images: files, folders with all that is in them, or patterns (`line/**/*.png`).
         output: a new or empty folder, for images.csv, regions.json, predictions.json and overlays.
         fold: whose model; None takes the first finished one.
         device: auto, cpu, cuda:0 …
@@ -213,6 +229,7 @@ def predict(
             that training chose.
         operating_point: take the threshold that `evaluate` chose by costs or a bound.
         maps: also write score maps, as 16-bit PNGs.
+        overlays: which images get a picture: all, defective or none.
         progress: bars or lines; False shows nothing; or a reporter of your own.
 
     Raises:
@@ -230,7 +247,7 @@ def predict(
             run.path if isinstance(run, Run) else as_path(run, what="run"),
             [as_path(one, what="image") for one in several(images)],
             as_path(output, what="output"),
-            PredictOptions(fold, device, threshold, operating_point, maps),
+            PredictOptions(fold, device, threshold, operating_point, maps, overlays),
             reporter=reporter,
         )
 
@@ -264,7 +281,7 @@ def predict_one(
     if key not in loaded:
         quiet_environment()
         loaded[key] = _open_model(recipe, options)
-    return recipe.judge(loaded[key].predict(name, image_rgb), image_rgb)
+    return recipe.decide(loaded[key].predict(name, image_rgb), image_rgb)
 
 
 def predict_images(
@@ -294,7 +311,7 @@ def predict_images(
     if bundle is None and not _knows_least_area(recipe):
         reporter.say(
             f"{recipe.run} was trained before runs kept the least area of a region: smaller "
-            "regions than those that were judged may be found. Train it again to be rid of them."
+            "regions than those that were evaluated may be found. Train it again to be rid of them."
         )
     inputs = gather_images(places, output=output)
     if bundle is None:
@@ -304,24 +321,29 @@ def predict_images(
     _begin(partial, document)
     advance = reporter.track(f"{recipe.run.name}, fold {recipe.fold}", len(inputs.images))
     names = _overlay_names(inputs.images)
-    with (partial / RESULTS_FILE).open("a", encoding="utf-8", newline="\n") as file:
+    results = partial / RESULTS_FILE
+    with results.open("a", encoding="utf-8", newline="\n") as file:
         _lock(file, partial)
-        lines = _kept(partial / RESULTS_FILE)
-        if lines:
-            reporter.say(f"{len(lines)} images were predicted by an earlier call; it goes on.")
-        for index, path in enumerate(inputs.images, start=1):
-            if index > len(lines):
-                line = _predict_one(predictor, recipe, partial, path, names[index - 1], index)
-                lines.append(line)
-                file.write(json.dumps(line, ensure_ascii=False) + "\n")
-                file.flush()
+        rows = [line["row"] for line in _kept(results)]
+        if rows:
+            reporter.say(f"{len(rows)} images were predicted by an earlier call; it goes on.")
+            for _ in rows:
+                advance("")
+        waiting = inputs.images[len(rows) :]
+        for path, image in _decoded(waiting, recipe.bit_depth):
+            index = len(rows) + 1
+            line = _predict_one(predictor, recipe, partial, path, image, names[index - 1], index)
+            rows.append(line["row"])
+            file.write(json.dumps(line, ensure_ascii=False) + "\n")
+            file.flush()
             advance("")
-    rows = [line["row"] for line in lines]
     notes = _notes(rows, recipe)
     write_csv(partial / IMAGES_FILE, COLUMNS, rows)
-    regions = [region for line in lines for region in line["regions"]]
-    write_json_atomic(partial / REGIONS_FILE, regions, indent=None)
-    maps = {line["row"]["image"]: line["map"] for line in lines if line["map"] is not None}
+    # From the file, a line at a time: regions of a hundred thousand images would fill the memory.
+    _write_regions(partial / REGIONS_FILE, results)
+    maps = {
+        line["row"]["image"]: line["map"] for line in _lines(results) if line["map"] is not None
+    }
     failed = sum(bool(row["error"]) for row in rows)
     write_json_atomic(
         partial / OUTPUT_MARKER, document | {"n_failed": failed, "notes": notes, "map_files": maps}
@@ -380,6 +402,7 @@ def _open_bundle(path: Path, options: PredictOptions) -> "tuple[_Recipe, Predict
         chosen_by,
         bundle.map_range,
         options.maps,
+        options.overlays,
         bundle.bit_depth,
         bundle.digest,
     )
@@ -443,6 +466,7 @@ def _recipe(run: Path, options: PredictOptions) -> _Recipe:
         chosen_by,
         map_range(run),
         options.maps,
+        options.overlays,
         document["bit_depth"],
     )
 
@@ -462,43 +486,96 @@ def _begin(partial: Path, document: dict[str, Any]) -> None:
 
 def _kept(results: Path) -> list[dict[str, Any]]:
     """What an earlier call left; a line that it had not ended is cut off."""
-    whole = results.read_bytes()
-    whole = whole[: whole.rfind(b"\n") + 1]
+    end = 0
     with results.open("r+b") as file:
-        file.truncate(len(whole))
+        for line in file:
+            if not line.endswith(b"\n"):
+                break
+            end += len(line)
+        file.truncate(end)
     try:
-        return [json.loads(line) for line in whole.decode("utf-8").splitlines() if line]
-    except ValueError as error:
+        return [{"row": line["row"]} for line in _lines(results)]
+    except (ValueError, TypeError, KeyError) as error:
         raise InputError(
             f"{results} is damaged ({shortened(error)}). Remove the folder "
             f"{results.parent} and call again."
         ) from error
 
 
+def _lines(results: Path) -> Iterator[dict[str, Any]]:
+    """Every image's result, as it was written."""
+    with results.open(encoding="utf-8") as file:
+        for line in file:
+            if line.strip():
+                yield json.loads(line)
+
+
+def _write_regions(path: Path, results: Path) -> None:
+    """COCO results of all images, an array of one region a line."""
+    with path.open("w", encoding="utf-8", newline="\n") as file:
+        before = "["
+        for line in _lines(results):
+            for region in line["regions"]:
+                file.write(before + json.dumps(region))
+                before = ",\n"
+        file.write("]" if before != "[" else "[]")
+
+
+def _decoded(
+    paths: Sequence[Path], bit_depth: int | None
+) -> Iterator[tuple[Path, ImageRgb | Exception]]:
+    """Images in order, a few of them decoded ahead in threads; an error in an image's place."""
+    waiting: deque[tuple[Path, Future[ImageRgb]]] = deque()
+    with ThreadPoolExecutor(max_workers=2, thread_name_prefix="decode") as threads:
+        try:
+            for path in paths:
+                waiting.append((path, threads.submit(read_image_rgb, path, bit_depth=bit_depth)))
+                if len(waiting) > AHEAD:
+                    yield _taken(*waiting.popleft())
+            while waiting:
+                yield _taken(*waiting.popleft())
+        finally:
+            for _, future in waiting:
+                future.cancel()
+
+
+def _taken(path: Path, future: "Future[ImageRgb]") -> tuple[Path, ImageRgb | Exception]:
+    try:
+        return path, future.result()
+    except (ImageReadError, OSError) as error:
+        return path, error
+
+
 def _predict_one(
-    predictor: "Predictor", recipe: _Recipe, folder: Path, path: Path, name: str, index: int
+    predictor: "Predictor",
+    recipe: _Recipe,
+    folder: Path,
+    path: Path,
+    image_rgb: ImageRgb | Exception,
+    name: str,
+    index: int,
 ) -> dict[str, Any]:
     row = dict.fromkeys(COLUMNS, "") | {"image": str(path)}
     line: dict[str, Any] = {"row": row, "regions": [], "map": None}
-    try:
-        image_rgb = read_image_rgb(path, bit_depth=recipe.bit_depth)
-    except (ImageReadError, OSError) as error:
-        row["error"] = str(error)
+    if isinstance(image_rgb, Exception):
+        row["error"] = str(image_rgb)
         return line
-    verdict = recipe.judge(predictor.predict(path.name, image_rgb), image_rgb)
+    verdict = recipe.decide(predictor.predict(path.name, image_rgb), image_rgb)
     if verdict.regions is not None:
         line["regions"] = coco_results(verdict.regions, index)
     if recipe.maps and verdict.heat_map is not None:
         levels, ends = map_levels(verdict.heat_map)
         write_png(folder / MAPS_FOLDER / f"{name}.png", levels, compression=1)
         line["map"] = {"file": f"{MAPS_FOLDER}/{name}.png", "range": list(ends)}
-    write_png(folder / "overlays" / f"{name}.png", verdict.draw(), compression=1)
+    drawn = recipe.overlays == "all" or (recipe.overlays == "defective" and verdict.defective)
+    if drawn:
+        write_png(folder / "overlays" / f"{name}.png", verdict.draw(), compression=1)
     row |= {
         "verdict": "defective" if verdict.defective else "good",
         "image_score": repr(verdict.score),
         "predicted_type": verdict.predicted_type or "",
         "regions": "" if verdict.regions is None else str(len(verdict.regions)),
-        "overlay": f"overlays/{name}.png",
+        "overlay": f"overlays/{name}.png" if drawn else "",
     }
     return line
 

@@ -14,8 +14,8 @@ from annotations import InputError, OutputExistsError
 from converters.synthetic import draw_category
 from defectune import families
 from defectune.cli import app
-from defectune.inputs import gather_images
-from defectune.library.predicting import partial_folder
+from defectune.inputs import gather_images, listed_images
+from defectune.library.predicting import _decoded, partial_folder
 from defectune.runs import find_run
 from tests.drawn import SMALL
 
@@ -70,7 +70,7 @@ def test_folders_are_read_to_the_bottom_and_what_is_passed_over_is_named(root, i
     assert [row["overlay"] for row in rows] == [
         "overlays/a.png", "overlays/b.png", "overlays/a-2.png",
     ]  # fmt: skip
-    assert all((output / row["overlay"]).is_file() for row in rows)
+    assert all((output / row["overlay"]).is_file() for row in rows if row["overlay"])
     assert "not named as an image: 1" in done.output
     assert "notes.txt" in done.output
     assert "videos (cut them into images to have them read): 1" in done.output
@@ -147,6 +147,67 @@ def test_a_video_is_named_as_such(images, tmp_path):
         gather_images([tmp_path / "only"])
 
 
+@pytest.mark.parametrize(
+    ("pattern", "names"),
+    [
+        ("*.png", ["a.png"]),
+        ("*", ["a.png", "b.JPG"]),
+        ("**/*", ["a.png", "b.JPG", "a.bmp"]),
+        ("s?b/[cd]eep/*.bmp", ["a.bmp"]),
+    ],
+)
+def test_patterns_name_images(images, pattern, names):
+    found = gather_images([images / pattern])
+    assert [path.name for path in found.images] == names
+
+
+@pytest.mark.parametrize("pattern", ["*.tif", "no/*.png", "**x/*.png"])
+def test_a_pattern_without_an_image_is_refused(images, pattern):
+    with pytest.raises(InputError, match="There is no image"):
+        gather_images([images / pattern])
+
+
+def test_a_list_of_images_comes_from_standard_input(root, images, tmp_path):
+    listed = f"{images / 'b.JPG'}\n\n{images / 'sub' / 'deep' / 'a.bmp'}\r\n"
+    call = ["predict", str(root / "runs" / "run"), "-", "--output", str(tmp_path / "out")]
+    assert CliRunner().invoke(app, call, input=listed).exit_code == 0
+    assert [Path(row["image"]).name for row in rows_of(tmp_path / "out")] == ["b.JPG", "a.bmp"]
+    with pytest.raises(InputError, match="empty"):
+        listed_images(["\n", ""])
+    with pytest.raises(InputError, match="Line 2"):
+        listed_images(["a.png", "x" * 5000])
+
+
+@pytest.mark.parametrize(
+    ("overlays", "threshold", "drawn"),
+    [("all", 1.0, 3), ("defective", 1.0, 0), ("defective", 1e-9, 3), ("none", 1e-9, 0)],
+)
+def test_pictures_are_drawn_of_the_images_asked_for(
+    root, images, tmp_path, overlays, threshold, drawn
+):
+    run, output = root / "runs" / "run", tmp_path / "out"
+    call = ("--output", output, "--overlays", overlays, "--threshold", threshold)
+    assert invoke("predict", run, images, *call).exit_code == 0
+    rows = rows_of(output)
+    assert sum(bool(row["overlay"]) for row in rows) == drawn
+    assert len(list(output.glob("overlays/*.png"))) == drawn
+    assert all((output / row["overlay"]).is_file() for row in rows if row["overlay"])
+    assert isinstance(json.loads((output / "regions.json").read_text()), list)
+
+
+def test_an_unknown_word_for_overlays_is_refused(root, images, tmp_path):
+    call = ("predict", root / "runs" / "run", images, "--output", tmp_path / "out")
+    assert "all, defective, none" in str(invoke(*call, "--overlays", "some").exception)
+
+
+def test_images_come_in_their_order_while_others_are_decoded(images):
+    paths = [images / "a.png", images / "gone.png", images / "b.JPG", images / "notes.txt"] * 5
+    seen = list(_decoded(paths, None))
+    assert [path for path, _ in seen] == paths
+    for path, image in seen:
+        assert isinstance(image, Exception) == (path.name in ("gone.png", "notes.txt"))
+
+
 def test_a_verdict_that_seems_to_contradict_its_regions_is_explained():
     from annotations import FoldThresholds
     from defectune.library.predicting import _notes, _Recipe
@@ -160,6 +221,7 @@ def test_a_verdict_that_seems_to_contradict_its_regions_is_explained():
         "x",
         (0, 1),
         False,
+        "all",
         None,
     )
     rows = [

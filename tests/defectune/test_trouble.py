@@ -145,12 +145,25 @@ def test_no_command_needs_a_network_or_writes_outside_of_its_output_and_the_cach
     here.mkdir()
     environment = {"HOME": str(home), "USERPROFILE": str(home)}
     names = ("XDG_CACHE_HOME", "XDG_CONFIG_HOME", "DEFECTUNE_WEIGHTS", "MPLCONFIGDIR")
-    small = ("--weights", "none", "--device", "cpu", "--image-size", "64", "--epochs", "1")
+    small = ("--weights", "none", "--device", "cpu", "--image-size", "64")
     root = tmp_path / "out"
     said = ""
     for arguments in (
         ("convert", source, root, "--folds", "2"),
-        ("train", "detect", root, "--recipe", "fast", "--fold", "0", "--name", "yolo", *small),
+        (
+            "train",
+            "detect",
+            root,
+            "--recipe",
+            "fast",
+            "--fold",
+            "0",
+            "--name",
+            "yolo",
+            "--epochs",
+            "1",
+            *small,
+        ),
         ("train", "classify", root, "--name", "base", *small),
         ("evaluate", root, "base"),
         ("report", root, "base"),
