@@ -97,12 +97,14 @@ def test_a_killed_worker_costs_one_try_of_its_own_cell(data, tmp_path):
 
 
 CALL = """
-import json, sys
+import json, signal, sys
 from pathlib import Path
 from defectune.library.progress import NoReporter
 from defectune.sweeps.running import SweepOptions, run_sweep
 from tests.defectune.sweeps import works
 if __name__ == "__main__":
+    # Tests that were started in the background ignore it, and what they start does too.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     run_sweep(json.loads(sys.argv[1]), Path(sys.argv[2]), SweepOptions(workers=1),
               reporter=NoReporter(), work=works.slow)
 """
