@@ -1,8 +1,10 @@
 """Prediction of new images: folders, what is passed over, broken files, and killed calls."""
 
 import csv
+import errno
 import fcntl
 import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +12,7 @@ import pytest
 from PIL import Image
 from typer.testing import CliRunner
 
-from annotations import InputError, OutputExistsError
+from annotations import InputError, OutputExistsError, write_png
 from converters.synthetic import draw_category
 from defectune import families
 from defectune.cli import app
@@ -145,6 +147,28 @@ def test_a_video_is_named_as_such(images, tmp_path):
     (tmp_path / "only" / "notes.txt").write_text("x")
     with pytest.raises(InputError, match=r"holds no image.*not named as an image: 1 .*notes\.txt"):
         gather_images([tmp_path / "only"])
+
+
+def test_a_full_disk_loses_nothing(root, images, tmp_path, monkeypatch):
+    output = tmp_path / "out"
+    call = ("predict", root / "runs" / "run", images, "--output", output)
+    drawn = []
+
+    def full(path, *arguments, **options):
+        if drawn:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+        drawn.append(path)
+        return write_png(path, *arguments, **options)
+
+    monkeypatch.setattr("defectune.library.predicting.write_png", full)
+    done = invoke(*call)
+    assert isinstance(done.exception, OSError)
+    assert not output.exists()
+    assert len((partial_folder(output) / "results.jsonl").read_text().splitlines()) == 1
+    monkeypatch.undo()
+    again = invoke(*call)
+    assert "1 images were predicted by an earlier call" in again.output
+    assert [bool(row["verdict"]) for row in rows_of(output)] == [True] * 3
 
 
 @pytest.mark.parametrize(
