@@ -140,10 +140,11 @@ def check_search(grid: Grid, n_trials: int, *, source: str) -> str:
         )
     for key, span in grid.search.items():
         _check_span(key, span, source)
-    # Both ends of every range have to be possible settings.
-    for end in (0, -1):
-        models_of(_with(grid, {key: _ends(span)[end] for key, span in grid.search.items()}),
-                  source=f"{source}, search")  # fmt: skip
+    # Ends of ranges and values of lists have to be possible, each beside the first of the others.
+    first = {key: _ends(span)[0] for key, span in grid.search.items()}
+    for key, span in grid.search.items():
+        for value in _ends(span):
+            models_of(_with(grid, {**first, key: value}), source=f"{source}, search")
     return metric
 
 
@@ -228,11 +229,17 @@ def run_search(
         trial = study.ask()
         settings = {key: _suggest(trial, key, span) for key, span in grid.search.items()}
         tried = _with(grid, settings)
-        cells = [
-            replace(cell, judged=False, key="")
-            for cell in cells_of(tried, models_of(tried, source=source), datasets)
-        ]
-        value = _value(cells, do_cells(cells), metric)
+        value = None
+        try:
+            cells = [
+                replace(cell, judged=False, key="")
+                for cell in cells_of(tried, models_of(tried, source=source), datasets)
+            ]
+        except InputError as error:
+            # Settings that are possible alone and not together.
+            say(f"Trial {done}: {shortened(error, 300)}")
+        else:
+            value = _value(cells, do_cells(cells), metric)
         if value is None:
             study.tell(trial.number, state=states.FAIL)
             trial.study.set_user_attr(f"failed {trial.number}", True)

@@ -7,6 +7,7 @@ import pytest
 
 from annotations import InputError, OutputExistsError, UsageError
 from defectune.library.progress import NoReporter
+from defectune.sweeps.grid import models_of
 from defectune.sweeps.running import SweepOptions, run_sweep
 from defectune.sweeps.search import SEARCH_FILE, STUDY, STUDY_FILE
 from defectune.sweeps.work import attempt
@@ -105,6 +106,22 @@ def test_numbers_are_searched_over_ranges(data, tmp_path):
     assert all(isinstance(size, int) for size in sizes)
 
 
+def test_settings_that_do_not_go_together_are_a_failed_trial(data, tmp_path, monkeypatch):
+    def refuses(tried, *, source):
+        if tried.runs[0]["image_size"] == 64 and not source.endswith(", search"):
+            raise InputError("Not together with the others.")
+        return models_of(tried, source=source)
+
+    monkeypatch.setattr("defectune.sweeps.search.models_of", refuses)
+    found = search(grid(data), tmp_path / "out", 10).search
+    refused = [trial for trial in found.trials if trial.settings["image_size"] == 64]
+    assert refused
+    assert all(trial.value is None for trial in refused)
+    assert len(found.trials) == 10
+    again = search(grid(data), tmp_path / "out", 11).search
+    assert again.trials[:10] == found.trials
+
+
 @pytest.mark.parametrize(
     ("change", "said"),
     [
@@ -115,6 +132,7 @@ def test_numbers_are_searched_over_ranges(data, tmp_path):
         ({"search": {"image_size": {"low": 0, "high": 32, "log": True}}}, "list of values"),
         ({"search": {"image_sise": [32, 64]}}, "image_size"),
         ({"search": {"image_size": [32, -5]}}, "image_size"),
+        ({"search": {"image_size": [32, -5, 64]}}, "image_size"),
         ({"runs": [RUN, {**RUN, "name": "other"}]}, "takes one run"),
         ({"runs": [{**RUN, "image_size": [32, 64]}]}, "takes one run"),
     ],
