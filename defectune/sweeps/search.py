@@ -223,7 +223,7 @@ def run_search(
         study.tell(trial.number, state=states.FAIL)
         study.enqueue_trial(trial.params)
     ended = (states.COMPLETE, states.FAIL)
-    while (done := _counted(study, ended)) < n_trials:
+    while (done := len(_trials(study, ended))) < n_trials:
         # From the number of trials, so that an interrupted search proposes what it would have.
         study.sampler = optuna.samplers.TPESampler(seed=grid.seeds[0] + done)
         trial = study.ask()
@@ -280,12 +280,8 @@ def _require_same(study: Any, grid: Grid, datasets: Mapping[str, Path], output: 
         )
 
 
-def _counted(study: Any, states: Sequence[Any]) -> int:
-    """Trials that ended by themselves; those of killed calls come again and do not count."""
-    return len(_trials(study, states))
-
-
 def _trials(study: Any, states: Sequence[Any]) -> tuple[Trial, ...]:
+    """Trials that ended by themselves; those of killed calls come again and do not count."""
     failed = {name for name in study.user_attrs if name.startswith("failed ")}
     kept = [
         trial
