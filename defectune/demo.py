@@ -29,6 +29,7 @@ def run_demo(output: Path, *, seed: int, reporter: BarReporter) -> Path:
     from converters.synthetic import SyntheticConfig, draw_category
     from defectune.library.evaluating import evaluate_dataset, make_report
     from defectune.library.predicting import predict_images
+    from defectune.library.recipe import PredictOptions
 
     require_new_folder(output, hint="Choose another --output, or remove that folder yourself.")
     output.mkdir(parents=True, exist_ok=True)
@@ -74,6 +75,7 @@ def run_demo(output: Path, *, seed: int, reporter: BarReporter) -> Path:
         dataset / "runs" / "segment",
         [source / "test" / "broken_large"],
         output / "predictions",
+        PredictOptions(),
         reporter=reporter,
     )
     show_predictions(done)

@@ -107,13 +107,13 @@ def show_predictions(done: "PredictedImages") -> None:
     shown = [
         [row["image"], row["verdict"] or "not read",
          f"{float(row['image_score']):.6f}" if row["image_score"] else "", row["regions"]]
-        for row in done.rows[:_SHOWN_IMAGES]
+        for row in done.first_rows(_SHOWN_IMAGES)
     ]  # fmt: skip
     title = f"Threshold {done.threshold:g} on the calibrated score, chosen by {done.chosen_by}"
     show_table([["image", "verdict", "score", "regions"], *shown], title=title)
     for line in done.notes:
         out.print(line, markup=False)
-    out.print(f"{len(done.rows)} images; all verdicts: {done.table}", markup=False)
+    out.print(f"{done.n_images} images; all verdicts: {done.table}", markup=False)
 
 
 def show_conversion(report: "ConversionReport", output: Path) -> None:

@@ -116,7 +116,8 @@ class Run:
             ImageReadError: the file cannot be read as an image.
             InputError: no finished fold, no model, or no operating point.
         """
-        from defectune.library.predicting import PredictOptions, predict_one
+        from defectune.library.predicting import predict_one
+        from defectune.library.recipe import PredictOptions
 
         options = PredictOptions(fold, device, threshold, operating_point)
         return predict_one(self.path, image, options, self._predictors)

@@ -17,7 +17,9 @@ from converters.synthetic import draw_category
 from defectune import families
 from defectune.cli import app
 from defectune.inputs import gather_images, listed_images
-from defectune.library.predicting import _decoded, partial_folder
+from defectune.library.decoding import decoded
+from defectune.library.kept_results import Tally, partial_folder
+from defectune.library.recipe import Recipe
 from defectune.runs import find_run
 from tests.drawn import SMALL
 
@@ -224,9 +226,9 @@ def test_an_unknown_word_for_overlays_is_refused(root, images, tmp_path):
     assert "all, defective, none" in str(invoke(*call, "--overlays", "some").exception)
 
 
-def test_images_come_in_their_order_while_others_are_decoded(images):
+def test_images_come_in_their_order_while_others_aredecoded(images):
     paths = [images / "a.png", images / "gone.png", images / "b.JPG", images / "notes.txt"] * 5
-    seen = list(_decoded(paths, None))
+    seen = list(decoded(paths, None))
     assert [path for path, _ in seen] == paths
     for path, image in seen:
         assert isinstance(image, Exception) == (path.name in ("gone.png", "notes.txt"))
@@ -234,9 +236,8 @@ def test_images_come_in_their_order_while_others_are_decoded(images):
 
 def test_a_verdict_that_seems_to_contradict_its_regions_is_explained():
     from annotations import FoldThresholds
-    from defectune.library.predicting import _notes, _Recipe
 
-    recipe = _Recipe(
+    recipe = Recipe(
         Path("run"),
         0,
         ["chip"],
@@ -254,7 +255,10 @@ def test_a_verdict_that_seems_to_contradict_its_regions_is_explained():
             (("good", "2"), ("good", "0"), ("defective", "0"), ("defective", "1"), ("good", ""))
         )
     ]
-    good, bare = _notes(rows, recipe)
+    tally = Tally()
+    for row in rows:
+        tally.add(row)
+    good, bare = tally.notes(recipe)
     assert good.startswith("1 images are good and yet have regions: the verdict compares")
     assert "with 0.9" in good
     assert bare.startswith("1 images are defective without a region")
@@ -294,3 +298,40 @@ def test_a_run_made_elsewhere_has_no_model(root, images, tmp_path):
     assert invoke("evaluate", root, "theirs", "--external", f"theirs={scores}").exit_code == 0
     done = invoke("predict", root / "theirs", images, "--output", tmp_path / "x")
     assert "made elsewhere" in str(done.exception)
+
+
+def test_images_of_one_name_get_overlays_of_their_own():
+    from defectune.library.predicting import _overlay_names
+
+    paths = [Path(f"{n}/a.png") for n in range(3)] + [Path("a-2.png"), Path("A.png"), Path("b.png")]
+    assert list(_overlay_names(paths)) == ["a", "a-2", "a-3", "a-2-2", "A-4", "b"]
+
+
+def test_parts_that_are_predicted_apart_make_the_same_lines(root, images, tmp_path):
+    from defectune.library.predicting import Part, predict_part
+    from defectune.library.recipe import PredictOptions, open_model, run_recipe
+
+    options = PredictOptions(device="cpu")
+    recipe = run_recipe(root / "runs" / "run", options)
+    model = open_model(recipe, options)
+    paths = gather_images([images]).images
+    texts = []
+    for bounds in ([(0, None)], [(2, 3), (0, 2)]):
+        rows, found = [], {}
+        for start, stop in bounds:
+            place = tmp_path / f"{start}-{stop}.jsonl"
+            with place.open("w") as file:
+                predict_part(model, recipe, Part(tmp_path, paths, start, stop), file, rows.append)
+            found[start] = place.read_text()
+        assert len(rows) == len(paths) == 3
+        texts.append("".join(found[start] for start in sorted(found)))
+    assert texts[0] == texts[1]
+
+
+def test_the_first_rows_are_read_without_the_others(root, images, tmp_path):
+    from defectune import predict
+
+    done = predict(root / "runs" / "run", images, tmp_path / "out", progress=False)
+    assert done.first_rows(2) == list(done.rows[:2])
+    assert (done.n_images, done.n_failed) == (3, 0)
+    assert done.n_defective == sum(row["verdict"] == "defective" for row in done.rows)
