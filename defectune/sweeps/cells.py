@@ -33,7 +33,7 @@ class Cell:
         seed: of everything random.
         split_digest: of the dataset's split.
         threads: that it computes with.
-        judged: whether test images are judged; a search looks at validation images alone.
+        tested: whether test images are evaluated; a search looks at validation images alone.
         key: SHA-256 over split, settings, fold and the program's version.
     """
 
@@ -47,7 +47,7 @@ class Cell:
     split_digest: str
     threads: int
     version: str
-    judged: bool = True
+    tested: bool = True
     key: str = field(default="", compare=False)
 
     def __post_init__(self) -> None:
@@ -57,7 +57,7 @@ class Cell:
 
 def _key(cell: Cell) -> str:
     said: list[Any] = [
-        cell.split_digest, cell.family, dict(cell.settings), cell.fold, cell.version, cell.judged,
+        cell.split_digest, cell.family, dict(cell.settings), cell.fold, cell.version, cell.tested,
     ]  # fmt: skip
     weights = Path(str(cell.settings.get("weights", "")))
     # A file of weights may change under its name.

@@ -16,7 +16,7 @@ from defectune.sweeps.queue import Queue
 from defectune.sweeps.records import LOCK_FILE, open_sweep, read_results, seconds_left
 from defectune.sweeps.search import Search, check_search, require_optuna, run_search
 from defectune.sweeps.table import MetricTable, tables_of
-from defectune.sweeps.work import Work, train_and_judge
+from defectune.sweeps.work import Work, train_and_evaluate
 
 if TYPE_CHECKING:
     from training import Reporter
@@ -107,7 +107,7 @@ def run_sweep(
     options: SweepOptions,
     *,
     reporter: "Reporter",
-    work: Work = train_and_judge,
+    work: Work = train_and_evaluate,
 ) -> Sweep:
     """Do what is not done of a grid, and write the table.
 

@@ -232,7 +232,7 @@ def run_search(
         value = None
         try:
             cells = [
-                replace(cell, judged=False, key="")
+                replace(cell, tested=False, key="")
                 for cell in cells_of(tried, models_of(tried, source=source), datasets)
             ]
         except InputError as error:

@@ -19,8 +19,8 @@ Failure = tuple[str, str]
 _MAX_TRACE: Final = 20_000
 
 
-def train_and_judge(cell: Cell, output: Path) -> None:
-    """Train a cell's model, judge it on its fold's test images, and keep the figures.
+def train_and_evaluate(cell: Cell, output: Path) -> None:
+    """Train a cell's model, evaluate it on its fold's test images, and keep the figures.
 
     Raises:
         DefectuneError: see `dt.train` and `dt.evaluate`.
@@ -34,7 +34,7 @@ def train_and_judge(cell: Cell, output: Path) -> None:
     run = dt.train(view, config, fold=cell.fold, name=cell.name, progress=False)
     trained = time.perf_counter()
     metrics: dict[str, Any] = {}
-    if cell.judged:
+    if cell.tested:
         row = dt.evaluate(view, run, fold=cell.fold, progress=False).rows[0]
         metrics = {n: None if m is None else m.to_json() for n, m in row.metrics.items()}
     ended = time.perf_counter()

@@ -166,6 +166,17 @@ def test_a_real_cell_leaves_the_dataset_alone_and_is_done_once(data, tmp_path):
     assert stamps == {p: p.stat().st_mtime_ns for p in (output / "cells").iterdir()}
 
 
+def test_records_of_before_are_taken(data, tmp_path):
+    output = tmp_path / "out"
+    run(grid(data), output, works.quick)
+    for path in (output / "cells").iterdir():
+        # What a record was called in before `tested`.
+        record = json.loads(path.read_text())
+        path.write_text(json.dumps({**record, "judged": record.pop("tested")}))
+    assert run(grid(data), output, works.one_fails).n_done == 4
+    assert len(log(output)) == 4
+
+
 def test_what_does_not_belong_together_is_refused(data, tmp_path):
     output = tmp_path / "out"
     run(grid(data), output, works.quick)

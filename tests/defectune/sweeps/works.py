@@ -61,7 +61,7 @@ def threads(cell, output):
 
 def validated(cell, output):
     """Validation scores that are best at an image size of 64; nothing of test images."""
-    if cell.judged:
+    if cell.tested:
         raise AssertionError("A search looks at test images.")
     if cell.settings["image_size"] == 96:
         raise InputError("96 is not possible.")
