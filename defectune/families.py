@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from annotations import InputError, UsageError, load_dataset, select_folds
+from annotations import Dataset, InputError, UsageError, load_dataset, select_folds
 
 if TYPE_CHECKING:
     from training import Predictor, Reporter
@@ -59,21 +59,51 @@ def train_family(
         config=config,
         notice=reporter.say,
     )
-    run_name = (name or default_name) + suffix
+    return train_config(
+        dataset, family, chosen, name=(name or default_name) + suffix, folds=folds,
+        reporter=reporter,
+    )  # fmt: skip
+
+
+def train_config(
+    dataset: Dataset,
+    family: str,
+    config: "FamilyConfig",
+    *,
+    name: str,
+    folds: Sequence[int],
+    reporter: "Reporter",
+) -> Path:
+    """Train one family with all its settings given.
+
+    Args:
+        dataset: a converted dataset.
+        family: detect, segment or classify.
+        config: of that family.
+        name: of the run.
+        folds: numbers.
+        reporter: for progress.
+
+    Returns:
+        The run's folder.
+
+    Raises:
+        DefectuneError: see `train_family`.
+    """
     if family == "detect":
         from detect import DetectConfig, train_detector
 
-        detect = _of_kind(chosen, DetectConfig)
-        return train_detector(dataset, detect, name=run_name, folds=folds, reporter=reporter)
+        detect = _of_kind(config, DetectConfig)
+        return train_detector(dataset, detect, name=name, folds=folds, reporter=reporter)
     if family == "segment":
         from segment import HybridConfig, SegmentConfig, train_segmenter
 
-        segment = chosen if isinstance(chosen, HybridConfig) else _of_kind(chosen, SegmentConfig)
-        return train_segmenter(dataset, segment, name=run_name, folds=folds, reporter=reporter)
+        segment = config if isinstance(config, HybridConfig) else _of_kind(config, SegmentConfig)
+        return train_segmenter(dataset, segment, name=name, folds=folds, reporter=reporter)
     from classify import ClassifyConfig, train_classifier
 
-    classify = _of_kind(chosen, ClassifyConfig)
-    return train_classifier(dataset, classify, name=run_name, folds=folds, reporter=reporter)
+    classify = _of_kind(config, ClassifyConfig)
+    return train_classifier(dataset, classify, name=name, folds=folds, reporter=reporter)
 
 
 def choose_config(

@@ -60,6 +60,11 @@ class Bundle:
         return tuple(member.fold for member in self.members)
 
     @property
+    def refitted(self) -> bool:
+        """Whether its one model was trained on the test images too."""
+        return self.document.get("refitted", False) is True
+
+    @property
     def class_names(self) -> tuple[str, ...]:
         """Defect types by label of regions."""
         return tuple(self.document["class_names"])

@@ -27,10 +27,16 @@ def model_card(
         if len(models) > 1
         else "One model."
     )
+    whose = f"Models of fold {folds}."
+    if document["refitted"]:
+        whose = (
+            "Trained again on all images but the first fold's validation images, which chose its "
+            "thresholds; the metrics below are those of the folds' models."
+        )
     lines = [
         f"# {run}",
         "",
-        f"Family: {settings['family']}. Models of fold {folds}. {joint}",
+        f"Family: {settings['family']}. {whose} {joint}",
         "",
         "## Trained on",
         "",
@@ -74,7 +80,7 @@ def _threshold_row(model: Mapping[str, Any]) -> str:
 
 def _figure_lines(figures: Mapping[str, Any] | None) -> list[str]:
     if figures is None:
-        return ["None: `defectune evaluate` had not judged this run when the bundle was made."]
+        return ["None: `defectune evaluate` had not seen this run when the bundle was made."]
     rows = []
     for name, value in figures["metrics"].items():
         if value is None or value.get("value") is None:

@@ -1,7 +1,8 @@
-"""Does a bundle say what its run said? Every test image is judged again and compared."""
+"""Does a bundle say what its run said? Every test image is predicted again and compared."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -9,10 +10,12 @@ import numpy.typing as npt
 from annotations.dataset import Dataset
 from annotations.errors import InputError, SplitMismatchError
 from annotations.images import read_image_rgb
+from annotations.prediction import Prediction
 from annotations.prediction_files import THRESHOLD
 from annotations.regions import Regions
 from annotations.run_files import RUNS_FOLDER
-from annotations.scoring.decision import decide
+from annotations.scoring.base import ImageRgb
+from annotations.scoring.decision import Decision, decide
 from annotations.store import StoredPredictions, read_predictions
 from deployment.bundle import Bundle
 
@@ -22,7 +25,7 @@ SAME_REGION: float = 0.5
 
 @dataclass(frozen=True, slots=True)
 class ImageDifference:
-    """One image, judged twice.
+    """One image, predicted twice.
 
     Attributes:
         image_id: of the image.
@@ -81,10 +84,22 @@ class BundleCheck:
         return max(found) if found else None
 
 
+class Reference(Protocol):
+    """The model that a bundle was made of."""
+
+    def predict(self, image_id: str, image_rgb: ImageRgb) -> Prediction:
+        """Predict one image, uint8 (H, W, 3)."""
+        ...
+
+
 def check_bundle(
-    bundle: Bundle, dataset: Dataset, *, advance: Callable[[str], None] = lambda _note: None
+    bundle: Bundle,
+    dataset: Dataset,
+    *,
+    reference: Reference | None = None,
+    advance: Callable[[str], None] = lambda _note: None,
 ) -> BundleCheck:
-    """Judge every test image with the model that judged it in training, and compare.
+    """Predict every test image with the model that predicted it in training, and compare.
 
     Of an ensemble, each model is compared on its own fold's test images. The mean of the models
     has no stored counterpart: every image but its own fold's has taught the other models.
@@ -92,6 +107,8 @@ def check_bundle(
     Args:
         bundle: an opened one.
         dataset: that the run was trained on.
+        reference: of a refitted bundle, the model that it was made of; its run stored no
+            predictions, since it has no test images.
         advance: called once for each image.
 
     Raises:
@@ -111,23 +128,28 @@ def check_bundle(
         )
     stored = read_predictions(run, dataset)
     missing = sorted(set(bundle.folds) - set(stored.folds))
-    if missing:
+    if missing and reference is None:
         raise InputError(f"{run} has no predictions of fold {missing[0]}; train it again.")
     low, high = stored.score_range
     span = (high - low) or 1.0
     found = []
     for member in bundle.members:
-        for image_id in dataset.split.folds[member.fold].test:
+        ids = dataset.split.folds[member.fold].test
+        for image_id in dataset.split.test_ids if reference is not None else ids:
             image_rgb = read_image_rgb(dataset.by_id[image_id].image_path)
-            prediction = member.scorer.predict(image_id, image_rgb)
-            got = decide(prediction, member.thresholds, THRESHOLD)
-            away = _map_difference(got.heat_map, stored, image_id)
-            lost, won = _unmatched(stored.found_regions(image_id), got.regions)
+            got = decide(member.scorer.predict(image_id, image_rgb), member.thresholds, THRESHOLD)
+            if reference is None:
+                expected = _stored(stored, image_id)
+            else:
+                said = reference.predict(image_id, image_rgb)
+                expected = decide(said, member.thresholds, THRESHOLD)
+            lost, won = _unmatched(expected.regions, got.regions)
+            away = _map_difference(expected.heat_map, got.heat_map)
             found.append(
                 ImageDifference(
                     image_id,
-                    got.score - stored.image_scores[image_id],
-                    got.defective != (stored.verdict(image_id) == "defective"),
+                    got.score - expected.score,
+                    got.defective != expected.defective,
                     lost,
                     won,
                     None if away is None else away / span,
@@ -137,24 +159,40 @@ def check_bundle(
     return BundleCheck(tuple(found), _note(bundle))
 
 
+def _stored(stored: StoredPredictions, image_id: str) -> Decision:
+    """What the run said of an image; its map only where one was stored, and not drawn boxes."""
+    return Decision(
+        image_id,
+        stored.image_scores[image_id],
+        THRESHOLD,
+        stored.found_regions(image_id),
+        stored.pixel_scores(image_id) if image_id in stored.map_ranges else None,
+        None,
+    )
+
+
 def _note(bundle: Bundle) -> str:
     folds = ", ".join(map(str, bundle.folds))
+    if bundle.refitted:
+        return (
+            "All test images of the split were compared with the refitted model itself, which has "
+            "learnt from them: the figures prove the export, and say nothing of new images."
+        )
     if len(bundle.members) == 1:
         return f"The test images of fold {folds} were compared with the run's stored predictions."
     return (
         f"Each of the models of the folds {folds} was compared on its own fold's test images. The "
-        "mean of their scores, by which the bundle judges, has no stored counterpart: those images "
-        "taught the other models."
+        "mean of their scores, by which the bundle decides, has no stored counterpart: the other "
+        "models have learnt from those images."
     )
 
 
 def _map_difference(
-    got: npt.NDArray[np.floating] | None, stored: StoredPredictions, image_id: str
+    expected: npt.NDArray[np.floating] | None, got: npt.NDArray[np.floating] | None
 ) -> float | None:
-    if got is None or image_id not in stored.map_ranges:
+    if expected is None or got is None:
         return None
-    expected = stored.pixel_scores(image_id)
-    return None if expected is None else float(np.abs(got - expected).max())
+    return float(np.abs(got - expected).max())
 
 
 def _unmatched(stored: Regions | None, got: Regions | None) -> tuple[int, int]:

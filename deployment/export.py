@@ -60,6 +60,7 @@ def make_bundle(
     open_model: Callable[[int], Any],
     *,
     say: Callable[[str], None] = lambda _text: None,
+    refitted: Path | None = None,
 ) -> MadeBundle:
     """Write models of a run into one file.
 
@@ -69,6 +70,7 @@ def make_bundle(
         folds: finished ones, ascending; of several, calibrated scores are averaged.
         open_model: opens a fold's predictor on the CPU.
         say: for progress.
+        refitted: the folder of a training on all images, whose one model is taken.
 
     Raises:
         InputError: a model that cannot be exported.
@@ -77,14 +79,14 @@ def make_bundle(
     members: dict[str, bytes] = {}
     models = []
     for number, fold in enumerate(folds):
-        say(f"Fold {fold}: making its graph")
+        say(f"{'Refit' if refitted else f'Fold {fold}'}: making its graph")
         scorer = open_model(fold)
         if not isinstance(scorer, Scorer) or scorer.kind not in SCORERS:
             raise InputError(
                 f"{run.name} is a run of {settings['family']}, {type(scorer).__name__}, and its "
                 "models cannot be put into a bundle."
             )
-        thresholds = run_thresholds(run, fold)
+        thresholds = run_thresholds(run if refitted is None else refitted, fold)
         members[graph_name(number)] = graph_of(scorer)
         arrays = dict(sorted(scorer.arrays().items()))
         members |= {array_name(number, name): pack_array(a) for name, a in arrays.items()}
@@ -106,6 +108,7 @@ def make_bundle(
         "bit_depth": settings["bit_depth"],
         "threshold": THRESHOLD,
         "map_range": list(map_range(run)),
+        "refitted": refitted is not None,
         "models": models,
     }
     members[BUNDLE] = to_json(document)

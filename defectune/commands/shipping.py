@@ -76,8 +76,9 @@ def bundle(
     models: Annotated[
         str,
         typer.Option(
-            help="first (the lowest finished fold's model, as predict takes it), fold-K, or "
-            "ensemble (all finished folds' models, their calibrated scores averaged)."
+            help="first (the lowest finished fold's model, as predict takes it), fold-K, "
+            "ensemble (all finished folds' models, their calibrated scores averaged), or refit "
+            "(one model that is trained now, on the test images too)."
         ),
     ] = "first",
 ) -> None:

@@ -4,18 +4,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from annotations import Dataset, InputError, UsageError
-from annotations.run_files import CONFIG_FILE
+from annotations.run_files import CONFIG_FILE, RUNS_FOLDER
 from defectune import families
 from defectune.library.arguments import Place, as_dataset, as_path, checked
 from defectune.library.environment import quiet_environment
 from defectune.library.progress import shown
+from defectune.library.refitting import REFIT, refit
 from defectune.library.run import Run
 from defectune.runs import find_run
 
 if TYPE_CHECKING:
+    from deployment import Bundle
     from deployment.checking import BundleCheck
     from deployment.export import MadeBundle
-    from training import Reporter
+    from training import Predictor, Reporter
 
 ENSEMBLE = "ensemble"
 
@@ -34,7 +36,8 @@ def bundle(
         run: a run, its folder, or OUT/NAME.
         file: to write; a new one.
         models: `first`, the lowest finished fold's model, as `predict` takes it; `fold-K`, that
-            fold's; `ensemble`, all finished folds' models, whose calibrated scores are averaged.
+            fold's; `ensemble`, all finished folds' models, whose calibrated scores are averaged;
+            `refit`, one model that is trained now, on the test images too.
         progress: bars or lines; False shows nothing; or a reporter of your own.
 
     Raises:
@@ -57,6 +60,7 @@ def bundle(
         raise InputError(f"{place} holds predictions that were made elsewhere: it has no model.")
     folds = _folds(place, models, sorted(finished_folds(place)))
     quiet_environment()
+    refitted = models == REFIT
     try:
         from deployment.export import make_bundle
     except ImportError as error:
@@ -65,12 +69,14 @@ def bundle(
             "`uv sync --extra bundle`, or `pip install onnx onnxruntime`."
         ) from error
     with shown(progress) as reporter:
+        source = refit(place, reporter) if refitted else place
         return make_bundle(
             place,
             path,
             folds,
-            lambda fold: families.open_predictor(place, fold, device="cpu"),
+            lambda fold: families.open_predictor(source, fold, device="cpu"),
             say=reporter.say,
+            refitted=source if refitted else None,
         )
 
 
@@ -79,12 +85,14 @@ def _folds(run: Path, models: str, done: list[int]) -> list[int]:
         raise InputError(f"The run {run} has no finished fold. Train it first.")
     if models == "first":
         return done[:1]
+    if models == REFIT:
+        return [0]
     if models == ENSEMBLE:
         return done
     number = models.removeprefix("fold-")
     if not number.isdecimal() or not number.isascii() or int(number) not in done:
         raise UsageError(
-            f"--models takes first, ensemble or fold-K with a finished fold ({done}), got "
+            f"--models takes first, ensemble, refit or fold-K with a finished fold ({done}), got "
             f"{models!r}."
         )
     return [int(number)]
@@ -116,5 +124,20 @@ def check_bundle(
 
     opened, data = open_bundle(as_path(file, what="bundle")), as_dataset(dataset)
     total = sum(len(data.split.folds[f].test) for f in opened.folds if f < len(data.split.folds))
+    reference = None
+    if opened.refitted:
+        reference, total = _refitted_model(opened, data), len(data.split.test_ids)
     with shown(progress) as reporter:
-        return compare(opened, data, advance=reporter.track(opened.path.name, total))
+        advance = reporter.track(opened.path.name, total)
+        return compare(opened, data, reference=reference, advance=advance)
+
+
+def _refitted_model(opened: "Bundle", data: Dataset) -> "Predictor":
+    run = data.root / RUNS_FOLDER / str(opened.document["run"]) / REFIT / RUNS_FOLDER / REFIT
+    if not run.is_dir():
+        raise InputError(
+            f"{opened.path} holds a refitted model, and its training, {run}, is not there: there "
+            "is nothing to compare with."
+        )
+    quiet_environment()
+    return families.open_predictor(run, 0, device="cpu")

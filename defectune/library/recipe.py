@@ -77,7 +77,7 @@ class Recipe:
     """What decides a verdict, as predictions.json holds it."""
 
     run: Path
-    fold: int | list[int]
+    fold: int | str | list[int]
     class_names: list[str]
     thresholds: FoldThresholds
     cut: float
@@ -187,16 +187,15 @@ def bundle_recipe(path: Path, options: PredictOptions) -> "tuple[Recipe, Predict
         )
     bundle = open_bundle(path)
     folds = list(bundle.folds)
-    if options.fold is not None and folds != [options.fold]:
-        raise UsageError(
-            f"{path} holds the models of fold {folds}, and not of {options.fold} alone."
-        )
+    if options.fold is not None and (bundle.refitted or folds != [options.fold]):
+        held = "a refitted model" if bundle.refitted else f"the models of fold {folds}"
+        raise UsageError(f"{path} holds {held}, and not that of fold {options.fold} alone.")
     cut, chosen_by = bundle.threshold, f"training, on {bundle.thresholds.chosen_on}"
     if options.threshold is not None:
         cut, chosen_by = options.threshold, "--threshold"
     recipe = Recipe(
         path,
-        folds[0] if len(folds) == 1 else folds,
+        "refit" if bundle.refitted else folds[0] if len(folds) == 1 else folds,
         list(bundle.class_names),
         bundle.thresholds,
         cut,

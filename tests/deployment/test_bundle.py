@@ -15,6 +15,7 @@ from annotations import InputError, UsageError, load_dataset
 from annotations.files import write_bytes_atomic
 from classify import train_classifier
 from defectune.cli import app
+from defectune.library.refitting import without_test_side
 from deployment import open_bundle
 from deployment.archive import MANIFEST, pack_array, unpack_array, write_archive
 from detect import DetectConfig, train_detector
@@ -91,6 +92,45 @@ def test_an_ensemble_is_the_mean_of_calibrated_scores(root, memory):
     assert not found.flips
     assert len(found.images) == sum(len(f.test) for f in load_dataset(root).split.folds)
     assert "no stored counterpart" in found.note
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("name", ["supervised", "unet", "detect"])
+def test_a_refitted_model_learns_from_the_test_images_too(root, name):
+    train, config = RUNS[name]
+    dataset = load_dataset(root)
+    run = train(dataset, config, name=f"{name}-r", folds=[0], reporter=SilentReporter())
+    path = root / f"{name}-refit.bundle"
+    dt.bundle(run, path, models="refit", progress=False)
+    bundle = open_bundle(path)
+    assert bundle.refitted
+    assert "Trained again on all images" in bundle.card
+    assert bundle.document["split_digest"] == dataset.split.digest
+    made = run / "refit" / "runs" / "refit"
+    fold = without_test_side(dataset, run / "refit").split.folds[0]
+    first = dataset.split.folds[0]
+    assert set(fold.train) == {*first.train, *first.test}
+    assert (fold.val, fold.test) == (first.val, ())
+    written = {p: p.stat().st_mtime_ns for p in made.rglob("*") if p.is_file()}
+    # Made again, the bundle takes the training that is there.
+    dt.bundle(run, root / f"{name}-refit-2.bundle", models="refit", progress=False)
+    assert {p: p.stat().st_mtime_ns for p in made.rglob("*") if p.is_file()} == written
+    found = dt.check_bundle(path, root, progress=False)
+    # One epoch leaves a detector's scores all alike, and the threshold among them.
+    assert name == "detect" or not found.flips
+    assert len(found.images) == len(dataset.split.test_ids)
+    assert found.largest_score_difference <= 1e-4
+    assert "learnt from them" in found.note
+
+
+def test_a_refit_knows_its_split_and_asks_for_its_training(root, memory, tmp_path):
+    path = tmp_path / "refit.bundle"
+    dt.bundle(root / "pm", path, models="refit", progress=False)
+    with pytest.raises(UsageError, match="holds a refitted model"):
+        dt.predict(path, [root], tmp_path / "x", fold=0, progress=False)
+    (root / "runs" / "pm" / "refit").rename(root / "runs" / "pm" / "gone")
+    with pytest.raises(InputError, match="nothing to compare with"):
+        dt.check_bundle(path, root, progress=False)
 
 
 def test_equal_runs_make_equal_files(root, memory):
