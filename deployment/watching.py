@@ -48,12 +48,13 @@ def watch(
     options: WatchOptions = WatchOptions(),
     *,
     told: Callable[[dict[str, Any]], None] = lambda _row: None,
+    begun: Callable[[], None] = lambda: None,
 ) -> int:
-    """Judge every new image of a folder and its subfolders.
+    """Give a verdict on every new image of a folder and its subfolders.
 
     Appends one JSON line for each to verdicts.jsonl: file, time, bundle digest, threshold, image
     hash, verdict, score, regions, error. A line is on the disk before the next image is looked at;
-    after a kill, files with a line are not judged again, and those without are.
+    after a kill, files with a line do not get another, and those without do.
 
     Args:
         bundle: an opened one.
@@ -61,6 +62,7 @@ def watch(
         output: folder of verdicts.jsonl.
         options: how to watch.
         told: called with every row.
+        begun: called once, when the output is this watch's own.
 
     Returns:
         Rows written by this call; without `once` it never returns.
@@ -78,6 +80,7 @@ def watch(
     ):
         path = output / VERDICTS_FILE
         done = _done(path)
+        begun()
         seen: dict[Key, float] = {}
         written = 0
         with path.open("a", encoding="utf-8", newline="\n") as file:

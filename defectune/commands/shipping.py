@@ -9,6 +9,9 @@ import typer
 from defectune.commands.arguments import DeviceOption
 from defectune.console import out
 
+HANDOFF_PATIENCE_S = 30.0
+"""How long `watch --once` waits for its verdicts to be delivered."""
+
 
 def predict(
     run: Annotated[
@@ -114,19 +117,53 @@ def watch(
     patience: Annotated[
         float, typer.Option(min=0, help="Seconds until a file that cannot be read is an error.")
     ] = 5.0,
+    webhook: Annotated[
+        list[str] | None,
+        typer.Option(metavar="URL", help="POST each verdict there, as JSON; kept while away."),
+    ] = None,
+    mqtt: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="URL",
+            help="Publish each verdict there: mqtt://[USER:PASSWORD@]HOST[:PORT][/TOPIC], mqtts:// "
+            "for TLS. Takes the extra `mqtt`.",
+        ),
+    ] = None,
 ) -> None:
     """Give a verdict for every new file of a folder, one JSON line each; goes on after a kill."""
     from deployment import open_bundle
+    from deployment.handoff import Handoff, MqttBroker, Receiver, Webhook
     from deployment.watching import VERDICTS_FILE, WatchOptions
     from deployment.watching import watch as follow
 
+    def say(text: str) -> None:
+        out.print(text, markup=False)
+
+    receivers: list[Receiver] = [Webhook(url) for url in webhook or ()]
+    receivers += [MqttBroker(url) for url in mqtt or ()]
     opened = open_bundle(bundle_file)
-    out.print(f"Verdicts: {output / VERDICTS_FILE}", markup=False)
+    verdicts = output / VERDICTS_FILE
+    say(f"Verdicts: {verdicts}")
 
     def tell(row: dict[str, object]) -> None:
         score = row["score"]
         word = row["verdict"] or row["error"]
         shown = f" {score:.3f}" if isinstance(score, float) else ""
-        out.print(f"{row['file']}: {word}{shown}", markup=False)
+        say(f"{row['file']}: {word}{shown}")
 
-    follow(opened, folder, output, WatchOptions(interval, patience, once), told=tell)
+    handoffs: list[Handoff] = []
+
+    def begin() -> None:
+        # Once the output is locked: two watches would deliver everything twice.
+        handoffs.extend(Handoff(verdicts, receiver, say=say) for receiver in receivers)
+
+    options = WatchOptions(interval, patience, once)
+    left = 0
+    try:
+        follow(opened, folder, output, options, told=tell, begun=begin)
+    finally:
+        for handoff in handoffs:
+            left += handoff.close(patience_s=HANDOFF_PATIENCE_S if once else 0)
+    if left:
+        say(f"{left} verdicts wait to be delivered; the next watch with this --output does it.")
+        raise typer.Exit(1)

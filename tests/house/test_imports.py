@@ -43,9 +43,9 @@ MAY_IMPORT: dict[str, set[str]] = {
 }
 
 # What a label is must be readable with little installed; everything rests on this package.
-# A bundle's runtime is installed without torch: this is all that it needs.
+# A bundle's runtime is installed without torch: this is all that it needs; paho for --mqtt alone.
 ONLY_THIRD_PARTY = {
-    "deployment": {"numpy", "cv2", "onnxruntime"},
+    "deployment": {"numpy", "cv2", "onnxruntime", "paho"},
     "annotations": {"numpy", "cv2", "pycocotools", "pydantic", "PIL", "yaml"},
 }
 

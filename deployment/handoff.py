@@ -1,0 +1,282 @@
+"""Handing a watch's verdicts to other programs: a webhook, or an MQTT broker.
+
+verdicts.jsonl is the outbox. Beside it stands, for every receiver, how far it has been delivered,
+so that a receiver that is away gets everything once it is back, and a watch that was killed goes
+on. A verdict is delivered at least once: a kill between a delivery and its note repeats that one,
+and its `id` tells.
+"""
+
+import base64
+import hashlib
+import json
+import threading
+import urllib.error
+import urllib.request
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, Protocol
+from urllib.parse import SplitResult, unquote, urlsplit, urlunsplit
+
+from annotations.errors import InputError, UsageError, shortened
+from annotations.files import read_json, write_json_atomic
+
+TIMEOUT_S: Final = 10.0
+FIRST_PAUSE_S: Final = 0.5
+LONGEST_PAUSE_S: Final = 30.0
+MQTT_PORT: Final = 1883
+MQTTS_PORT: Final = 8883
+TOPIC: Final = "defectune/verdicts"
+_POLL_S: Final = 0.2
+
+
+class DeliveryError(Exception):
+    """A receiver did not take a verdict; it is tried again."""
+
+
+class Receiver(Protocol):
+    """Where verdicts go.
+
+    Attributes:
+        name: without credentials, for messages and for the note of what was delivered.
+    """
+
+    name: str
+
+    def send(self, payload: bytes) -> None:
+        """Deliver one verdict, JSON in UTF-8.
+
+        Raises:
+            DeliveryError: it was not taken.
+        """
+        ...
+
+    def close(self) -> None:
+        """Let go of connections."""
+        ...
+
+
+class Webhook:
+    """POSTs a verdict as `application/json`; any status of 200 to 299 takes it."""
+
+    def __init__(self, url: str) -> None:
+        """Take http[s]://[USER:PASSWORD@]HOST[:PORT][/PATH]; user and password are sent as basic
+        authentication.
+
+        Raises:
+            UsageError: not an http or https address.
+        """
+        parts = _split(url, ("http", "https"), "--webhook")
+        self.name = _without_credentials(parts)
+        self._url = urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
+        self._headers = {"Content-Type": "application/json", "User-Agent": "defectune"}
+        if parts.username is not None:
+            pair = f"{unquote(parts.username)}:{unquote(parts.password or '')}"
+            self._headers["Authorization"] = f"Basic {base64.b64encode(pair.encode()).decode()}"
+
+    def send(self, payload: bytes) -> None:
+        """See `Receiver`."""
+        request = urllib.request.Request(  # noqa: S310 - the scheme was looked at
+            self._url, data=payload, headers=self._headers, method="POST"
+        )
+        try:
+            with urllib.request.urlopen(request, timeout=TIMEOUT_S):  # noqa: S310
+                pass
+        except urllib.error.HTTPError as error:
+            error.close()
+            raise DeliveryError(f"{self.name} answered {error.code}") from error
+        except (OSError, ValueError) as error:
+            raise DeliveryError(f"{self.name}: {shortened(error)}") from error
+
+    def close(self) -> None:
+        """See `Receiver`."""
+
+
+class MqttBroker:
+    """Publishes a verdict with quality of service 1: the broker says that it has it."""
+
+    def __init__(self, url: str) -> None:
+        """Take mqtt://[USER:PASSWORD@]HOST[:PORT][/TOPIC], or mqtts:// for TLS.
+
+        Raises:
+            UsageError: not such an address, or paho-mqtt is not installed.
+        """
+        parts = _split(url, ("mqtt", "mqtts"), "--mqtt")
+        self._topic = unquote(parts.path.strip("/")) or TOPIC
+        if any(sign in self._topic for sign in "+#\0"):
+            raise UsageError(f"--mqtt: {self._topic!r} is no topic to publish to.")
+        self._tls = parts.scheme == "mqtts"
+        self._host = str(parts.hostname)
+        self._port = parts.port or (MQTTS_PORT if self._tls else MQTT_PORT)
+        self._user = None if parts.username is None else unquote(parts.username)
+        self._password = None if parts.password is None else unquote(parts.password)
+        self.name = _without_credentials(parts)
+        self._client: Any = None
+        try:
+            import paho.mqtt.client as mqtt
+        except ImportError as error:
+            raise UsageError(
+                "--mqtt needs paho-mqtt, which is not installed. Install it with `pip install "
+                "'defectune[mqtt]'` (or `uv sync --extra mqtt`)."
+            ) from error
+        self._mqtt: Any = mqtt
+
+    def send(self, payload: bytes) -> None:
+        """See `Receiver`."""
+        try:
+            if self._client is None:
+                self._client = self._connected()
+            sent = self._client.publish(self._topic, payload, qos=1)
+            sent.wait_for_publish(timeout=TIMEOUT_S)
+            taken = sent.is_published()
+        except (OSError, ValueError, RuntimeError) as error:
+            self.close()
+            raise DeliveryError(f"{self.name}: {shortened(error)}") from error
+        if not taken:
+            # Or the client would send it beside the next try.
+            self.close()
+            raise DeliveryError(f"{self.name} did not say that it took the verdict")
+
+    def _connected(self) -> Any:
+        client = self._mqtt.Client(self._mqtt.CallbackAPIVersion.VERSION2)
+        if self._user is not None:
+            client.username_pw_set(self._user, self._password)
+        if self._tls:
+            client.tls_set()
+        client.connect(self._host, self._port)
+        client.loop_start()
+        return client
+
+    def close(self) -> None:
+        """See `Receiver`."""
+        if self._client is not None:
+            self._client.disconnect()
+            self._client.loop_stop()
+            self._client = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Note:
+    """How many bytes of the outbox were delivered."""
+
+    path: Path
+
+    def read(self, outbox: Path) -> int:
+        if not self.path.is_file():
+            return 0
+        value = read_json(self.path, what="the note of what was delivered")
+        size = outbox.stat().st_size if outbox.is_file() else 0
+        done = value.get("delivered_bytes") if isinstance(value, dict) else None
+        if type(done) is not int or not 0 <= done <= size:
+            raise InputError(
+                f"{self.path} does not belong to {outbox}. Remove it to deliver all verdicts again."
+            )
+        return done
+
+    def write(self, receiver: str, done: int) -> None:
+        write_json_atomic(self.path, {"receiver": receiver, "delivered_bytes": done})
+
+
+class Handoff:
+    """Delivers the lines of an outbox, in their order, in a thread of its own."""
+
+    def __init__(
+        self, outbox: Path, receiver: Receiver, *, say: Callable[[str], None] = lambda _text: None
+    ) -> None:
+        """Begin to deliver what is there and what comes.
+
+        Args:
+            outbox: verdicts.jsonl; may not be there yet.
+            receiver: where the lines go.
+            say: told when the receiver is away, and when it is back.
+
+        Raises:
+            InputError: the note beside the outbox belongs to another one.
+        """
+        digest = hashlib.sha256(receiver.name.encode()).hexdigest()[:8]
+        self._note = _Note(outbox.with_name(f".delivered-{digest}.json"))
+        self._outbox, self._receiver, self._say = outbox, receiver, say
+        self._done = self._note.read(outbox)
+        self._stop = threading.Event()
+        self.problem: str | None = None
+        self._thread = threading.Thread(target=self._run, name="handoff", daemon=True)
+        self._thread.start()
+
+    @property
+    def waiting(self) -> int:
+        """Verdicts that are not delivered yet."""
+        if not self._outbox.is_file():
+            return 0
+        with self._outbox.open("rb") as file:
+            file.seek(self._done)
+            return sum(line.endswith(b"\n") for line in file)
+
+    def close(self, *, patience_s: float = 0.0) -> int:
+        """Wait so long for the outbox to empty, then stop; the verdicts that are left, counted."""
+        pause = threading.Event()
+        waited = 0.0
+        while self.waiting and waited < patience_s:
+            pause.wait(_POLL_S)
+            waited += _POLL_S
+        self._stop.set()
+        self._thread.join(timeout=2 * TIMEOUT_S)
+        self._receiver.close()
+        return self.waiting
+
+    def _run(self) -> None:
+        pause = FIRST_PAUSE_S
+        while not self._stop.is_set():
+            line = self._next_line()
+            if line is None:
+                self._stop.wait(_POLL_S)
+                continue
+            try:
+                self._receiver.send(_payload(line))
+            except DeliveryError as error:
+                before, self.problem = self.problem, str(error)
+                if before is None:
+                    self._say(f"{self.problem}. Verdicts are kept, and delivered when it is back.")
+                self._stop.wait(pause)
+                pause = min(2 * pause, LONGEST_PAUSE_S)
+                continue
+            if self.problem is not None:
+                self._say(f"{self._receiver.name} is back.")
+            self.problem, pause = None, FIRST_PAUSE_S
+            self._done += len(line)
+            self._note.write(self._receiver.name, self._done)
+
+    def _next_line(self) -> bytes | None:
+        if not self._outbox.is_file():
+            return None
+        with self._outbox.open("rb") as file:
+            file.seek(self._done)
+            line = file.readline()
+        return line if line.endswith(b"\n") else None
+
+
+def _payload(line: bytes) -> bytes:
+    """A verdict with its id: the same for the same file as it was, under the same bundle."""
+    row = json.loads(line)
+    key = json.dumps([row["bundle"], row["file"], row["bytes"], row["mtime_ns"]])
+    row["id"] = hashlib.sha256(key.encode()).hexdigest()
+    return json.dumps(row, ensure_ascii=False).encode()
+
+
+def _split(url: str, schemes: tuple[str, ...], option: str) -> SplitResult:
+    try:
+        parts = urlsplit(url)
+        _ = parts.port
+    except ValueError as error:
+        raise UsageError(f"{option} takes an address, got {shortened(url, 80)!r}.") from error
+    if parts.scheme not in schemes or not parts.hostname:
+        example = f"{schemes[0]}://HOST:PORT/PATH"
+        raise UsageError(
+            f"{option} takes {' or '.join(schemes)} addresses, such as {example}, got "
+            f"{shortened(_without_credentials(parts), 80)!r}."
+        )
+    return parts
+
+
+def _without_credentials(parts: SplitResult) -> str:
+    """The address without user, password, query and fragment: these hold secrets."""
+    return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))

@@ -1,0 +1,286 @@
+"""Verdicts reach a webhook and a real MQTT broker, in order, whatever is away in between."""
+
+import json
+import shutil
+import socket
+import subprocess
+import threading
+import time
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import pytest
+from typer.testing import CliRunner
+
+from annotations import InputError, UsageError
+from defectune.cli import app
+from defectune.commands import shipping
+from deployment import handoff
+from deployment.handoff import DeliveryError, Handoff, MqttBroker, Webhook
+
+
+@pytest.fixture(autouse=True)
+def no_long_pauses(monkeypatch):
+    monkeypatch.setattr(handoff, "FIRST_PAUSE_S", 0.02)
+    monkeypatch.setattr(handoff, "LONGEST_PAUSE_S", 0.05)
+    monkeypatch.setattr(handoff, "_POLL_S", 0.02)
+
+
+class Server:
+    """Takes POSTs; answers `status` as long as it is not None."""
+
+    def __init__(self, port=0):
+        self.bodies, self.status = [], None
+        ours = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_POST(self):
+                body = self.rfile.read(int(self.headers["Content-Length"]))
+                if ours.status is None:
+                    assert self.headers["Content-Type"] == "application/json"
+                    ours.bodies.append(json.loads(body))
+                    ours.authorization = self.headers["Authorization"]
+                self.send_response(ours.status or 204)
+                self.end_headers()
+
+            def log_message(self, *arguments):
+                pass
+
+        self._server = ThreadingHTTPServer(("127.0.0.1", port), Handler)
+        self.port = self._server.server_address[1]
+        self.url = f"http://127.0.0.1:{self.port}/verdicts"
+        self._thread = threading.Thread(target=self._server.serve_forever, daemon=True)
+        self._thread.start()
+
+    def close(self):
+        self._server.shutdown()
+        self._server.server_close()
+        self._thread.join()
+
+
+@pytest.fixture
+def server():
+    server = Server()
+    yield server
+    server.close()
+
+
+def row(number):
+    return {"file": f"{number}.png", "bytes": 5, "mtime_ns": number, "bundle": "b", "score": 0.5}
+
+
+def append(outbox, *numbers):
+    with outbox.open("a") as file:
+        file.writelines(json.dumps(row(number)) + "\n" for number in numbers)
+
+
+def wait_until(condition):
+    for _ in range(1500):
+        if condition():
+            return
+        time.sleep(0.02)
+    pytest.fail("waited for nothing")
+
+
+def files(bodies):
+    return [body["file"] for body in bodies]
+
+
+def test_lines_are_delivered_in_order_and_once(tmp_path, server):
+    outbox = tmp_path / "verdicts.jsonl"
+    for numbers in ([0, 1, 2], [3], []):
+        append(outbox, *numbers)
+        assert Handoff(outbox, Webhook(server.url)).close(patience_s=10) == 0
+    assert files(server.bodies) == ["0.png", "1.png", "2.png", "3.png"]
+    assert len({body["id"] for body in server.bodies}) == 4
+    first = server.bodies[0]
+    assert {k: v for k, v in first.items() if k != "id"} == row(0)
+
+
+def test_a_line_that_is_not_whole_waits(tmp_path, server):
+    outbox = tmp_path / "verdicts.jsonl"
+    append(outbox, 0)
+    with outbox.open("a") as file:
+        file.write(json.dumps(row(1)))
+    delivery = Handoff(outbox, Webhook(server.url))
+    wait_until(lambda: len(server.bodies) == 1)
+    assert delivery.waiting == 0
+    with outbox.open("a") as file:
+        file.write("\n")
+    assert delivery.close(patience_s=10) == 0
+    assert files(server.bodies) == ["0.png", "1.png"]
+
+
+def test_a_receiver_that_is_away_gets_everything_later(tmp_path, server):
+    outbox, said = tmp_path / "verdicts.jsonl", []
+    server.status = 503
+    append(outbox, 0, 1)
+    delivery = Handoff(outbox, Webhook(server.url), say=said.append)
+    wait_until(lambda: delivery.problem is not None)
+    assert delivery.close() == 2
+    assert said == [f"{server.url} answered 503. Verdicts are kept, and delivered when it is back."]
+    # In a later process, which at first finds nobody at all.
+    port = server.port
+    server.close()
+    delivery = Handoff(outbox, Webhook(server.url), say=said.append)
+    wait_until(lambda: delivery.problem is not None)
+    again = Server(port)
+    append(outbox, 2)
+    assert delivery.close(patience_s=10) == 0
+    assert files(again.bodies) == ["0.png", "1.png", "2.png"]
+    assert said[-1] == f"{again.url} is back."
+    again.close()
+    server._server = again._server
+
+
+def test_every_receiver_has_a_note_of_its_own(tmp_path, server):
+    outbox = tmp_path / "verdicts.jsonl"
+    append(outbox, 0)
+    for path in ("a", "b"):
+        url = server.url.replace("verdicts", path)
+        assert Handoff(outbox, Webhook(url)).close(patience_s=10) == 0
+    assert files(server.bodies) == ["0.png", "0.png"]
+    assert len(list(tmp_path.glob(".delivered-*.json"))) == 2
+
+
+@pytest.mark.parametrize("note", ['{"delivered_bytes": 9999}', '{"delivered_bytes": -1}', "[]"])
+def test_a_note_of_another_outbox_is_refused(tmp_path, server, note):
+    outbox = tmp_path / "verdicts.jsonl"
+    append(outbox, 0)
+    Handoff(outbox, Webhook(server.url)).close(patience_s=10)
+    (path,) = tmp_path.glob(".delivered-*.json")
+    path.write_text(note)
+    with pytest.raises(InputError, match="does not belong"):
+        Handoff(outbox, Webhook(server.url))
+
+
+@pytest.mark.parametrize(
+    ("make", "url"),
+    [
+        (Webhook, "file:///etc/passwd"),
+        (Webhook, "ftp://host/x"),
+        (Webhook, "nothing"),
+        (Webhook, "http://host:99999/x"),
+        (Webhook, "http://[broken"),
+        (MqttBroker, "http://host"),
+        (MqttBroker, "mqtt://host/a/+"),
+        (MqttBroker, "mqtt:///topic"),
+    ],
+)
+def test_other_addresses_are_refused(make, url):
+    with pytest.raises(UsageError, match=r"--(webhook|mqtt)"):
+        make(url)
+
+
+def test_a_user_and_password_are_sent_as_basic_authentication(server):
+    Webhook(server.url.replace("//", "//me:p%40ss@")).send(json.dumps(row(0)).encode())
+    assert server.authorization == "Basic bWU6cEBzcw=="
+    Webhook(server.url).send(json.dumps(row(0)).encode())
+    assert server.authorization is None
+
+
+def test_secrets_of_an_address_are_never_shown(tmp_path):
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    for make, url in (
+        (Webhook, f"http://user:secret@127.0.0.1:{port}/x?token=secret"),
+        (MqttBroker, f"mqtt://user:secret@127.0.0.1:{port}/x"),
+    ):
+        receiver = make(url)
+        assert "secret" not in receiver.name
+        with pytest.raises(DeliveryError) as error:
+            receiver.send(b"{}")
+        assert "secret" not in str(error.value)
+    with pytest.raises(UsageError) as refused:
+        Webhook("ftp://user:secret@host/x")
+    assert "secret" not in str(refused.value)
+
+
+@contextmanager
+def broker(tmp_path, port):
+    config = tmp_path / "mosquitto.conf"
+    config.write_text(f"listener {port} 127.0.0.1\nallow_anonymous true\n")
+    process = subprocess.Popen(
+        ["mosquitto", "-c", str(config)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    try:
+        wait_until(lambda: _answers(port))
+        yield
+    finally:
+        process.terminate()
+        process.wait(timeout=20)
+
+
+def _answers(port):
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+@pytest.mark.skipif(shutil.which("mosquitto") is None, reason="mosquitto is not installed")
+def test_a_real_broker_gets_everything_though_it_was_away(tmp_path):
+    mqtt = pytest.importorskip("paho.mqtt.client")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    outbox, got, said = tmp_path / "verdicts.jsonl", [], []
+    append(outbox, 0, 1)
+    delivery = None
+    for numbers, expected in (([], 2), ([2, 3], 4)):
+        with broker(tmp_path, port):
+            listener = mqtt.Client(mqtt.CallbackAPIVersion.VERSION2)
+            subscribed = threading.Event()
+            listener.on_subscribe = lambda *_, event=subscribed: event.set()
+            listener.on_message = lambda _c, _u, message: got.append(json.loads(message.payload))
+            listener.connect("127.0.0.1", port)
+            listener.subscribe("line/3", qos=1)
+            listener.loop_start()
+            assert subscribed.wait(20)
+            append(outbox, *numbers)
+            if delivery is None:
+                delivery = Handoff(
+                    outbox, MqttBroker(f"mqtt://127.0.0.1:{port}/line/3"), say=said.append
+                )
+            wait_until(lambda n=expected: len({body["id"] for body in got}) >= n)
+            wait_until(lambda d=delivery: d.waiting == 0)
+            listener.disconnect()
+            listener.loop_stop()
+    assert delivery.close() == 0
+    kept = list(dict.fromkeys(files(got)))
+    assert kept == ["0.png", "1.png", "2.png", "3.png"]
+
+
+def test_the_command_delivers_and_says_what_is_left(tmp_path, server, monkeypatch):
+    import defectune as dt
+    from annotations import load_dataset, write_png
+    from classify import ClassifyConfig, train_classifier
+    from tests.drawn import drawn_dataset
+    from training import SilentReporter
+
+    root = drawn_dataset(tmp_path / "drawn")
+    config = ClassifyConfig(method="knn", model="resnet18", image_size=32, weights="none")
+    run = train_classifier(
+        load_dataset(root), config, name="r", folds=[0], reporter=SilentReporter()
+    )
+    bundle = dt.bundle(run, tmp_path / "r.bundle", progress=False).path
+    import numpy as np
+
+    for number in range(3):
+        image = np.full((40, 40, 3), 50 * number, np.uint8)
+        write_png(tmp_path / "in" / f"{number}.png", image)
+    monkeypatch.setattr(shipping, "HANDOFF_PATIENCE_S", 0.3)
+    call = [
+        "watch", str(bundle), str(tmp_path / "in"), "--output", str(tmp_path / "out"), "--once",
+        "--interval", "0.02", "--webhook", server.url,
+    ]  # fmt: skip
+    server.status = 500
+    away = CliRunner().invoke(app, call)
+    assert away.exit_code == 1
+    assert "3 verdicts wait to be delivered" in away.output
+    server.status = None
+    monkeypatch.setattr(shipping, "HANDOFF_PATIENCE_S", 30)
+    back = CliRunner().invoke(app, call)
+    assert back.exit_code == 0, back.output
+    assert files(server.bodies) == ["0.png", "1.png", "2.png"]
+    written = (tmp_path / "out" / "verdicts.jsonl").read_text().splitlines()
+    assert [json.loads(line)["score"] for line in written] == [b["score"] for b in server.bodies]
