@@ -32,6 +32,13 @@ def sweep(
         int | None,
         typer.Option(min=1, metavar="N", help="Search the grid's `search` settings by N trials."),
     ] = None,
+    track: Annotated[
+        str | None,
+        typer.Option(
+            metavar="mlflow[:URI]",
+            help="Track cells in MLflow too: in OUTPUT/mlflow.db, or http://… or sqlite:///….",
+        ),
+    ] = None,
 ) -> None:
     """Train and evaluate a grid of dataset × model × fold × seed; ends in one table."""
     from defectune.library.sweeping import sweep as run
@@ -48,6 +55,7 @@ def sweep(
         resume=resume,
         dry_run=dry_run,
         search=search,
+        track=track,
     )
     if done.search is not None:
         for line in done.search.lines():

@@ -25,6 +25,7 @@ def sweep(
     resume: bool = True,
     dry_run: bool = False,
     search: int | None = None,
+    track: str | None = None,
     progress: "bool | Reporter" = True,
 ) -> "Sweep":
     """Train and evaluate every cell of a grid: dataset × model × fold × seed; ends in one table.
@@ -43,6 +44,8 @@ def sweep(
         dry_run: say how many cells there are and how long they may take, and do nothing.
         search: search the grid's `search` settings by so many trials in all (the extra `search`),
             scored on validation images alone; None does the grid as it is.
+        track: `mlflow` or `mlflow:URI` (the extra `mlflow`) tracks cells there too; without an
+            address, in `output`'s mlflow.db.
         progress: bars or lines; False shows nothing; or a reporter of your own.
 
     Returns:
@@ -52,7 +55,8 @@ def sweep(
         InputError: a key, setting, value or dataset of the grid that is not possible.
         SplitMismatchError: a dataset has another split than when the sweep was begun.
         OutputExistsError: `output` holds something else, or cells of other settings.
-        UsageError: an argument of a wrong type, more workers than cores, or Ray is missing.
+        UsageError: an argument of a wrong type, more workers than cores, an unknown tracker, or Ray
+            or MLflow is missing.
 
     Example:
         >>> import defectune as dt
@@ -72,7 +76,7 @@ def sweep(
 
     quiet_environment()
     patterns = tuple(str(pattern) for pattern in several(only))
-    options = SweepOptions(on, workers, retries, patterns, resume, dry_run, search)
+    options = SweepOptions(on, workers, retries, patterns, resume, dry_run, search, track)
     content: Path | Mapping[str, Any] = (
         grid if isinstance(grid, Mapping) else as_path(grid, what="grid")
     )

@@ -18,6 +18,7 @@ _TEX: Final = {
 }  # fmt: skip
 _SPECIAL: Final = re.compile("|".join(map(re.escape, _TEX)))
 PAGE: Final = "index.html"
+TABLE_FILES: Final = ("table.csv", "table.tex", "table.md", "table.json", PAGE)
 
 
 def write_tables(

@@ -16,6 +16,7 @@ from defectune.sweeps.queue import Queue
 from defectune.sweeps.records import LOCK_FILE, open_sweep, read_results, seconds_left
 from defectune.sweeps.search import Search, check_search, require_optuna, run_search
 from defectune.sweeps.table import MetricTable, tables_of
+from defectune.sweeps.tracking import Tracker, require_tracker
 from defectune.sweeps.work import Work, train_and_evaluate
 
 if TYPE_CHECKING:
@@ -36,6 +37,7 @@ class SweepOptions:
         resume: go on in a sweep that was begun.
         dry_run: say what would be done, and do nothing.
         search: trials of a search for settings, in all; None does the grid as it is.
+        track: where cells are tracked beside the sweep's folder, mlflow[:URI]; None for nowhere.
     """
 
     on: str = "local"
@@ -45,6 +47,7 @@ class SweepOptions:
     resume: bool = True
     dry_run: bool = False
     search: int | None = None
+    track: str | None = None
 
 
 @dataclass(frozen=True)
@@ -119,9 +122,12 @@ def run_sweep(
         work: what a cell is.
 
     Raises:
-        DefectuneError: see `plan_sweep` and `records.open_sweep`; an engine that cannot be had.
+        DefectuneError: see `plan_sweep` and `records.open_sweep`; an engine or a tracker that
+            cannot be had.
     """
     require_engine(options.on)
+    if options.track is not None:
+        require_tracker(options.track)
     if options.retries < 0 or (options.workers is not None and options.workers < 1):
         raise UsageError("--retries takes 0 or more, --workers 1 or more.")
     checked, datasets, cells = plan_sweep(grid)
@@ -129,8 +135,8 @@ def run_sweep(
         source = str(grid) if isinstance(grid, Path) else "The grid"
         check_search(checked, options.search, source=source)
         require_optuna()
-        if options.dry_run or options.only:
-            raise UsageError("--search goes with neither --dry-run nor --only.")
+        if options.dry_run or options.only or options.track is not None:
+            raise UsageError("--search goes with none of --dry-run, --only and --track.")
         return _search(checked, datasets, cells, output, options, source, reporter, work)
     if checked.search:
         reporter.say("The grid's `search` is left out: it is for --search N.")
@@ -145,11 +151,17 @@ def run_sweep(
         results = read_results(output, cells)
         workers = _say_plan(chosen, results, checked, options, reporter)
         waiting = [cell for cell in chosen if cell.name not in results]
+        tracker = None
+        if options.track is not None:
+            tracker = Tracker(options.track, output, say=reporter.say)
+            tracker.begin(chosen, results)
         advance = reporter.track("cells", len(waiting)) if waiting else None
 
         def told(cell: Cell, error: str | None) -> None:
             if error is not None:
                 reporter.say(f"{cell.name} failed: {shortened(error, 600)}")
+            elif tracker is not None:
+                tracker.add(cell, read_results(output, [cell])[cell.name])
             if advance is not None:
                 advance(cell.name)
 
@@ -162,6 +174,9 @@ def run_sweep(
             results = read_results(output, cells)
             tables = tuple(tables_of(cells, results, checked.metrics))
             page = write_tables(output, tables, queue.failed, title=output.absolute().name)
+            if tracker is not None:
+                left = [c for c in chosen if c.name not in results and c.name not in queue.failed]
+                tracker.end(len(results), len(cells), len(queue.failed), interrupted=bool(left))
     return Sweep(output, len(cells), len(results), queue.failed, tables, page)
 
 
