@@ -8,9 +8,13 @@ of one product all look alike. Turned or mirrored shots are not found, nor a par
 twentieth of all images (or more than 15) are shots. Parts without any grain, smooth shapes that
 lie now here and now there, may be grouped by chance: that costs a fold some variety, where a
 missed shot would cost the verdict its honesty.
+
+Up to `ALL_PAIRS` images, every two are compared; of more, each with its candidates only (see
+`converters.texture_index`), so that hours become minutes. A part with more shots than an image
+has candidates (32) may then fall into several groups.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -20,20 +24,19 @@ import numpy as np
 import numpy.typing as npt
 
 from annotations.images import read_image_rgb
+from converters.texture_index import TextureIndex, common_directions, plain, usual_rank
 
 THRESHOLD: Final = 0.7
 STANDS_OUT: Final = 0.6
 """How far a correlation must lie above what is usual for both images, as Fisher's z (artanh)."""
 MIN_IMAGES: Final = 20
 """With fewer, what all images share cannot be told from what two of them share."""
+ALL_PAIRS: Final = 2000
+"""Of more images, not every two are compared."""
 _SIDE: Final = 64
 _FINE, _COARSE = 0.7, 3.0
-_COMMON: Final = 4
-_IMAGES_A_COMPONENT: Final = 50
 _LEARNT_FROM: Final = 1000
 _CHUNK: Final = 512
-_USUAL_RANK: Final = 15
-_USUAL_SHARE: Final = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,16 +77,27 @@ def find_reshots(
     n = len(paths)
     if n < MIN_IMAGES:
         return []
+
+    def read() -> Iterator[tuple[int, npt.NDArray[np.float32]]]:
+        for number, path in enumerate(paths):
+            yield number, texture(read_image_rgb(path))
+            if progress is not None:
+                progress(number + 1, 2 * n)
+
+    compared = None if progress is None else lambda done, _: progress(n + done, 2 * n)
+    if n > ALL_PAIRS:
+        index = TextureIndex(n, (_SIDE, _SIDE))
+        for number, one in read():
+            index.put(number, one)
+        found = index.pairs(threshold=threshold, stands_out=STANDS_OUT, progress=compared)
+        return [
+            Reshot(int(i), int(j), float(score))
+            for i, j, score in zip(found.first, found.second, found.correlation, strict=True)
+        ]
     textures = np.zeros((n, _SIDE, _SIDE), np.float32)
-    for number, path in enumerate(paths):
-        textures[number] = texture(read_image_rgb(path))
-        if progress is not None:
-            progress(number + 1, 2 * n)
-    return correlated(
-        without_what_is_common(textures),
-        threshold=threshold,
-        progress=None if progress is None else lambda done, _: progress(n + done, 2 * n),
-    )
+    for number, one in read():
+        textures[number] = one
+    return correlated(without_what_is_common(textures), threshold=threshold, progress=compared)
 
 
 def texture(image_rgb: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
@@ -121,13 +135,8 @@ def without_what_is_common(textures: npt.NDArray[np.float32]) -> npt.NDArray[np.
     """
     n = len(textures)
     flat = textures.reshape(n, -1) - textures.mean(axis=0).ravel()
-    count = min(_COMMON, n // _IMAGES_A_COMPONENT)
-    if count:
-        part = flat[:: -(-n // _LEARNT_FROM)]
-        _, directions = np.linalg.eigh((part @ part.T).astype(np.float64))
-        axes = directions[:, -count:].T.astype(np.float32) @ part
-        axes, _ = np.linalg.qr(axes.T)
-        flat = flat - (flat @ axes) @ axes.T
+    axes = common_directions(flat[:: -(-n // _LEARNT_FROM)], n)
+    flat = flat - (flat @ axes) @ axes.T
     return np.asarray(flat.reshape(textures.shape), np.float32)
 
 
@@ -150,7 +159,7 @@ def correlated(
     n = len(textures)
     scores = correlations(textures, progress=progress)
     z = np.arctanh(np.clip(scores, 0, 1 - 1e-6))
-    rank = min(max(_USUAL_RANK, n // _USUAL_SHARE), max(1, n // 4))
+    rank = usual_rank(n)
     usual = -np.partition(-z, rank - 1, axis=1)[:, rank - 1]
     high = np.triu(scores >= threshold, 1)
     return [
@@ -176,10 +185,9 @@ def correlations(
 
     n, height, width = textures.shape
     lengths = np.sqrt((textures.astype(np.float64) ** 2).sum(axis=(1, 2)))
-    # An image without a texture of its own correlates by its noise.
-    plain = lengths < 0.05 * np.median(lengths) + 1e-9
-    unit = textures / np.where(plain, 1, lengths)[:, None, None].astype(np.float32)
-    spectra = fft.rfft2(np.where(plain[:, None, None], 0, unit).astype(np.float32))
+    without = plain(lengths)
+    unit = textures / np.where(without, 1, lengths)[:, None, None].astype(np.float32)
+    spectra = fft.rfft2(np.where(without[:, None, None], 0, unit).astype(np.float32))
     scores = np.zeros((n, n), np.float32)
     for first in range(n):
         for start in range(first + 1, n, _CHUNK):

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from annotations import write_png
+from converters import groups, reshots
 from converters.groups import compile_pattern, group_images
 from converters.reshots import (
     MIN_IMAGES,
@@ -53,6 +54,31 @@ def test_reshots_are_found_and_look_alikes_are_not(shots):
     found = find_reshots(shots, progress=lambda done, total: seen.append((done, total)))
     assert {(r.first, r.second) for r in found} == {(3, 30), (7, 31), (7, 32), (31, 32)}
     assert seen == [(n, 66) for n in range(1, 67)]
+
+
+def test_many_images_are_compared_by_the_index_and_give_the_same(shots, monkeypatch):
+    every = find_reshots(shots)
+    monkeypatch.setattr(reshots, "ALL_PAIRS", len(shots) - 1)
+    monkeypatch.setattr(reshots, "correlated", None)  # the other way is not taken
+    seen = []
+    found = find_reshots(shots, progress=lambda done, total: seen.append((done, total)))
+    assert [(r.first, r.second) for r in found] == [(r.first, r.second) for r in every]
+    assert [r.correlation for r in found] == pytest.approx([r.correlation for r in every], abs=1e-3)
+    assert seen == [(n, 66) for n in range(1, 67)]
+    few = shots[: MIN_IMAGES - 1]
+    monkeypatch.setattr(reshots, "ALL_PAIRS", 0)
+    assert find_reshots(few) == []
+
+
+def test_as_many_images_as_are_compared_unasked(shots, monkeypatch):
+    assert groups.MOST_IMAGES == 100_000
+    monkeypatch.setattr(groups, "MOST_IMAGES", len(shots))
+    assert group_images(rows(shots)).reshots
+    monkeypatch.setattr(groups, "MOST_IMAGES", len(shots) - 1)
+    unasked = group_images(rows(shots))
+    assert unasked.reshots is None
+    assert "more than 32 images are compared with --find-groups only" in unasked.why
+    assert group_images(rows(shots), find=True).reshots
 
 
 def test_too_few_images_are_not_compared(shots):
