@@ -93,7 +93,8 @@ def grid_of(data: Path, seeds: int, **run: Any) -> dict[str, Any]:
 def timed(grid: dict[str, Any], output: Path, workers: int, **more: Any) -> float:
     """Seconds of a whole sweep, in a folder that is new."""
     began = time.perf_counter()
-    options = SweepOptions(workers=workers, resume=False)
+    # No second tries: they would come last, and cells are told apart by their order.
+    options = SweepOptions(workers=workers, retries=0, resume=False)
     done = run_sweep(grid, output, options, **{"reporter": NoReporter(), **more})
     if done.n_done != done.n_cells:
         raise SystemExit(f"Cells of {output} failed: {dict(done.failed)}")
@@ -160,6 +161,11 @@ def read(name: str) -> dict[str, Any] | None:
     return found
 
 
+def span(values: list[float]) -> str:
+    """Lowest and highest, in brackets."""
+    return f"[{min(values):.2f}–{max(values):.2f}]"
+
+
 def page() -> str:
     """results/sweep.md, from the parts that are there."""
     parts = {name: found for name in MEASURED if (found := read(name)) is not None}
@@ -173,7 +179,8 @@ def page() -> str:
         f"{', '.join(days) or 'Not measured yet'}; {', '.join(map(str, cores)) or 'no'} cores, no "
         "GPU. **The machine was shared "
         "with other work all the time**, so what is compared was measured by turns and medians are "
-        "given; single figures are upper bounds. The cell is a short one, of which an overhead is "
+        "given, with the lowest and highest; a difference within their spread says only that it is "
+        "small. Single figures are upper bounds. The cell is a short one, of which an overhead is "
         "a large part: k nearest neighbours on EfficientNet-Lite0, 128 pixels, drawn images, one "
         "thread.",
         "",
@@ -187,15 +194,19 @@ def page() -> str:
         extra = max(0.0, cell - direct)
         n = len(parts["overhead"]["cells"])
         lines += [
-            f"| train and evaluate, called directly, median of {n} | {direct:.3f} s |",
-            f"| the same as a cell, by turns with it, median of {n} | {cell:.3f} s |",
+            f"| train and evaluate, called directly, median of {n} | "
+            f"{direct:.3f} s {span(parts['overhead']['direct'])} |",
+            f"| the same as a cell, by turns with it, median of {n} | "
+            f"{cell:.3f} s {span(parts['overhead']['cells'])} |",
             f"| overhead of a cell | {cell - direct:+.3f} s ({100 * (cell / direct - 1):+.1f} %) |",
         ]
     if "workers" in parts:
         one, two = (statistics.median(parts["workers"]["seconds"][n]) for n in ("1", "2"))
         lines += [
-            f"| {WORKER_CELLS} cells, 1 worker, start included | {one:.1f} s |",
-            f"| {WORKER_CELLS} cells, 2 workers | {two:.1f} s ({one / two:.2f} times as fast) |",
+            f"| {WORKER_CELLS} cells, 1 worker, start included, median of {WORKER_ROUNDS} | "
+            f"{one:.1f} s {span(parts['workers']['seconds']['1'])} |",
+            f"| {WORKER_CELLS} cells, 2 workers, by turns with it | {two:.1f} s "
+            f"{span(parts['workers']['seconds']['2'])}, {one / two:.2f} times as fast |",
         ]
     if "schedule" in parts:
         seconds, again = parts["schedule"]["seconds"], parts["schedule"]["again"]
