@@ -29,6 +29,7 @@ HEAD = """# Images of one part among many drawn ones
 Command: the head of benchmarks/groups_at_scale.py. Drawn images of 96 by 128 pixels; every
 hundredth shows a part that was shot before. Reading stands apart: photographs of a camera take
 longer to decode. Up to 2,000 images every two are compared, of more each with its candidates.
+Other programs ran on the machine at the same time.
 
 | images | pairs planted | recall | precision | reading | comparing | peak memory | measured |
 |---:|---:|---:|---:|---:|---:|---:|---|
@@ -87,7 +88,7 @@ def measure(count: int) -> str:
         with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
             found, reading, comparing, peak = pool.submit(search, folder, count).result()
     truth = {(shown(n), n) for n in range(count) if shown(n) != n}
-    # Two later shots of one part are a pair as well; each hundred has one shot, so none are.
+    # No part is shot a third time: each comes from the hundred before its second shot.
     hits = len(truth & set(found))
     return (
         f"| {count:,} | {len(truth)} | {hits / max(1, len(truth)):.3f} | "

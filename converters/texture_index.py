@@ -135,7 +135,8 @@ class TextureIndex:
         if self._compared:
             raise RuntimeError("The textures of this index were compared already.")
         self._compared = True
-        drawn = np.argsort(self._digests, kind="stable")
+        # Of equal textures one is drawn: many copies of one image must not fill the sample.
+        _, drawn = np.unique(self._digests, return_index=True)
         descriptors = self._transform(drawn[:_LEARNT_FROM])
         sample = drawn[:_SAMPLE]
         sampled = self._spectra(sample)
