@@ -206,7 +206,9 @@ def page() -> str:
             f"| {WORKER_CELLS} cells, 1 worker, start included, median of {WORKER_ROUNDS} | "
             f"{one:.1f} s {span(parts['workers']['seconds']['1'])} |",
             f"| {WORKER_CELLS} cells, 2 workers, by turns with it | {two:.1f} s "
-            f"{span(parts['workers']['seconds']['2'])}, {one / two:.2f} times as fast |",
+            f"{span(parts['workers']['seconds']['2'])}, {one / two:.2f} times as fast "
+            f"(load {parts['workers']['load']:.1f} on {parts['workers']['cores']} cores: no core "
+            "was free for a second worker, so this does not say what one gains) |",
         ]
     if "schedule" in parts:
         seconds, again = parts["schedule"]["seconds"], parts["schedule"]["again"]
