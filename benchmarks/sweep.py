@@ -166,6 +166,16 @@ def span(values: list[float]) -> str:
     return f"[{min(values):.2f}–{max(values):.2f}]"
 
 
+def busy(part: dict[str, Any]) -> str:
+    """A warning where other work held the cores."""
+    if part["load"] is None or part["load"] <= part["cores"] + 1:
+        return ""
+    return (
+        f"(load {part['load']:.1f} on {part['cores']} cores: no core was free for a second "
+        "worker, so this does not say what one gains)"
+    )
+
+
 def page() -> str:
     """results/sweep.md, from the parts that are there."""
     parts = {name: found for name in MEASURED if (found := read(name)) is not None}
@@ -207,8 +217,7 @@ def page() -> str:
             f"{one:.1f} s {span(parts['workers']['seconds']['1'])} |",
             f"| {WORKER_CELLS} cells, 2 workers, by turns with it | {two:.1f} s "
             f"{span(parts['workers']['seconds']['2'])}, {one / two:.2f} times as fast "
-            f"(load {parts['workers']['load']:.1f} on {parts['workers']['cores']} cores: no core "
-            "was free for a second worker, so this does not say what one gains) |",
+            f"{busy(parts['workers'])} |",
         ]
     if "schedule" in parts:
         seconds, again = parts["schedule"]["seconds"], parts["schedule"]["again"]
