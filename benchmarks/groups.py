@@ -137,8 +137,8 @@ Beyond 2,000 images an index names those that are compared. Forced upon these se
 
 The few that differ lie at the bounds: what is usual for an image is told from 400 others there.
 
-{options.many} images (`--many {options.many}`; those of both sets over and over): {many_seconds:.0f} s. Up to 100,000:
-[groups_at_scale.md](groups_at_scale.md).
+{options.many} images (`--many {options.many}`; those of both sets over and over):
+{many_seconds:.0f} s. Up to 100,000: [groups_at_scale.md](groups_at_scale.md).
 """
     RESULTS.write_text(text)
     print(text)
