@@ -24,7 +24,8 @@ from deployment.archive import (
     read_archive,
     unpack_array,
 )
-from deployment.runtime import SCORERS, Member, OnnxNetwork, joint_thresholds, predict_jointly
+from deployment.networks import ENGINES, ONNX_RUNTIME, Engine
+from deployment.runtime import SCORERS, Member, joint_thresholds, predict_jointly
 
 BundleVerdict = Decision
 
@@ -81,6 +82,17 @@ class Bundle:
         return float(self.document["threshold"])
 
     @property
+    def chosen_by(self) -> str:
+        """Who chose the threshold, in words."""
+        said = str(self.document.get("threshold_chosen_by", ""))
+        return said or f"training, on {self.thresholds.chosen_on}"
+
+    @property
+    def precision(self) -> str:
+        """Of the graphs' numbers: fp32 or int8."""
+        return str(self.document.get("precision", "fp32"))
+
+    @property
     def map_range(self) -> tuple[float, float]:
         """Scores at the ends of a heat map's colours."""
         low, high = self.document["map_range"]
@@ -130,8 +142,8 @@ def open_bundle(path: "str | PathLike[str]", *, threads: int = 0) -> Bundle:
         threads: that compute one image; 0 is one a core.
 
     Raises:
-        InputError: no bundle, another version, truncated, changed, unsafe to read, or ONNX Runtime
-            is not installed.
+        InputError: no bundle, another version, truncated, changed, unsafe to read, or what runs its
+            graphs is not installed.
     """
     place = Path(path)
     members, digest = read_archive(place)
@@ -140,8 +152,10 @@ def open_bundle(path: "str | PathLike[str]", *, threads: int = 0) -> Bundle:
         models = document["models"]
         if not models:
             raise ValueError("it holds no model")
+        engine = ENGINES[str(document.get("engine", ONNX_RUNTIME))]
         opened = tuple(
-            _open_member(members, number, model, threads) for number, model in enumerate(models)
+            _open_member(members, number, model, engine, threads)
+            for number, model in enumerate(models)
         )
         if len({type(member.scorer) for member in opened}) != 1:
             raise ValueError("its models are of several kinds")
@@ -163,9 +177,9 @@ def open_bundle(path: "str | PathLike[str]", *, threads: int = 0) -> Bundle:
 
 
 def _open_member(
-    members: dict[str, bytes], number: int, model: dict[str, Any], threads: int
+    members: dict[str, bytes], number: int, model: dict[str, Any], engine: Engine, threads: int
 ) -> Member:
-    network = OnnxNetwork(members[graph_name(number)], threads=threads)
+    network = engine(members[graph_name(number)], threads=threads)
     arrays = {
         str(name): unpack_array(members[array_name(number, name)]) for name in model["arrays"]
     }

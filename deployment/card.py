@@ -36,7 +36,8 @@ def model_card(
     lines = [
         f"# {run}",
         "",
-        f"Family: {settings['family']}. {whose} {joint}",
+        f"Family: {settings['family']}. {whose} {joint} "
+        f"Numbers of its graphs: {document['precision']}; run by {document['engine']}.",
         "",
         "## Trained on",
         "",
@@ -52,6 +53,9 @@ def model_card(
         "| fold | image score from | scale | regions from | least area | chosen on |",
         "|---|---|---|---|---|---|",
         *(_threshold_row(model) for model in models),
+        "",
+        f"Calibrated scores from {document['threshold']:g} on are defective, chosen by "
+        f"{document['threshold_chosen_by'] or 'training'}.",
         "",
         "## Metrics",
         "",

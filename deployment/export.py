@@ -12,6 +12,7 @@ import torch
 
 from annotations.errors import DefectuneError, InputError, shortened
 from annotations.files import read_json
+from annotations.images import read_image_rgb
 from annotations.prediction_files import THRESHOLD
 from annotations.run_files import LEADERBOARD_FILE
 from annotations.scoring.base import Scorer
@@ -26,7 +27,9 @@ from deployment.archive import (
     write_archive,
 )
 from deployment.card import model_card
-from deployment.runtime import INPUT, SCORERS, OnnxNetwork
+from deployment.networks import ENGINES, INPUT, ONNX_RUNTIME, OnnxNetwork
+from deployment.quantizing import quantized
+from deployment.runtime import SCORERS
 from training import map_range, read_run_config, run_thresholds
 from training.torch_network import TorchNetwork
 
@@ -53,14 +56,34 @@ class MadeBundle:
     bytes: int
 
 
+@dataclass(frozen=True, slots=True)
+class BundleOptions:
+    """How a bundle is made.
+
+    Attributes:
+        refitted: the folder of a training on all images, whose one model is taken.
+        engine: what runs the graphs, a key of `ENGINES`.
+        int8: of each fold, images to choose the ranges of 8-bit numbers on; None leaves the graphs
+            at full precision.
+        threshold: calibrated scores from this on are defective.
+        chosen_by: who chose it, in words; empty for training.
+    """
+
+    refitted: Path | None = None
+    engine: str = ONNX_RUNTIME
+    int8: Callable[[int], Sequence[Path]] | None = None
+    threshold: float = THRESHOLD
+    chosen_by: str = ""
+
+
 def make_bundle(
     run: Path,
     path: Path,
     folds: Sequence[int],
     open_model: Callable[[int], Any],
+    options: BundleOptions,
     *,
     say: Callable[[str], None] = lambda _text: None,
-    refitted: Path | None = None,
 ) -> MadeBundle:
     """Write models of a run into one file.
 
@@ -69,25 +92,34 @@ def make_bundle(
         path: the file to write; one that is there is replaced.
         folds: finished ones, ascending; of several, calibrated scores are averaged.
         open_model: opens a fold's predictor on the CPU.
+        options: how to make it.
         say: for progress.
-        refitted: the folder of a training on all images, whose one model is taken.
 
     Raises:
         InputError: a model that cannot be exported.
     """
     settings = read_run_config(run)
+    depth = settings["bit_depth"]
     members: dict[str, bytes] = {}
     models = []
     for number, fold in enumerate(folds):
-        say(f"{'Refit' if refitted else f'Fold {fold}'}: making its graph")
+        whose = "Refit" if options.refitted else f"Fold {fold}"
+        say(f"{whose}: making its graph")
         scorer = open_model(fold)
         if not isinstance(scorer, Scorer) or scorer.kind not in SCORERS:
             raise InputError(
                 f"{run.name} is a run of {settings['family']}, {type(scorer).__name__}, and its "
                 "models cannot be put into a bundle."
             )
-        thresholds = run_thresholds(run if refitted is None else refitted, fold)
-        members[graph_name(number)] = graph_of(scorer)
+        thresholds = run_thresholds(options.refitted or run, fold)
+        graph = graph_of(scorer)
+        if options.int8 is not None:
+            say(f"{whose}: choosing the ranges of 8-bit numbers")
+            images = [read_image_rgb(p, bit_depth=depth) for p in options.int8(fold)]
+            graph = quantized(graph, scorer, images)
+        # Loaded once, so that an engine that is missing or cannot run it is told now.
+        ENGINES[options.engine](graph)
+        members[graph_name(number)] = graph
         arrays = dict(sorted(scorer.arrays().items()))
         members |= {array_name(number, name): pack_array(a) for name, a in arrays.items()}
         models.append(
@@ -106,9 +138,12 @@ def make_bundle(
         "split_digest": settings["split_digest"],
         "class_names": settings["class_names"],
         "bit_depth": settings["bit_depth"],
-        "threshold": THRESHOLD,
+        "threshold": options.threshold,
+        "threshold_chosen_by": options.chosen_by,
+        "engine": options.engine,
+        "precision": "fp32" if options.int8 is None else "int8",
         "map_range": list(map_range(run)),
-        "refitted": refitted is not None,
+        "refitted": options.refitted is not None,
         "models": models,
     }
     members[BUNDLE] = to_json(document)
@@ -209,7 +244,7 @@ def _versions() -> dict[str, str]:
     from importlib.metadata import PackageNotFoundError, version
 
     found = {}
-    for name in ("defectune", "torch", "ultralytics", "onnx", "onnxruntime", "numpy",
+    for name in ("defectune", "torch", "ultralytics", "onnx", "onnxruntime", "openvino", "numpy",
                  "opencv-python"):  # fmt: skip
         try:
             found[name] = version(name)

@@ -1,20 +1,19 @@
-"""ONNX graphs as networks, and the models of a bundle as one."""
+"""The models of a bundle as one."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, cast
+from typing import Final, cast
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 
-from annotations.errors import InputError, shortened
 from annotations.prediction import Prediction
 from annotations.prediction_files import THRESHOLD, FoldThresholds
 from annotations.regions import Regions
 from annotations.scores import RawScore
-from annotations.scoring.base import Batch, ImageRgb, Scorer
+from annotations.scoring.base import ImageRgb, Scorer
 from annotations.scoring.boxes import BoxScorer
 from annotations.scoring.distances import DistanceScorer
 from annotations.scoring.masks import FittedMaskScorer, Look, MaskScorer, SegmentPredictor
@@ -35,49 +34,6 @@ SCORERS: Final[Mapping[str, type[Scorer]]] = {
         TypeScorer,
     )
 }
-INPUT: Final = "images"
-_OUTSIDE: Final = b"\n\x08location"
-"""How a graph names a file of weights beside it; a bundle's graphs hold their weights."""
-
-
-class OnnxNetwork:
-    """A graph in ONNX Runtime, on the CPU."""
-
-    def __init__(self, graph: bytes, *, threads: int = 0) -> None:
-        """Load a graph.
-
-        Args:
-            graph: a serialised ONNX model.
-            threads: that compute one image; 0 is one a core.
-
-        Raises:
-            InputError: ONNX Runtime is not installed, or cannot load the graph.
-        """
-        try:
-            import onnxruntime
-        except ImportError as error:
-            raise InputError(
-                "Opening a bundle needs ONNX Runtime: `pip install onnxruntime`, or install "
-                "defectune with the extra `bundle`."
-            ) from error
-        if _OUTSIDE in graph:
-            raise InputError("The graph names files beside it, which no bundle's does. Refused.")
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = threads
-        options.log_severity_level = 3
-        try:
-            self._session: Any = onnxruntime.InferenceSession(
-                graph, options, providers=["CPUExecutionProvider"]
-            )
-        except Exception as error:  # ONNX Runtime has classes of its own for each fault
-            raise InputError(
-                f"ONNX Runtime {onnxruntime.__version__} cannot load a graph of this bundle "
-                f"({shortened(error, 160)}). Make the bundle again with this version."
-            ) from error
-
-    def __call__(self, batch: Batch) -> Sequence[npt.NDArray[np.float32]]:
-        """Answer to float32 (n, 3, h, w)."""
-        return cast(Sequence[npt.NDArray[np.float32]], self._session.run(None, {INPUT: batch}))
 
 
 @dataclass(frozen=True)

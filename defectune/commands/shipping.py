@@ -84,13 +84,28 @@ def bundle(
             "(one model that is trained now, on the test images too)."
         ),
     ] = "first",
+    format_: Annotated[
+        str, typer.Option("--format", help="What runs the graphs: onnx (ONNX Runtime) or openvino.")
+    ] = "onnx",
+    int8: Annotated[
+        bool,
+        typer.Option(
+            "--int8", help="8-bit numbers, their ranges chosen on training images. Check it after."
+        ),
+    ] = False,
+    operating_point: Annotated[
+        bool,
+        typer.Option("--operating-point", help="Take the threshold that evaluate chose by costs."),
+    ] = False,
 ) -> None:
     """Make one file that gives the same verdicts without torch; `bundle check` proves it."""
     from defectune.library import bundling
     from defectune.summaries import show_bundle_check
 
     if dataset is None:
-        made = bundling.bundle(first, file, models=models)
+        made = bundling.bundle(
+            first, file, models=models, format=format_, int8=int8, operating_point=operating_point
+        )
         folds = ", ".join(map(str, made.folds))
         out.print(
             f"The bundle: {made.path} (fold {folds}, {made.bytes:,} bytes, {made.digest[:12]}…)",

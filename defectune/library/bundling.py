@@ -1,9 +1,12 @@
 """Bundles: made of a run, and checked against it."""
 
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
-from annotations import Dataset, InputError, UsageError
+from annotations import Dataset, InputError, UsageError, load_dataset
+from annotations.errors import shortened
+from annotations.prediction_files import THRESHOLD
 from annotations.run_files import CONFIG_FILE, RUNS_FOLDER
 from defectune import families
 from defectune.library.arguments import Place, as_dataset, as_path, checked
@@ -11,7 +14,7 @@ from defectune.library.environment import quiet_environment
 from defectune.library.progress import shown
 from defectune.library.refitting import REFIT, refit
 from defectune.library.run import Run
-from defectune.runs import find_run
+from defectune.runs import dataset_of, find_run, operating_threshold
 
 if TYPE_CHECKING:
     from deployment import Bundle
@@ -19,7 +22,9 @@ if TYPE_CHECKING:
     from deployment.export import MadeBundle
     from training import Predictor, Reporter
 
-ENSEMBLE = "ensemble"
+ENSEMBLE: Final = "ensemble"
+FORMATS: Final = {"onnx": "onnxruntime", "openvino": "openvino"}
+CALIBRATION_IMAGES: Final = 32
 
 
 @checked
@@ -28,6 +33,9 @@ def bundle(
     file: Place,
     *,
     models: str = "first",
+    format: str = "onnx",  # noqa: A002 - as the command calls it
+    int8: bool = False,
+    operating_point: bool = False,
     progress: "bool | Reporter" = True,
 ) -> "MadeBundle":
     """Make one file of a finished run that gives the same verdicts without torch.
@@ -38,6 +46,11 @@ def bundle(
         models: `first`, the lowest finished fold's model, as `predict` takes it; `fold-K`, that
             fold's; `ensemble`, all finished folds' models, whose calibrated scores are averaged;
             `refit`, one model that is trained now, on the test images too.
+        format: what runs the graphs: onnx, ONNX Runtime, or openvino.
+        int8: 8-bit numbers in place of 32-bit ones, their ranges chosen on training images; scores
+            change, and `check_bundle` tells by how much.
+        operating_point: its threshold is the one that `evaluate` chose by costs or a bound; of one
+            fold's model alone.
         progress: bars or lines; False shows nothing; or a reporter of your own.
 
     Raises:
@@ -50,7 +63,7 @@ def bundle(
         >>> made.folds
         (0,)
     """
-    from training import finished_folds
+    from training import finished_folds, read_run_config
 
     place = run.path if isinstance(run, Run) else find_run(as_path(run, what="run"))
     path = as_path(file, what="bundle")
@@ -60,24 +73,51 @@ def bundle(
         raise InputError(f"{place} holds predictions that were made elsewhere: it has no model.")
     folds = _folds(place, models, sorted(finished_folds(place)))
     quiet_environment()
-    refitted = models == REFIT
+    if format not in FORMATS:
+        raise UsageError(f"--format takes {' or '.join(FORMATS)}, got {shortened(format, 40)!r}.")
     try:
-        from deployment.export import make_bundle
+        from deployment.export import BundleOptions, make_bundle
     except ImportError as error:
         raise InputError(
             f"Making a bundle needs the extra `bundle` ({error.name} is not installed): "
             "`uv sync --extra bundle`, or `pip install onnx onnxruntime`."
         ) from error
+    threshold, chosen_by = float(THRESHOLD), ""
+    if operating_point:
+        if models in (ENSEMBLE, REFIT):
+            raise UsageError(
+                "An operating point was chosen for one fold's model: bundle it with --models first "
+                "or fold-K."
+            )
+        digest = str(read_run_config(place)["split_digest"])
+        threshold = operating_threshold(place, folds[0], digest)
+        chosen_by = "evaluate's operating point, in leaderboard.json"
     with shown(progress) as reporter:
-        source = refit(place, reporter) if refitted else place
+        source = refit(place, reporter) if models == REFIT else place
         return make_bundle(
             place,
             path,
             folds,
             lambda fold: families.open_predictor(source, fold, device="cpu"),
+            BundleOptions(
+                refitted=None if models != REFIT else source,
+                engine=FORMATS[format],
+                int8=partial(_calibration_images, place) if int8 else None,
+                threshold=threshold,
+                chosen_by=chosen_by,
+            ),
             say=reporter.say,
-            refitted=source if refitted else None,
         )
+
+
+def _calibration_images(run: Path, fold: int) -> list[Path]:
+    """Some of a fold's training images, spread over all types."""
+    data = load_dataset(dataset_of(run))
+    train = data.select(data.split.folds[fold].train)
+    ordered = sorted(train, key=lambda sample: (sample.defect_type, sample.image_id))
+    step = max(1, len(ordered) / CALIBRATION_IMAGES)
+    count = min(len(ordered), CALIBRATION_IMAGES)
+    return [ordered[int(number * step)].image_path for number in range(count)]
 
 
 def _folds(run: Path, models: str, done: list[int]) -> list[int]:

@@ -182,15 +182,15 @@ def bundle_recipe(path: Path, options: PredictOptions) -> "tuple[Recipe, Predict
 
     if options.operating_point or options.device not in ("auto", "cpu"):
         raise UsageError(
-            "A bundle knows no operating point and computes on the CPU; give --threshold, or "
-            "predict with the run itself."
+            "A bundle has its threshold inside and computes on the CPU; make it with "
+            "--operating-point, give --threshold, or predict with the run itself."
         )
     bundle = open_bundle(path)
     folds = list(bundle.folds)
     if options.fold is not None and (bundle.refitted or folds != [options.fold]):
         held = "a refitted model" if bundle.refitted else f"the models of fold {folds}"
         raise UsageError(f"{path} holds {held}, and not that of fold {options.fold} alone.")
-    cut, chosen_by = bundle.threshold, f"training, on {bundle.thresholds.chosen_on}"
+    cut, chosen_by = bundle.threshold, bundle.chosen_by
     if options.threshold is not None:
         cut, chosen_by = options.threshold, "--threshold"
     recipe = Recipe(

@@ -1,6 +1,7 @@
 """A bundle of every family says what its run says, without torch, and refuses what is no bundle."""
 
 import json
+import shutil
 import subprocess
 import sys
 import zipfile
@@ -16,6 +17,7 @@ from annotations.files import write_bytes_atomic
 from classify import train_classifier
 from defectune.cli import app
 from defectune.library.refitting import without_test_side
+from defectune.runs import operating_threshold
 from deployment import open_bundle
 from deployment.archive import MANIFEST, pack_array, unpack_array, write_archive
 from detect import DetectConfig, train_detector
@@ -73,6 +75,60 @@ def test_a_bundle_says_what_its_run_says(root, name):
     assert found.largest_score_difference <= 1e-4
     assert (found.lost, found.won) == (0, 0)
     assert (found.largest_map_difference or 0) <= 1e-3
+    if name not in ("patch-memory", "unet-tiles", "detect"):
+        return  # OpenVINO takes seconds for each graph
+    pytest.importorskip("openvino")
+    made = dt.bundle(run, root / f"{name}-ov.bundle", format="openvino", progress=False)
+    assert open_bundle(made.path).document["engine"] == "openvino"
+    found = dt.check_bundle(made.path, root, progress=False)
+    # One epoch leaves a detector's scores all alike, and the threshold among them.
+    assert name == "detect" or not found.flips
+    assert found.largest_score_difference <= 1e-3
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("name", ["patch-memory", "supervised", "unet-tiles", "hybrid", "detect"])
+def test_8_bit_numbers_change_scores_a_little(root, name):
+    train, config = RUNS[name]
+    dataset = load_dataset(root)
+    run = train(dataset, config, name=f"{name}-8", folds=[0], reporter=SilentReporter())
+    full = dt.bundle(run, root / f"{name}-32.bundle", progress=False)
+    made = dt.bundle(run, root / f"{name}-8.bundle", int8=True, progress=False)
+    small, plain = open_bundle(made.path), open_bundle(full.path)
+    assert (small.precision, plain.precision) == ("int8", "fp32")
+    assert made.bytes < 0.6 * full.bytes
+    assert "int8" in small.card
+    images = [dataset.by_id[i].image_path for i in dataset.split.folds[0].test]
+    differences = [small.predict(p).score - plain.predict(p).score for p in images]
+    assert any(differences)
+    assert np.abs(differences).max() < 0.1
+    # Ranges are chosen on the same images, so the same file is made.
+    again = dt.bundle(run, root / f"{name}-8-again.bundle", int8=True, progress=False)
+    assert again.digest == made.digest
+
+
+def test_an_operating_point_goes_into_the_bundle(root, memory, tmp_path):
+    # Of its own, since a card holds what the leaderboard says.
+    own = tmp_path / "own"
+    shutil.copytree(root, own, symlinks=True)
+    with pytest.raises(InputError, match="no operating point"):
+        dt.bundle(own / "pm", tmp_path / "x", operating_point=True, progress=False)
+    dt.evaluate(own, own / "pm", max_overkill=0.2, progress=False)
+    made = dt.bundle(own / "pm", tmp_path / "p.bundle", operating_point=True, progress=False)
+    opened = open_bundle(made.path)
+    run = dt.Run(own / "pm")
+    assert opened.threshold == operating_threshold(run.path, 0, run.dataset.split.digest)
+    assert opened.chosen_by.startswith("evaluate's operating point")
+    assert opened.threshold != open_bundle(memory).threshold
+    with pytest.raises(UsageError, match="one fold's model"):
+        dt.bundle(
+            own / "pm", tmp_path / "y", models="ensemble", operating_point=True, progress=False
+        )
+
+
+def test_an_unknown_format_is_refused(root, memory, tmp_path):
+    with pytest.raises(UsageError, match="--format takes onnx or openvino, got 'tensorrt'"):
+        dt.bundle(root / "pm", tmp_path / "x", format="tensorrt", progress=False)
 
 
 def test_an_ensemble_is_the_mean_of_calibrated_scores(root, memory):
@@ -184,7 +240,7 @@ def test_predict_takes_a_bundle_as_it_takes_a_run(root, memory, tmp_path):
         assert float(one["image_score"]) == pytest.approx(float(other["image_score"]), abs=1e-4)
     document = json.loads((tmp_path / "bundle" / "predictions.json").read_text())
     assert document["bundle"] == open_bundle(memory).digest
-    with pytest.raises(UsageError, match="operating point"):
+    with pytest.raises(UsageError, match="make it with --operating-point"):
         dt.predict(memory, images, tmp_path / "x", operating_point=True, progress=False)
     with pytest.raises(UsageError, match="fold"):
         dt.predict(memory, images, tmp_path / "x", fold=1, progress=False)

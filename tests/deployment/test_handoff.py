@@ -103,8 +103,8 @@ def test_a_line_that_is_not_whole_waits(tmp_path, server):
     with outbox.open("a") as file:
         file.write(json.dumps(row(1)))
     delivery = Handoff(outbox, Webhook(server.url))
-    wait_until(lambda: len(server.bodies) == 1)
-    assert delivery.waiting == 0
+    wait_until(lambda: delivery.waiting == 0)
+    assert files(server.bodies) == ["0.png"]
     with outbox.open("a") as file:
         file.write("\n")
     assert delivery.close(patience_s=10) == 0

@@ -1,0 +1,104 @@
+"""A graph with 8-bit numbers, their ranges chosen on images. The runtime never imports this."""
+
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+
+from annotations.errors import InputError, shortened
+from annotations.scoring.base import Batch, ImageRgb, Network, Scorer
+from deployment.networks import INPUT
+
+OPERATORS: Final = ("Conv", "Gemm", "MatMul")
+"""What takes the time. A detector's boxes and scores are joined in one tensor after the last of
+them, which no single range of 256 values could hold."""
+MOST_BATCHES: Final = 64
+"""As the network sees them, which with tiles and views is several an image."""
+
+
+class _Recorder:
+    """A network that keeps what it is asked."""
+
+    def __init__(self, network: Network) -> None:
+        self._network = network
+        self.batches: list[Batch] = []
+
+    def __call__(self, batch: Batch) -> Sequence[npt.NDArray[np.float32]]:
+        if len(self.batches) < MOST_BATCHES:
+            self.batches.append(np.array(batch))
+        return self._network(batch)
+
+
+class _Batches:
+    """What `onnxruntime.quantization` reads: a batch a call, then None."""
+
+    def __init__(self, batches: Sequence[Batch]) -> None:
+        self._left = iter(batches)
+
+    def get_next(self) -> dict[str, Batch] | None:
+        batch = next(self._left, None)
+        return None if batch is None else {INPUT: batch}
+
+    def __iter__(self) -> "_Batches":
+        return self
+
+    def __next__(self) -> dict[str, Batch]:
+        batch = self.get_next()
+        if batch is None:
+            raise StopIteration
+        return batch
+
+
+def quantized(graph: bytes, scorer: Scorer, images: Sequence[ImageRgb]) -> bytes:
+    """Static quantisation by ONNX Runtime: weights a channel, activations a tensor, both 8 bits.
+
+    Args:
+        graph: a serialised ONNX model, the scorer's.
+        scorer: shows the images to its network as it does in use: tiles and views too.
+        images: uint8 (H, W, 3), of the training side.
+
+    Raises:
+        InputError: no images, or ONNX Runtime refuses the graph.
+    """
+    if not images:
+        raise InputError("--int8 needs training images to choose ranges on, and there are none.")
+    recorder, plain = _Recorder(scorer.network), scorer.network
+    scorer.network = recorder
+    try:
+        for image_rgb in images:
+            scorer.predict("", image_rgb)
+    finally:
+        scorer.network = plain
+    try:
+        return _by_onnxruntime(graph, recorder.batches)
+    except Exception as error:  # ONNX Runtime and onnx raise many kinds
+        raise InputError(
+            f"ONNX Runtime cannot make 8-bit numbers of this model ({shortened(error, 160)}). Make "
+            "the bundle without --int8."
+        ) from error
+
+
+def _by_onnxruntime(graph: bytes, batches: Sequence[Batch]) -> bytes:
+    from onnxruntime.quantization import QuantFormat, QuantType, quantize_static
+    from onnxruntime.quantization.shape_inference import quant_pre_process
+
+    with tempfile.TemporaryDirectory() as name:
+        given, prepared, made = (Path(name) / f"{part}.onnx" for part in ("a", "b", "c"))
+        given.write_bytes(graph)
+        # Folds batch normalisation into convolutions first, as it would at run time.
+        quant_pre_process(str(given), str(prepared), skip_symbolic_shape=True)
+        reader: Any = _Batches(batches)
+        quantize_static(
+            str(prepared),
+            str(made),
+            reader,
+            quant_format=QuantFormat.QDQ,
+            op_types_to_quantize=list(OPERATORS),
+            per_channel=True,
+            activation_type=QuantType.QUInt8,
+            weight_type=QuantType.QInt8,
+        )
+        return made.read_bytes()
