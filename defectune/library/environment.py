@@ -1,7 +1,14 @@
 """Environment variables that the libraries below read when they are imported."""
 
 import os
+import sys
 from pathlib import Path
+from typing import Final
+
+THREAD_VARIABLES: Final = (
+    "OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS",
+)  # fmt: skip
+"""How the libraries below are told with how many threads to compute, before they are imported."""
 
 
 def _caches() -> Path:
@@ -20,3 +27,18 @@ def quiet_environment() -> None:
         ("MPLCONFIGDIR", str(_caches() / "defectune" / "matplotlib")),
     ):
         os.environ.setdefault(name, value)
+
+
+def use_threads(threads: int) -> None:
+    """Let OpenCV, and torch where it is imported already, compute with so many threads.
+
+    A torch that is imported later takes OMP_NUM_THREADS, which the engines set; importing it here
+    would take seconds in every worker.
+    """
+    import cv2
+
+    cv2.setNumThreads(threads)
+    if "torch" in sys.modules:
+        import torch
+
+        torch.set_num_threads(threads)

@@ -12,15 +12,12 @@ from pathlib import Path
 from typing import Final
 
 from annotations import UsageError
-from defectune.library.environment import quiet_environment
+from defectune.library.environment import THREAD_VARIABLES, quiet_environment, use_threads
 from defectune.sweeps.cells import Cell
 from defectune.sweeps.grid import Resources
 from defectune.sweeps.queue import Queue
-from defectune.sweeps.work import Failure, Work, attempt, use_threads
+from defectune.sweeps.work import Failure, Work, attempt
 
-THREAD_VARIABLES: Final = (
-    "OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS",
-)  # fmt: skip
 ENDED: Final = (
     "Its process was ended from outside, most likely for want of memory. Give a cell more "
     "(resources: memory_gb) or use fewer workers."

@@ -3,11 +3,12 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 from annotations import OutputExistsError, UsageError
 from annotations.errors import shortened
 from annotations.locks import hold_lock
+from defectune.ray_tasks import require_engine
 from defectune.sweeps.cells import Cell, cells_of, select_cells
 from defectune.sweeps.files import to_markdown, write_tables
 from defectune.sweeps.grid import Grid, dataset_folders, models_of, parse_grid, read_grid
@@ -21,8 +22,6 @@ from defectune.sweeps.work import Work, train_and_evaluate
 
 if TYPE_CHECKING:
     from training import Reporter
-
-ENGINES: Final = ("local", "ray")
 
 
 @dataclass(frozen=True)
@@ -226,23 +225,6 @@ def _search(
         )
     n_done = sum(trial.value is not None for trial in found.trials)
     return Sweep(output, len(found.trials), n_done, failed, (), None, found)
-
-
-def require_engine(on: str) -> None:
-    """Refuse an engine that does not exist, is not installed or does not answer.
-
-    Raises:
-        UsageError: names the ones that do, or what to install.
-        InputError: nothing answers at the address.
-    """
-    engine, colon, address = on.partition(":")
-    if engine not in ENGINES or (engine == "local" and colon):
-        raise UsageError(f"--on takes local or ray[:ADDRESS], got {shortened(repr(on), 80)}.")
-    if engine == "ray":
-        from defectune.sweeps.on_ray import require_answer, require_ray
-
-        require_ray()
-        require_answer(address)
 
 
 def _taken(output: Path, who: str) -> str:

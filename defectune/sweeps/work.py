@@ -96,18 +96,3 @@ def attempt(work: Work, cell: Cell, output: Path) -> Failure | None:
             traceback.format_exc()[-_MAX_TRACE:],
         )
     return None
-
-
-def use_threads(threads: int) -> None:
-    """Let OpenCV, and torch where it is imported already, compute with so many threads.
-
-    A torch that is imported later takes OMP_NUM_THREADS, which the engines set; importing it here
-    would take seconds in every worker.
-    """
-    import cv2
-
-    cv2.setNumThreads(threads)
-    if "torch" in sys.modules:
-        import torch
-
-        torch.set_num_threads(threads)

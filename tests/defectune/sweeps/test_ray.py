@@ -13,7 +13,7 @@ import pytest
 
 from annotations import InputError, UsageError
 from defectune.library.progress import NoReporter
-from defectune.sweeps.on_ray import require_answer
+from defectune.ray_tasks import require_answer
 from defectune.sweeps.running import SweepOptions, run_sweep
 from tests.defectune.sweeps import works
 from tests.drawn import drawn_dataset
