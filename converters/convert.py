@@ -3,7 +3,7 @@
 import re
 from collections import Counter
 from collections.abc import Callable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Final
@@ -51,7 +51,7 @@ from converters.looking import (
 )
 from converters.manifest import write_manifest
 from converters.masks import IGNORE, write_class_masks
-from converters.pool import read_all
+from converters.pool import Pool, read_all
 from converters.read_options import fault_of_name
 from converters.reading import (
     AMBIGUOUS,
@@ -73,11 +73,20 @@ REPORT_FILE: Final = "conversion.json"
 NO_FOLDER: Final = "(top)"
 
 
+@dataclass(frozen=True, slots=True)
+class _Reading:
+    """Who reads, and who is told of it."""
+
+    pool: Pool | None
+    progress: Callable[[int, int], None] | None
+
+
 def convert(
     source: Path,
     output: Path,
     options: ConvertOptions | None = None,
     *,
+    pool: Pool | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> ConversionReport:
     """Convert a folder of images and masks into a dataset that all families share.
@@ -89,6 +98,7 @@ def convert(
         source: folder of one category.
         output: a new or empty folder.
         options: layout, split, groups; None for the defaults.
+        pool: reads images and masks in place of this machine's processes.
         progress: called with images done and images in all.
 
     Returns:
@@ -104,6 +114,7 @@ def convert(
     options = options or ConvertOptions()
     pattern = compile_pattern(options.group_by)
     _check_options(options)
+    reading = _Reading(pool, progress)
     inside = output.resolve().is_relative_to(source.resolve())
     if inside and (source.is_dir() or output.resolve() == source.resolve()):
         raise OutputExistsError(
@@ -116,9 +127,9 @@ def convert(
             with unpacked(source) as content:
                 # What is unpacked goes away again: links to it would lead nowhere.
                 copying = replace(options, copy_images=True)
-                report = _convert(content, folder, copying, pattern, progress, named=source)
+                report = _convert(content, folder, copying, pattern, reading, named=source)
         else:
-            report = _convert(source, folder, options, pattern, progress, named=source)
+            report = _convert(source, folder, options, pattern, reading, named=source)
     return report
 
 
@@ -144,7 +155,7 @@ def _convert(
     folder: Path,
     options: ConvertOptions,
     pattern: re.Pattern[str] | None,
-    progress: Callable[[int, int], None] | None,
+    reading: _Reading,
     *,
     named: Path,
 ) -> ConversionReport:
@@ -159,7 +170,7 @@ def _convert(
     options = replace(options, read=settle_pixels(found, options, report))
     if not options.allow_leftovers:
         require_accounted(report.leftovers, named, how_else=_how_else(report))
-    images, facts = _read_all(found, options, report, progress)
+    images, facts = _read_all(found, options, report, reading)
     if not options.allow_leftovers:
         require_accounted(report.leftovers, named, how_else=_how_else(report))
     require_effect(found, facts, options)
@@ -174,7 +185,7 @@ def _convert(
         for i, f in zip(images, facts, strict=True)
         if any(region.ignored for region in f.regions)
     }
-    samples = _samples(images, facts, pattern, options, report, progress)
+    samples = _samples(images, facts, pattern, options, report, reading.progress)
     split = _split(samples, options, report)
     report.split = split
     report.notes = [*found.notes, *report.notes]
@@ -205,12 +216,18 @@ def _read_all(
     found: Found,
     options: ConvertOptions,
     report: ConversionReport,
-    progress: Callable[[int, int], None] | None,
+    reading: _Reading,
 ) -> tuple[list[SourceImage], list[ImageFacts]]:
     images: list[SourceImage] = []
     facts: list[ImageFacts] = []
-    reading = read_all(found.images, options.read, workers=options.workers, progress=progress)
-    for image, one in zip(found.images, reading, strict=True):
+    coming = read_all(
+        found.images,
+        options.read,
+        workers=options.workers,
+        pool=reading.pool,
+        progress=reading.progress,
+    )
+    for image, one in zip(found.images, coming, strict=True):
         if one.left_out is not None:
             report.left_out[image.image_id] = one.left_out
             if one.left_out == IGNORED_BY_SOURCE:

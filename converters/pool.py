@@ -4,7 +4,7 @@ import itertools
 import multiprocessing
 import os
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from typing import Final
@@ -20,12 +20,18 @@ CHUNK: Final = 16
 MIN_IMAGES_FOR_POOL: Final = 200
 """Below that, starting processes takes longer than reading."""
 
+Chunk = list[SourceImage]
+Read = ImageFacts | InputError
+Pool = Callable[[Iterator[Chunk], ReadOptions], Iterator[list[Read]]]
+"""Reads chunks by `read_chunk`, wherever it likes, and gives what came of them in their order."""
+
 
 def read_all(
     images: Sequence[SourceImage],
     options: ReadOptions,
     *,
     workers: int | None = 1,
+    pool: Pool | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Iterator[ImageFacts]:
     """Read all images, in their order whatever the number of processes.
@@ -35,6 +41,7 @@ def read_all(
         options: what to do with the truth.
         workers: processes; 1 reads in this one; None takes one per core where there are at least
             `MIN_IMAGES_FOR_POOL` images. At most a few chunks of images are under way at a time.
+        pool: reads in place of processes of this machine; `workers` is then without effect.
         progress: called with images done and images in all.
 
     Yields:
@@ -48,8 +55,10 @@ def read_all(
         raise UsageError(f"--workers needs at least 1, got {workers}.")
     if workers is None:
         workers = usable_cores() if len(images) >= MIN_IMAGES_FOR_POOL else 1
-    if workers == 1 or len(images) < 2:
-        facts: Iterator[ImageFacts] = (read_one(image, options) for image in images)
+    if pool is not None:
+        facts = _facts(pool(_chunks(images, CHUNK), options.pickled()))
+    elif workers == 1 or len(images) < 2:
+        facts = (read_one(image, options) for image in images)
     else:
         facts = _read_in_pool(images, options.pickled(), workers)
     for number, one in enumerate(facts, start=1):
@@ -66,8 +75,9 @@ def usable_cores() -> int:
     return os.cpu_count() or 1
 
 
-def _read_chunk(images: list[SourceImage], options: ReadOptions) -> list[ImageFacts | InputError]:
-    result: list[ImageFacts | InputError] = []
+def read_chunk(images: Chunk, options: ReadOptions) -> list[Read]:
+    """Facts of images, up to the first that has a fault; the error stands in its place."""
+    result: list[Read] = []
     for image in images:
         try:
             result.append(read_one(image, options))
@@ -75,6 +85,18 @@ def _read_chunk(images: list[SourceImage], options: ReadOptions) -> list[ImageFa
             result.append(error)
             break
     return result
+
+
+def _chunks(images: Sequence[SourceImage], size: int) -> Iterator[Chunk]:
+    return (list(images[i : i + size]) for i in range(0, len(images), size))
+
+
+def _facts(chunks: Iterable[list[Read]]) -> Iterator[ImageFacts]:
+    for chunk in chunks:
+        for one in chunk:
+            if isinstance(one, InputError):
+                raise one
+            yield one
 
 
 def _begin_worker() -> None:
@@ -85,22 +107,19 @@ def _read_in_pool(
     images: Sequence[SourceImage], options: ReadOptions, workers: int
 ) -> Iterator[ImageFacts]:
     size = max(1, min(CHUNK, -(-len(images) // workers)))
-    chunks = (list(images[i : i + size]) for i in range(0, len(images), size))
+    chunks = _chunks(images, size)
     # A fresh interpreter, since a forked one may hang on a lock that a thread here holds.
     context = multiprocessing.get_context("spawn")
     pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_begin_worker)
-    waiting: deque[Future[list[ImageFacts | InputError]]] = deque()
+    waiting: deque[Future[list[Read]]] = deque()
     try:
         for chunk in itertools.islice(chunks, 4 * workers):
-            waiting.append(pool.submit(_read_chunk, chunk, options))
+            waiting.append(pool.submit(read_chunk, chunk, options))
         while waiting:
             done = waiting.popleft().result()
             for chunk in itertools.islice(chunks, 1):
-                waiting.append(pool.submit(_read_chunk, chunk, options))
-            for one in done:
-                if isinstance(one, InputError):
-                    raise one
-                yield one
+                waiting.append(pool.submit(read_chunk, chunk, options))
+            yield from _facts([done])
     except BrokenProcessPool as error:
         raise InputError(
             "A reading process was ended by the system, most likely for want of memory. Use fewer "

@@ -7,7 +7,7 @@ import socket
 import subprocess
 import sys
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -238,17 +238,26 @@ def ray_tasks(function: Callable[..., Any], needs: Needs, address: str) -> Itera
             ray.shutdown()
 
 
-def unseen(paths: Sequence[Path], others: str) -> str | None:
-    """What to tell where this node does not see a path that the caller does; None if it does.
+def enter(folder: Path) -> None:
+    """In a task: go to the caller's folder, if it is there, so that relative paths mean the same.
 
     Args:
-        paths: files or folders that must be there.
+        folder: absolute.
+    """
+    if folder.is_dir():
+        os.chdir(folder)
+
+
+def unseen(path: Path, others: str) -> str | None:
+    """What to tell where this node does not see what the caller does; None if it does.
+
+    Args:
+        path: a file or folder.
         others: what else every node needs.
     """
-    for path in paths:
-        if not path.exists():
-            return f"The node {socket.gethostname()} does not see {path}. {shared(others)}"
-    return None
+    if path.exists():
+        return None
+    return f"The node {socket.gethostname()} does not see {path.absolute()}. {shared(others)}"
 
 
 def shared(others: str) -> str:

@@ -113,6 +113,9 @@ def convert(
         bool,
         typer.Option("--allow-leftovers", help="Convert, though images or labels are left over."),
     ] = False,
+    on: Annotated[
+        str, typer.Option(help="Where images are read: local, or ray[:ADDRESS].")
+    ] = "local",
 ) -> None:
     """Convert images and ground-truth masks to COCO, YOLO, class masks and a frozen split."""
     from defectune.library import conversion
@@ -153,7 +156,7 @@ def convert(
         allow_leftovers=allow_leftovers,
     )
     with BarReporter() as reporter:
-        report = conversion.convert_with_report(source, output, options, reporter=reporter)
+        report = conversion.convert_with_report(source, output, options, on=on, reporter=reporter)
     show_conversion(report, output)
 
 

@@ -45,6 +45,9 @@ def predict(
     overlays: Annotated[
         str, typer.Option(help="Images that get a picture: all, defective or none.")
     ] = "all",
+    on: Annotated[
+        str, typer.Option(help="Where images are predicted: local, or ray[:ADDRESS].")
+    ] = "local",
 ) -> None:
     """Give verdicts, regions and overlays for new images; a killed call goes on when repeated."""
     from defectune.inputs import listed_images
@@ -63,6 +66,7 @@ def predict(
         operating_point=operating_point,
         maps=maps,
         overlays=overlays,
+        on=on,
     )
     show_predictions(done)
     raise typer.Exit(1 if done.n_failed else 0)

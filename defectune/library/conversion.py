@@ -10,6 +10,7 @@ from converters import ConversionReport, ConvertOptions, FindOptions, ReadOption
 from converters import convert as convert_source
 from defectune.library.arguments import Place, as_path, checked
 from defectune.library.progress import shown
+from defectune.ray_tasks import require_engine
 
 if TYPE_CHECKING:
     from training import Reporter
@@ -95,6 +96,7 @@ def convert(
     workers: int | None = None,
     copy: bool = False,
     allow_leftovers: bool = False,
+    on: str = "local",
     progress: "bool | Reporter" = True,
 ) -> Dataset:
     """Convert images and ground-truth masks to COCO, YOLO, class masks and a frozen split.
@@ -136,13 +138,15 @@ def convert(
         workers: reading processes; one a core where None.
         copy: copy images in place of linking them.
         allow_leftovers: convert, though images or labels are left over.
+        on: where images and masks are read: local; ray, ray:auto or ray:HOST:PORT (the extra
+            `ray`), whose nodes must see `source` under the same path. The files are the same.
         progress: bars or lines; False shows nothing; or a reporter of your own.
 
     Returns:
         The converted dataset.
 
     Raises:
-        UsageError: an argument of a wrong type, or options that exclude each other.
+        UsageError: an argument of a wrong type, options that exclude each other, or Ray is missing.
         DefectuneError: the source cannot be read, or `output` holds something.
 
     Example:
@@ -189,19 +193,34 @@ def convert(
                 copy_images=copy,
                 allow_leftovers=allow_leftovers,
             ),
+            on=on,
             reporter=reporter,
         )
     return load_dataset(Path(output))
 
 
 def convert_with_report(
-    source: Path, output: Path, options: ConvertOptions, *, reporter: "Reporter"
+    source: Path,
+    output: Path,
+    options: ConvertOptions,
+    *,
+    on: str = "local",
+    reporter: "Reporter",
 ) -> ConversionReport:
     """Convert, with progress.
 
+    Args:
+        source: as `converters.convert` takes it.
+        output: as well.
+        options: as well.
+        on: the engine that reads.
+        reporter: for progress.
+
     Raises:
+        UsageError: an engine that does not exist or is not installed, or a .zip on Ray.
         DefectuneError: see `converters.convert`.
     """
+    require_engine(on)
     advance: Callable[[str], None] | None = None
     before = 0
 
@@ -214,7 +233,12 @@ def convert_with_report(
         before = done
         advance("")
 
-    return convert_source(source, output, options, progress=progress)
+    pool = None
+    if on != "local":
+        from defectune.library.reading_on_ray import ray_pool
+
+        pool = ray_pool(source, on.partition(":")[2])
+    return convert_source(source, output, options, pool=pool, progress=progress)
 
 
 def parse_mask_values(

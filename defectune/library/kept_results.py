@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -9,11 +10,13 @@ from typing import IO, Any, Final
 
 from annotations import InputError, OutputExistsError
 from annotations.errors import shortened
-from annotations.files import read_json, write_json_atomic
+from annotations.files import PARTIAL, read_json, write_json_atomic
 from defectune.library.recipe import Recipe
 
 RESULTS_FILE: Final = "results.jsonl"
 BEGUN_FILE: Final = "begun.json"
+SHARDS_FOLDER: Final = "shards"
+"""Files of parts that were predicted before those in front of them."""
 _NAMED: Final = 4
 
 
@@ -96,6 +99,19 @@ def write_regions(path: Path, results: Path) -> None:
                 file.write(before + json.dumps(region))
                 before = ",\n"
         file.write("]" if before != "[" else "[]")
+
+
+def clear(partial: Path) -> None:
+    """Remove what is no result: parts' own files, and what killed calls and nodes half-wrote.
+
+    Only for the call that holds the lock: nobody else writes there.
+    """
+    for name in (RESULTS_FILE, BEGUN_FILE):
+        (partial / name).unlink()
+    shutil.rmtree(partial / SHARDS_FOLDER, ignore_errors=True)
+    for folder in (partial, *(path for path in partial.iterdir() if path.is_dir())):
+        for path in folder.glob(f".*{PARTIAL}"):
+            path.unlink(missing_ok=True)
 
 
 @dataclass

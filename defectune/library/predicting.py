@@ -2,7 +2,7 @@
 
 import csv
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from os import PathLike
@@ -10,21 +10,20 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Final
 
 from annotations import read_image_rgb, write_png
-from annotations.files import remove_dead_files, require_new_folder, write_json_atomic
+from annotations.files import require_new_folder, write_json_atomic
 from annotations.prediction_files import map_levels, read_csv
 from annotations.prediction_writer import coco_results
 from annotations.run_files import IMAGES_FILE, MAPS_FOLDER, REGIONS_FILE
-from annotations.samples import safe_name
 from annotations.scoring.base import ImageRgb
 from defectune.inputs import OUTPUT_MARKER, gather_images
 from defectune.library.arguments import Place, as_image, as_path, checked, several
 from defectune.library.decoding import decoded
 from defectune.library.environment import quiet_environment
 from defectune.library.kept_results import (
-    BEGUN_FILE,
     RESULTS_FILE,
     Tally,
     begin,
+    clear,
     kept_rows,
     lines,
     lock,
@@ -42,7 +41,9 @@ from defectune.library.recipe import (
     run_recipe,
 )
 from defectune.library.run import Run
+from defectune.library.shards import Part, is_kept, parts_of, take
 from defectune.library.verdict import Verdict
+from defectune.ray_tasks import require_engine
 from defectune.runs import find_run
 
 if TYPE_CHECKING:
@@ -109,6 +110,7 @@ def predict(
     operating_point: bool = False,
     maps: bool = False,
     overlays: str = "all",
+    on: str = "local",
     progress: "bool | Reporter" = True,
 ) -> PredictedImages:
     """Give verdicts, regions and overlays for new images; a killed call goes on when repeated.
@@ -126,10 +128,13 @@ def predict(
         operating_point: take the threshold that `evaluate` chose by costs or a bound.
         maps: also write score maps, as 16-bit PNGs.
         overlays: which images get a picture: all, defective or none.
+        on: local; ray, ray:auto or ray:HOST:PORT (the extra `ray`), whose nodes must see the
+            model, the images and `output` under the same paths. The files are the same.
         progress: bars or lines; False shows nothing; or a reporter of your own.
 
     Raises:
-        UsageError: an argument of a wrong type, a fold that has not finished, both thresholds.
+        UsageError: an argument of a wrong type, a fold that has not finished, both thresholds, or
+            Ray is missing.
         DefectuneError: no such run or image; an existing output.
 
     Example:
@@ -144,6 +149,7 @@ def predict(
             [as_path(one, what="image") for one in several(images)],
             as_path(output, what="output"),
             PredictOptions(fold, device, threshold, operating_point, maps, overlays),
+            on=on,
             reporter=reporter,
         )
 
@@ -186,6 +192,7 @@ def predict_images(
     output: Path,
     options: PredictOptions,
     *,
+    on: str = "local",
     reporter: "Reporter",
 ) -> PredictedImages:
     """Predict new images with one fold's model of a run, or with a bundle.
@@ -196,8 +203,9 @@ def predict_images(
     when made again. Of an image that is done, nothing but its name stays in memory.
 
     Raises:
-        DefectuneError: no such run, fold or image; an existing output.
+        DefectuneError: no such run, fold, image or engine; an existing output.
     """
+    require_engine(on)
     bundle = Path(run) if Path(run).is_file() else None
     if bundle is not None:
         recipe, predictor = bundle_recipe(bundle, options)
@@ -210,7 +218,7 @@ def predict_images(
             "regions than those that were evaluated may be found. Train it again to be rid of them."
         )
     inputs = gather_images(places, output=output)
-    if bundle is None:
+    if bundle is None and on == "local":
         predictor = open_model(recipe, options)
     partial = partial_folder(output)
     document = recipe.to_json(inputs)
@@ -230,8 +238,17 @@ def predict_images(
             tally.add(row)
             advance("")
 
-        part = Part(partial, inputs.images, tally.n_images)
-        predict_part(predictor, recipe, part, file, told)
+        parts = parts_of(partial, inputs.images, tally.n_images)
+        if on != "local":
+            from defectune.library.predicting_on_ray import predict_on_ray
+
+            predict_on_ray(parts, recipe, options, on.partition(":")[2], file, told)
+        else:
+            for part in parts:
+                if is_kept(part, recipe.bit_depth):
+                    take(part, file, told)
+                else:
+                    predict_part(predictor, recipe, part, file, told)
     notes = tally.notes(recipe)
     write_table(partial / IMAGES_FILE, COLUMNS, results)
     write_regions(partial / REGIONS_FILE, results)
@@ -240,11 +257,7 @@ def predict_images(
         partial / OUTPUT_MARKER,
         document | {"n_failed": tally.n_failed, "notes": notes, "map_files": maps},
     )
-    for name in (RESULTS_FILE, BEGUN_FILE):
-        (partial / name).unlink()
-    # What a killed call had half-written goes; this call holds the lock.
-    for folder in (partial, *(path for path in partial.iterdir() if path.is_dir())):
-        remove_dead_files(folder)
+    clear(partial)
     require_new_folder(output, hint=f"The results are kept in {partial}.")
     if output.is_dir():
         output.rmdir()
@@ -260,23 +273,6 @@ def predict_images(
     )
 
 
-@dataclass(frozen=True, slots=True)
-class Part:
-    """Images of a call that are predicted one after the other.
-
-    Attributes:
-        folder: for overlays and maps.
-        images: all of the call.
-        start: index of the first one that is predicted.
-        stop: index after the last; None takes all that are left.
-    """
-
-    folder: Path
-    images: Sequence[Path]
-    start: int
-    stop: int | None = None
-
-
 def predict_part(
     predictor: "Predictor",
     recipe: Recipe,
@@ -285,14 +281,9 @@ def predict_part(
     told: Callable[[Mapping[str, str]], None],
 ) -> None:
     """Append a line for each image of a part to `file`; `told` gets every row of images.csv."""
-    stop = len(part.images) if part.stop is None else part.stop
-    names = _overlay_names(part.images)
-    for _ in range(part.start):
-        next(names)
-    waiting = part.images[part.start : stop]
-    images = decoded(waiting, recipe.bit_depth)
-    for index, (path, image) in enumerate(images, start=part.start + 1):
-        line = _predict_one(predictor, recipe, part.folder, path, image, next(names), index)
+    images = zip(decoded(part.paths, recipe.bit_depth), part.names, strict=True)
+    for index, ((path, image), name) in enumerate(images, start=part.start + 1):
+        line = _predict_one(predictor, recipe, part.folder, path, image, name, index)
         file.write(json.dumps(line, ensure_ascii=False) + "\n")
         file.flush()
         told(line["row"])
@@ -330,20 +321,3 @@ def _predict_one(
         "overlay": f"overlays/{name}.png" if drawn else "",
     }
     return line
-
-
-def _overlay_names(images: Sequence[Path]) -> Iterator[str]:
-    """A file name for each image: its stem, with a number where several have it."""
-    used: set[str] = set()
-    last: dict[str, int] = {}
-    for path in images:
-        stem = safe_name(path.stem)
-        # Without regard to case, as the file systems of two of the three usual systems compare.
-        plain = stem.casefold()
-        name, number = stem, last.get(plain, 1)
-        while name.casefold() in used:
-            number += 1
-            name = f"{stem}-{number}"
-        last[plain] = number
-        used.add(name.casefold())
-        yield name

@@ -177,7 +177,9 @@ class _BundlePredictor:
         return self._bundle.raw_prediction(image_id, image_rgb)
 
 
-def bundle_recipe(path: Path, options: PredictOptions) -> "tuple[Recipe, Predictor]":
+def bundle_recipe(
+    path: Path, options: PredictOptions, *, threads: int = 0
+) -> "tuple[Recipe, Predictor]":
     from deployment import open_bundle
 
     if options.operating_point or options.device not in ("auto", "cpu"):
@@ -185,7 +187,7 @@ def bundle_recipe(path: Path, options: PredictOptions) -> "tuple[Recipe, Predict
             "A bundle has its threshold inside and computes on the CPU; make it with "
             "--operating-point, give --threshold, or predict with the run itself."
         )
-    bundle = open_bundle(path)
+    bundle = open_bundle(path, threads=threads)
     folds = list(bundle.folds)
     if options.fold is not None and (bundle.refitted or folds != [options.fold]):
         held = "a refitted model" if bundle.refitted else f"the models of fold {folds}"

@@ -51,6 +51,6 @@ def run_ray(queue: Queue, output: Path, work: Work, resources: Resources, addres
 def _attempt_there(work: Work, cell: Cell, output: Path, threads: int) -> Failure | None:
     quiet_environment()
     use_threads(threads)
-    if unseen([output / SWEEP_FILE], "the datasets") is not None:
-        return unseen([output], "the datasets") or "", ""
+    if (why := unseen(output / SWEEP_FILE, "the datasets")) is not None:
+        return why, ""
     return attempt(work, cell, output)

@@ -301,30 +301,32 @@ def test_a_run_made_elsewhere_has_no_model(root, images, tmp_path):
 
 
 def test_images_of_one_name_get_overlays_of_their_own():
-    from defectune.library.predicting import _overlay_names
+    from defectune.library.shards import overlay_names
 
     paths = [Path(f"{n}/a.png") for n in range(3)] + [Path("a-2.png"), Path("A.png"), Path("b.png")]
-    assert list(_overlay_names(paths)) == ["a", "a-2", "a-3", "a-2-2", "A-4", "b"]
+    assert list(overlay_names(paths)) == ["a", "a-2", "a-3", "a-2-2", "A-4", "b"]
 
 
 def test_parts_that_are_predicted_apart_make_the_same_lines(root, images, tmp_path):
-    from defectune.library.predicting import Part, predict_part
+    from defectune.library.predicting import predict_part
     from defectune.library.recipe import PredictOptions, open_model, run_recipe
+    from defectune.library.shards import parts_of
 
     options = PredictOptions(device="cpu")
     recipe = run_recipe(root / "runs" / "run", options)
     model = open_model(recipe, options)
     paths = gather_images([images]).images
     texts = []
-    for bounds in ([(0, None)], [(2, 3), (0, 2)]):
+    for size in (256, 2):
         rows, found = [], {}
-        for start, stop in bounds:
-            place = tmp_path / f"{start}-{stop}.jsonl"
+        for part in reversed(list(parts_of(tmp_path, paths, size=size))):
+            place = tmp_path / f"{size}-{part.start}.jsonl"
             with place.open("w") as file:
-                predict_part(model, recipe, Part(tmp_path, paths, start, stop), file, rows.append)
-            found[start] = place.read_text()
+                predict_part(model, recipe, part, file, rows.append)
+            found[part.start] = place.read_text()
         assert len(rows) == len(paths) == 3
         texts.append("".join(found[start] for start in sorted(found)))
+    assert len(found) == 2
     assert texts[0] == texts[1]
 
 
