@@ -63,7 +63,7 @@ def measure(name: str, root: Path, model: str, run_path: Path | None, work: Path
     """Train where there is no run, bundle in all ways, and compare."""
     view = view_of(root, work / name.replace(" ", "-"))
     if run_path is not None:
-        link = view / "runs" / model
+        link = view / "runs" / run_path.name
         if not link.is_symlink():
             link.symlink_to(run_path.resolve(), target_is_directory=True)
         run = dt.Run(link)

@@ -3,7 +3,7 @@
 import io
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -13,7 +13,7 @@ import torch
 from annotations.errors import DefectuneError, InputError, shortened
 from annotations.files import read_json
 from annotations.images import read_image_rgb
-from annotations.prediction_files import THRESHOLD
+from annotations.prediction_files import THRESHOLD, FoldThresholds
 from annotations.run_files import LEADERBOARD_FILE
 from annotations.scoring.base import Scorer
 from deployment.archive import (
@@ -28,7 +28,7 @@ from deployment.archive import (
 )
 from deployment.card import model_card
 from deployment.networks import ENGINES, INPUT, ONNX_RUNTIME, OnnxNetwork
-from deployment.quantizing import quantized
+from deployment.quantizing import moved_threshold, quantized
 from deployment.runtime import SCORERS
 from training import map_range, read_run_config, run_thresholds
 from training.torch_network import TorchNetwork
@@ -63,15 +63,15 @@ class BundleOptions:
     Attributes:
         refitted: the folder of a training on all images, whose one model is taken.
         engine: what runs the graphs, a key of `ENGINES`.
-        int8: of each fold, images to choose the ranges of 8-bit numbers on; None leaves the graphs
-            at full precision.
+        int8: of each fold, training images to choose the ranges of 8-bit numbers on, and validation
+            images to choose the threshold on again; None leaves the graphs at full precision.
         threshold: calibrated scores from this on are defective.
         chosen_by: who chose it, in words; empty for training.
     """
 
     refitted: Path | None = None
     engine: str = ONNX_RUNTIME
-    int8: Callable[[int], Sequence[Path]] | None = None
+    int8: Callable[[int], tuple[Sequence[Path], Sequence[Path]]] | None = None
     threshold: float = THRESHOLD
     chosen_by: str = ""
 
@@ -114,9 +114,10 @@ def make_bundle(
         thresholds = run_thresholds(options.refitted or run, fold)
         graph = graph_of(scorer)
         if options.int8 is not None:
-            say(f"{whose}: choosing the ranges of 8-bit numbers")
-            images = [read_image_rgb(p, bit_depth=depth) for p in options.int8(fold)]
-            graph = quantized(graph, scorer, images)
+            say(f"{whose}: making 8-bit numbers")
+            graph, thresholds = _in_8_bits(
+                graph, scorer, thresholds, options.int8(fold), options.engine, depth
+            )
         # Loaded once, so that an engine that is missing or cannot run it is told now.
         ENGINES[options.engine](graph)
         members[graph_name(number)] = graph
@@ -151,6 +152,30 @@ def make_bundle(
     members[CARD] = card.encode("utf-8")
     digest = write_archive(path, members)
     return MadeBundle(path, digest, tuple(folds), path.stat().st_size)
+
+
+def _in_8_bits(
+    graph: bytes,
+    scorer: Scorer,
+    thresholds: FoldThresholds,
+    images: tuple[Sequence[Path], Sequence[Path]],
+    engine: str,
+    bit_depth: int | None,
+) -> tuple[bytes, FoldThresholds]:
+    """A graph with 8-bit numbers, and the threshold where it belongs among its scores."""
+    train, validation = images
+    graph = quantized(graph, scorer, [read_image_rgb(p, bit_depth=bit_depth) for p in train])
+    small = SCORERS[scorer.kind].build(
+        scorer.recipe(), dict(scorer.arrays()), ENGINES[engine](graph)
+    )
+    before, after = [], []
+    for path in validation:
+        image_rgb = read_image_rgb(path, bit_depth=bit_depth)
+        before.append(float(scorer.predict("", image_rgb).image_score))
+        after.append(float(small.predict("", image_rgb).image_score))
+    moved = moved_threshold(thresholds, before, after)
+    words = f"{thresholds.chosen_on}; moved to 8-bit scores on {len(before)} validation images"
+    return graph, replace(thresholds, raw_threshold=moved, chosen_on=words)
 
 
 def leaderboard_row(run: Path) -> Mapping[str, Any] | None:

@@ -9,12 +9,14 @@ import numpy as np
 import numpy.typing as npt
 
 from annotations.errors import InputError, shortened
+from annotations.prediction_files import FoldThresholds
 from annotations.scoring.base import Batch, ImageRgb, Network, Scorer
 from deployment.networks import INPUT
 
 OPERATORS: Final = ("Conv", "Gemm", "MatMul")
 """What takes the time. A detector's boxes and scores are joined in one tensor after the last of
 them, which no single range of 256 values could hold."""
+_TINY: Final = 1e-9
 MOST_BATCHES: Final = 64
 """As the network sees them, which with tiles and views is several an image."""
 
@@ -79,6 +81,37 @@ def quantized(graph: bytes, scorer: Scorer, images: Sequence[ImageRgb]) -> bytes
             f"ONNX Runtime cannot make 8-bit numbers of this model ({shortened(error, 160)}). Make "
             "the bundle without --int8."
         ) from error
+
+
+def moved_threshold(
+    thresholds: FoldThresholds, before: Sequence[float], after: Sequence[float]
+) -> float:
+    """The threshold on scores that moved, so that it lies among them where it lay before.
+
+    The sorted scores before and after are the knots of a piecewise linear function, on the scale of
+    odds or of ratios; beyond them it goes on by a constant step.
+
+    Args:
+        thresholds: of the scores before.
+        before: raw scores of n images.
+        after: raw scores of the same images.
+
+    Returns:
+        The raw threshold; that of `thresholds` where there is no image.
+    """
+    if not len(before):
+        return thresholds.raw_threshold
+    odds = thresholds.scale == "odds"
+
+    def scaled(values: Sequence[float]) -> npt.NDArray[np.float64]:
+        high = 1 - _TINY if odds else np.inf
+        clipped = np.clip(np.asarray(values, np.float64), _TINY, high)
+        return np.sort(np.log(clipped / (1 - clipped)) if odds else np.log(clipped))
+
+    x, y = scaled(before), scaled(after)
+    place = float(scaled([thresholds.raw_threshold])[0])
+    moved = float(np.interp(place, x, y)) + min(place - x[0], 0) + max(place - x[-1], 0)
+    return float(1 / (1 + np.exp(-moved)) if odds else np.exp(moved))
 
 
 def _by_onnxruntime(graph: bytes, batches: Sequence[Batch]) -> bytes:

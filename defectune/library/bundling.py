@@ -47,8 +47,8 @@ def bundle(
             fold's; `ensemble`, all finished folds' models, whose calibrated scores are averaged;
             `refit`, one model that is trained now, on the test images too.
         format: what runs the graphs: onnx, ONNX Runtime, or openvino.
-        int8: 8-bit numbers in place of 32-bit ones, their ranges chosen on training images; scores
-            change, and `check_bundle` tells by how much.
+        int8: 8-bit numbers in place of 32-bit ones, their ranges chosen on training images, the
+            threshold moved on validation images; verdicts change, and `check_bundle` tells which.
         operating_point: its threshold is the one that `evaluate` chose by costs or a bound; of one
             fold's model alone.
         progress: bars or lines; False shows nothing; or a reporter of your own.
@@ -110,14 +110,15 @@ def bundle(
         )
 
 
-def _calibration_images(run: Path, fold: int) -> list[Path]:
-    """Some of a fold's training images, spread over all types."""
+def _calibration_images(run: Path, fold: int) -> tuple[list[Path], list[Path]]:
+    """Some of a fold's training images, spread over all types, and its validation images."""
     data = load_dataset(dataset_of(run))
     train = data.select(data.split.folds[fold].train)
     ordered = sorted(train, key=lambda sample: (sample.defect_type, sample.image_id))
     step = max(1, len(ordered) / CALIBRATION_IMAGES)
     count = min(len(ordered), CALIBRATION_IMAGES)
-    return [ordered[int(number * step)].image_path for number in range(count)]
+    chosen = [ordered[int(number * step)].image_path for number in range(count)]
+    return chosen, [sample.image_path for sample in data.select(data.split.folds[fold].val)]
 
 
 def _folds(run: Path, models: str, done: list[int]) -> list[int]:
