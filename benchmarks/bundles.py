@@ -45,11 +45,11 @@ MODELS: dict[str, dict[str, Any]] = {
     "hybrid": {"family": "segment", "method": "hybrid"},
     "detect": {"family": "detect", "recipe": "fast", "image_size": 160, "epochs": 2},
 }
-NOTES = """Where a U-Net's score differs by more than 1e-4, one pixel of a map crossed a level whose area is
-a statistic of that score; the maps themselves differ by some 3e-6. Models that were trained for one
-epoch have scores close together, so that 8-bit numbers change more verdicts than they would after a
-whole training; `hybrid`, and `detect` on bottle, are whole trainings. Eight-bit numbers are worth
-their verdicts only where the file's size counts.
+NOTES = """Where a U-Net's score differs by more than 1e-4, one pixel of a map crossed a level whose
+area is a statistic of that score; the maps themselves differ by some 3e-6. Models that were trained
+for one epoch have scores close together, so that 8-bit numbers change more verdicts than they would
+after a whole training; `hybrid`, and `detect` on bottle, are whole trainings. Eight-bit numbers are
+worth their verdicts only where the file's size counts.
 """
 OWN = ("runs", "leaderboard.json", "report")
 TIMED = 40
