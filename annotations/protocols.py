@@ -312,8 +312,8 @@ def complete_fold(
         The fold, and the ids that stand on no side.
     """
     away = {*test, *held_back}
-    judged_groups = {sample.group for sample in samples if sample.image_id in test}
-    side = [s for s in samples if s.image_id not in away and s.group not in judged_groups]
+    tested_groups = {sample.group for sample in samples if sample.image_id in test}
+    side = [s for s in samples if s.image_id not in away and s.group not in tested_groups]
     trained_on = {s.image_id for s in side}
     left = [s for s in samples if s.image_id not in test and s.image_id not in trained_on]
     # Good test images of other folds are trained on, but do not validate: with the source's own

@@ -102,7 +102,7 @@ def check_bundle(
     """Predict every test image with the model that predicted it in training, and compare.
 
     Of an ensemble, each model is compared on its own fold's test images. The mean of the models
-    has no stored counterpart: every image but its own fold's has taught the other models.
+    has no stored counterpart: the other models have learnt from every image but their own folds'.
 
     Args:
         bundle: an opened one.

@@ -23,7 +23,7 @@ RANKED_PIXELS: Final = ("pixel_ap", "pixel_auroc", "pixel_f1_oracle")
 
 
 @dataclass(frozen=True)
-class JudgedImages:
+class EvaluatedImages:
     """The test images and what is true of them; the same for every run.
 
     Attributes:
@@ -53,18 +53,18 @@ class JudgedImages:
         return ImageScores(values, self.is_defective, self.groups, self.types)
 
 
-def judged_images(
+def evaluated_images(
     dataset: Dataset,
     ids: Sequence[str],
     sizes: tuple[SizeClass, ...],
     draw: Callable[[npt.NDArray[np.str_], npt.NDArray[np.str_]], Weights],
-) -> JudgedImages:
+) -> EvaluatedImages:
     """Gather what is true of images; `draw` resamples from strata and groups."""
     samples = dataset.select(ids)
     types = np.array([s.defect_type if s.is_defective else GOOD for s in samples], np.str_)
     groups = np.array([s.group for s in samples], np.str_)
     has_truth = [not s.is_defective or len(dataset.truths[s.image_id]) > 0 for s in samples]
-    return JudgedImages(
+    return EvaluatedImages(
         tuple(ids),
         np.array([s.is_defective for s in samples], np.bool_),
         groups,
@@ -109,7 +109,7 @@ class RunEvidence:
 
 
 def gather(
-    dataset: Dataset, predictions: StoredPredictions, images: JudgedImages, *, regions: bool
+    dataset: Dataset, predictions: StoredPredictions, images: EvaluatedImages, *, regions: bool
 ) -> RunEvidence:
     """Read a run's maps and regions once (the maps of some images twice, to choose bins).
 
@@ -202,7 +202,7 @@ def _score_range(predictions: StoredPredictions, ids: Iterable[str]) -> tuple[fl
 
 
 def pixel_figures(
-    evidence: RunEvidence, images: JudgedImages, keep: npt.NDArray[np.bool_], *, size: str = ""
+    evidence: RunEvidence, images: EvaluatedImages, keep: npt.NDArray[np.bool_], *, size: str = ""
 ) -> tuple[dict[str, Metric], dict[str, Floats]]:
     """Ranking metrics of pixels, of some images; see `pixel_metrics.pixel_metrics` and `aupimo`.
 
@@ -243,7 +243,7 @@ def pixel_figures(
 
 
 def overlap_figures(
-    evidence: RunEvidence, images: JudgedImages, keep: npt.NDArray[np.bool_]
+    evidence: RunEvidence, images: EvaluatedImages, keep: npt.NDArray[np.bool_]
 ) -> tuple[dict[str, Metric], dict[str, Floats]]:
     """Dice, IoU, region recall and false alarms at the run's own threshold.
 

@@ -40,7 +40,7 @@ from annotations import Dataset, InputError, StoredPredictions, UsageError, read
 from annotations.images import sha256_of
 from annotations.run_files import IMAGES_FILE, META_FILE, PREDICTIONS_FOLDER, REGIONS_FILE
 from evaluation.compare import Comparable, Comparison, compare_runs
-from evaluation.evidence import judged_images
+from evaluation.evidence import evaluated_images
 from evaluation.intervals import RESAMPLES, resample_weights
 from evaluation.metric import Metric
 from evaluation.operating_point import Costs, OperatingPoint, line_rate, operating_points
@@ -265,7 +265,7 @@ def evaluate_runs(
         raise UsageError(f"There is no fold {fold}; there are {len(dataset.split.folds)}.")
     ids = dataset.split.test_ids if fold is None else dataset.split.folds[fold].test
     sizes = size_classes(dataset)
-    images = judged_images(
+    images = evaluated_images(
         dataset, ids, sizes, lambda types, groups: resample_weights(types, groups, seed=seed)
     )
     rows: list[Row] = []
@@ -317,9 +317,9 @@ def _auroc_of(row: Row) -> float:
 def _require_coverage(
     dataset: Dataset, predictions: StoredPredictions, ids: Sequence[str], fold: int | None
 ) -> None:
-    judged_in = {i: n for n, part in enumerate(dataset.split.folds) for i in part.test}
+    tested_in = {i: n for n, part in enumerate(dataset.split.folds) for i in part.test}
     # A model of another fold may have been trained on this image.
-    wrong = sorted(i for i, n in predictions.fold_of.items() if judged_in.get(i) != n)
+    wrong = sorted(i for i, n in predictions.fold_of.items() if tested_in.get(i) != n)
     if wrong:
         raise InputError(
             f"The run {predictions.run} holds {len(wrong)} predictions that the split does not "

@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from annotations import Dataset, InputError, StoredPredictions, UsageError
 from annotations.prediction_files import THRESHOLD
-from evaluation.evidence import JudgedImages
+from evaluation.evidence import EvaluatedImages
 from evaluation.intervals import Floats, ratio_of_sums, with_interval
 from evaluation.metric import Metric, rate, undefined
 
@@ -178,7 +178,7 @@ def expected_cost(
 
 
 def operating_points(
-    dataset: Dataset, runs: Sequence[StoredPredictions], images: JudgedImages, costs: Costs
+    dataset: Dataset, runs: Sequence[StoredPredictions], images: EvaluatedImages, costs: Costs
 ) -> tuple[OperatingPoint, ...]:
     """Choose each run's thresholds and evaluate the run at them.
 
@@ -189,13 +189,13 @@ def operating_points(
     return tuple(_operating_point(dataset, run, images, costs) for run in runs)
 
 
-def line_rate(images: JudgedImages, costs: Costs) -> float:
+def line_rate(images: EvaluatedImages, costs: Costs) -> float:
     """The defect rate that costs are reckoned at."""
     return float(images.is_defective.mean()) if costs.defect_rate is None else costs.defect_rate
 
 
 def _operating_point(
-    dataset: Dataset, run: StoredPredictions, images: JudgedImages, costs: Costs
+    dataset: Dataset, run: StoredPredictions, images: EvaluatedImages, costs: Costs
 ) -> OperatingPoint:
     if not run.validation_scores:
         raise InputError(
@@ -208,11 +208,11 @@ def _operating_point(
     thresholds: dict[int, float] = {}
     said = ""
     for fold in sorted({run.fold_of[i] for i in images.ids}):
-        judged_parts = {by_id[i].group for i in dataset.split.folds[fold].test}
+        tested_parts = {by_id[i].group for i in dataset.split.folds[fold].test}
         rows = [
             (score, by_id[i].is_defective)
             for (_, i), score in sorted(run.validation_scores.items())
-            if by_id[i].group not in judged_parts
+            if by_id[i].group not in tested_parts
         ]
         scores = np.array([score for score, _ in rows], np.float64)
         truth = np.array([bad for _, bad in rows], np.bool_)
@@ -281,7 +281,7 @@ def _cost_metric(
     escape: Metric,
     overkill: Metric,
     called: npt.NDArray[np.bool_],
-    images: JudgedImages,
+    images: EvaluatedImages,
     costs: Costs,
     defect_rate: float,
 ) -> Metric:

@@ -13,7 +13,7 @@ from evaluation.coco_ap import RegionPrecision, region_precision
 from evaluation.compare import Comparable
 from evaluation.evidence import (
     GOOD,
-    JudgedImages,
+    EvaluatedImages,
     RunEvidence,
     gather,
     overlap_figures,
@@ -103,7 +103,7 @@ class Row:
 
 
 def evaluate_run(
-    dataset: Dataset, predictions: StoredPredictions, images: JudgedImages
+    dataset: Dataset, predictions: StoredPredictions, images: EvaluatedImages
 ) -> tuple[Row, Comparable]:
     """All metrics of one run on these images, and what a comparison with others needs.
 
@@ -191,7 +191,7 @@ def evaluate_run(
 
 
 def _region_precisions(
-    dataset: Dataset, predictions: StoredPredictions, images: JudgedImages
+    dataset: Dataset, predictions: StoredPredictions, images: EvaluatedImages
 ) -> dict[str, RegionPrecision]:
     if predictions.regions is None:
         return {}
@@ -220,7 +220,7 @@ def _has_masks(predictions: StoredPredictions, ids: Sequence[str]) -> bool:
 def _fold_means(
     dataset: Dataset,
     predictions: StoredPredictions,
-    images: JudgedImages,
+    images: EvaluatedImages,
     evidence: RunEvidence | None,
 ) -> dict[str, float]:
     """Means over folds, beside the pooled metrics: pooling mixes the scales of several models."""

@@ -30,7 +30,7 @@ def of_type(ids, kind):
 
 
 @given(st.integers(1, 8), st.integers(0, 20))
-def test_few_shots_in_all_teach_and_the_rest_judge(n, seed):
+def test_few_shots_in_all_train_and_the_rest_test(n, seed):
     samples = many_samples()
     split = make_split(samples, protocol="few-shot", seed=seed, shots=Shots(n))
     train, test = sides(split)
@@ -54,7 +54,7 @@ def test_few_shots_of_each_type(n, seed):
         assert len(of_type(test, kind)) == 8 - n
 
 
-def test_only_one_type_teaches_and_never_judges():
+def test_only_one_type_trains_and_never_tests():
     split = make_split(
         many_samples(), protocol="few-shot", shots=Shots(3, only_type="chip"), seed=4
     )

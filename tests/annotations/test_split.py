@@ -67,7 +67,7 @@ def test_good_training_images_validate_in_every_fold_alike():
     assert not any(i.startswith("good/") for fold in split.folds for i in fold.val)
 
 
-def test_holdout_keeps_good_test_images_for_judging():
+def test_holdout_keeps_good_test_images_for_testing():
     (fold,) = make_split(many_samples(), protocol="holdout").folds
     assert {i for i in fold.test if i.startswith("good/")} == {f"good/{n:03d}" for n in range(6)}
     for name in ("chip/", "scratch/"):

@@ -201,7 +201,7 @@ def test_kolektor_as_it_is(tmp_path, by_pattern):
     assert types(dataset)["kos00/Part1"][0] == "defect"
     groups = {s.image_id: s.group for s in dataset.samples}
     assert groups["kos00/Part0"] == groups["kos00/Part1"] == "kos00"
-    # Whole parts: the good shot of a bad part judges with it.
+    # Whole parts: the good shot of a bad part is tested with it.
     assert types(dataset)["kos00/Part0"] == ("good", "test")
     assert report.layout.startswith("pairs")
 

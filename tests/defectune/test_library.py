@@ -88,7 +88,7 @@ def test_import_is_quick_and_without_torch(tmp_path) -> None:
     assert min(took) < 0.2
 
 
-def test_datasets_are_read_and_judged_without_torch(world) -> None:
+def test_datasets_are_read_and_evaluated_without_torch(world) -> None:
     code = "import sys, defectune as dt; dt.load('out'); dt.check; print('torch' in sys.modules)"
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=world
@@ -134,7 +134,7 @@ def test_examples_of_public_names_run(name, there) -> None:
 
 
 @pytest.mark.filterwarnings("ignore")
-def test_a_run_judges_a_path_as_an_array_and_as_predict_does(there) -> None:
+def test_a_run_predicts_a_path_as_an_array_and_as_predict_does(there) -> None:
     run = dt.Run("out/runs/quick")
     path = there / "drawn/drawn_bottle/test/broken_large/001.png"
     by_path = run.predict(path, device="cpu")

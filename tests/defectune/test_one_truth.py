@@ -1,4 +1,4 @@
-"""What is judged is what is shown is what is predicted: the whole chain, through the commands.
+"""What is evaluated is what is shown is what is predicted: the whole chain, through the commands.
 
 The drawn images hold regions of four pixels, and each defective one a region that is to be
 ignored; the operating point is chosen by costs.
@@ -59,7 +59,7 @@ def source(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def root(tmp_path_factory, source):
-    """Converted, trained, judged with costs."""
+    """Converted, trained, evaluated with costs."""
     root = tmp_path_factory.mktemp("out") / "dataset"
     invoke("convert", source, root, "--folds", 2, "--no-find-groups")
     path = root / "annotations" / "all.json"
@@ -154,7 +154,7 @@ def test_report_reads_the_leaderboard_and_never_writes_it(root):
     assert path.read_bytes() == before
     page = (root / "report" / "index.html").read_text()
     assert "an escape costs 10" in page
-    # A row that is missing, or that speaks of other predictions, is judged for the report alone.
+    # A row that is missing, or that speaks of other predictions, is evaluated for the report alone.
     row = next(r for r in board["rows"] if r["run"] == "pretrained")
     for rows in (
         [r for r in board["rows"] if r is not row],

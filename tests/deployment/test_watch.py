@@ -1,4 +1,4 @@
-"""A watch judges every new file once, waits for half-written ones, and survives a kill."""
+"""A watch predicts every new file once, waits for half-written ones, and survives a kill."""
 
 import json
 import os
@@ -93,7 +93,7 @@ def test_a_half_written_file_is_waited_for_and_a_broken_one_is_a_row(path, folde
     assert "broken.png" in last["error"]
 
 
-def test_a_line_that_a_kill_left_half_is_judged_again(path, folder, tmp_path):
+def test_a_line_that_a_kill_left_half_is_predicted_again(path, folder, tmp_path):
     bundle, output = open_bundle(path), tmp_path / "out"
     watch(bundle, folder, output, ONCE)
     file = output / VERDICTS_FILE
@@ -103,7 +103,7 @@ def test_a_line_that_a_kill_left_half_is_judged_again(path, folder, tmp_path):
     assert sorted(row["file"] for row in rows_of(output)) == [f"{n}.png" for n in range(4)]
 
 
-def test_a_killed_watch_loses_none_and_judges_none_twice(path, folder, tmp_path, repo_root):
+def test_a_killed_watch_loses_none_and_predicts_none_twice(path, folder, tmp_path, repo_root):
     for number in range(4, 60):
         write_png(folder / f"{number}.png", picture(number))
     output = tmp_path / "out"

@@ -1,4 +1,4 @@
-"""Predictions made elsewhere: judged as our own, or refused with a reason."""
+"""Predictions made elsewhere: evaluated as our own, or refused with a reason."""
 
 import json
 
@@ -69,7 +69,7 @@ def folder(tmp_path, dataset):
 
 
 def test_the_same_predictions_get_the_same_figures(tmp_path, dataset, folder):
-    """Given as files, or written by our own writer: one judge, one result."""
+    """Given as files, or written by our own writer: one evaluation, one result."""
     notes = import_predictions(dataset, folder, tmp_path / "runs" / "theirs")
     assert notes == [n for n in notes if "raised by" in n]
     scores = dict(line.split(",")[:2] for line in (folder / "images.csv").read_text().split()[1:])

@@ -1,4 +1,4 @@
-"""Where no good image is judged (or no defective one), no figure rewards calling all alike."""
+"""Where no good image is tested (or no defective one), no metric rewards calling all alike."""
 
 from types import MappingProxyType
 

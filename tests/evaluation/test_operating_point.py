@@ -1,4 +1,4 @@
-"""The threshold is chosen on validation scores alone, and the judged images say what it does."""
+"""The threshold is chosen on validation scores alone, and the test images say what it does."""
 
 import json
 
@@ -147,14 +147,14 @@ def test_costs_move_the_threshold_and_the_types_that_escape(tmp_path):
     assert "cannot promise the bound" in promise.validation
 
 
-def test_a_judged_image_has_no_say_in_its_own_threshold(tmp_path):
+def test_a_test_image_has_no_say_in_its_own_threshold(tmp_path):
     dataset = memory_dataset(tmp_path, square)
     run, other = tmp_path / "runs" / "one", tmp_path / "runs" / "two"
     write_run(run, dataset, by_type)
-    judged = set(dataset.split.folds[0].test)
-    assert judged & set(dataset.split.folds[1].val)
-    # Scores of fold 0's judged images, given by fold 1's model while validating, change.
-    write_run(other, dataset, lambda i: 0.999 if i in judged else by_type(i))
+    tested = set(dataset.split.folds[0].test)
+    assert tested & set(dataset.split.folds[1].val)
+    # Scores of fold 0's test images, given by fold 1's model while validating, change.
+    write_run(other, dataset, lambda i: 0.999 if i in tested else by_type(i))
     costs = Costs(escape=1, overkill=1)
     boards = [evaluate_runs(dataset, [r], costs=costs).operating_points[0] for r in (run, other)]
     assert boards[0].thresholds[0] == boards[1].thresholds[0]

@@ -20,7 +20,7 @@ def growing(one):
 
 
 @pytest.fixture
-def judged(tmp_path):
+def evaluated(tmp_path):
     dataset = memory_dataset(tmp_path, growing)
     rng = np.random.default_rng(3)
     run = tmp_path / "runs" / "one"
@@ -75,8 +75,8 @@ def plain(dataset, stored, ids):
     }
 
 
-def test_all_images_and_each_type(judged):
-    dataset, stored, board = judged
+def test_all_images_and_each_type(evaluated):
+    dataset, stored, board = evaluated
     (row,) = board.rows
     assert set(row.metrics) == set(METRIC_NAMES)
     for kind, figures in (("", row.metrics), *row.by_type.items()):
@@ -93,8 +93,8 @@ def test_all_images_and_each_type(judged):
     assert set(row.by_type) == {"chip", "scratch"}
 
 
-def test_each_size(judged):
-    dataset, stored, board = judged
+def test_each_size(evaluated):
+    dataset, stored, board = evaluated
     (row,) = board.rows
     sizes = {size.name: size for size in board.sizes}
     for name, size in sizes.items():
@@ -111,9 +111,9 @@ def test_each_size(judged):
     )
 
 
-def test_by_type_needs_nothing_of_other_types(judged):
+def test_by_type_needs_nothing_of_other_types(evaluated):
     """A type's figures are those of a data set without the other one."""
-    _, _, board = judged
+    _, _, board = evaluated
     (row,) = board.rows
     assert row.by_type["chip"]["image_auroc"].n == 14
     assert row.by_type["chip"]["pixel_ap"].n == 14 * 64

@@ -50,7 +50,7 @@ ONLY_THIRD_PARTY = {
     "annotations": {"numpy", "cv2", "pycocotools", "pydantic", "PIL", "yaml"},
 }
 
-# Labels, formats, judging and drawing never need a network's framework.
+# Labels, formats, metrics and drawing never need a network's framework.
 FRAMEWORKS = {
     "lightning",
     "pytorch_lightning",

@@ -20,8 +20,8 @@ from tests.report.test_report import build, called
 
 
 @pytest.fixture(scope="module")
-def judged(tmp_path_factory):
-    dataset, run = build(tmp_path_factory.mktemp("judged"), wrong="broken_small/002")
+def evaluated(tmp_path_factory):
+    dataset, run = build(tmp_path_factory.mktemp("evaluated"), wrong="broken_small/002")
     board = json.loads(json.dumps(evaluate_runs(dataset, [run]).to_json()))
     rate = {"value": 0.5, "low": 0.1, "high": 0.9, "n": 4}
     board["operating_point"] = {
@@ -54,8 +54,8 @@ DAMAGES = [None, "x", "", -1, 3.5, True, [], {}, [1], {"a": 1}, float("nan"), "g
 
 @settings(max_examples=300, deadline=None)
 @given(draw=st.data())
-def test_a_leaderboard_damaged_in_one_place_is_refused_or_harmless(judged, draw):
-    dataset, run, whole = judged
+def test_a_leaderboard_damaged_in_one_place_is_refused_or_harmless(evaluated, draw):
+    dataset, run, whole = evaluated
     board = copy.deepcopy(whole)
     place = draw.draw(st.sampled_from([p for p in places(board) if p]))
     damage = draw.draw(st.sampled_from(DAMAGES))
@@ -77,8 +77,8 @@ def test_a_leaderboard_damaged_in_one_place_is_refused_or_harmless(judged, draw)
     claims(board, names)
 
 
-def test_what_evaluate_writes_is_not_damaged_and_damage_is_placed(judged, tmp_path):
-    dataset, run, whole = judged
+def test_what_evaluate_writes_is_not_damaged_and_damage_is_placed(evaluated, tmp_path):
+    dataset, run, whole = evaluated
     assert board_damage(whole) is None
     for change, words in (
         (lambda b: b["rows"][0]["metrics"]["escape_rate"].pop("n"), "escape_rate, n: Field req"),

@@ -123,7 +123,7 @@ def test_worst_first_is_wrong_before_right_then_the_distance(tmp_path):
 
 
 def in_order(page, cases, t, model):
-    """Of two models, one or both of which are shown; None is an image that one did not judge."""
+    """Of two models, one or both of which are shown; None is an image that one did not predict."""
     told = page.evaluate(
         """([bad, scores, t, model]) => {
           const before = [data, state.model];
