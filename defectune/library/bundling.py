@@ -75,6 +75,11 @@ def bundle(
     quiet_environment()
     if format not in FORMATS:
         raise UsageError(f"--format takes {' or '.join(FORMATS)}, got {shortened(format, 40)!r}.")
+    if int8 and format != "onnx":
+        raise UsageError(
+            "--int8 makes graphs for ONNX Runtime, which OpenVINO computes otherwise: verdicts were "
+            "found to change by the dozen. Use one of --int8 and --format openvino."
+        )
     try:
         from deployment.export import BundleOptions, make_bundle
     except ImportError as error:

@@ -129,6 +129,8 @@ def test_an_operating_point_goes_into_the_bundle(root, memory, tmp_path):
 def test_an_unknown_format_is_refused(root, memory, tmp_path):
     with pytest.raises(UsageError, match="--format takes onnx or openvino, got 'tensorrt'"):
         dt.bundle(root / "pm", tmp_path / "x", format="tensorrt", progress=False)
+    with pytest.raises(UsageError, match="one of --int8 and --format openvino"):
+        dt.bundle(root / "pm", tmp_path / "x", format="openvino", int8=True, progress=False)
 
 
 def test_an_ensemble_is_the_mean_of_calibrated_scores(root, memory):
