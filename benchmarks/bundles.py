@@ -50,9 +50,9 @@ NOTES = """Where a U-Net's score differs by more than 1e-4, one pixel of a map c
 area is a statistic of that score; the maps themselves differ by some 3e-6. Models that were trained
 for one epoch have scores close together, so that 8-bit numbers change more verdicts than they would
 after a whole training; `hybrid`, and `detect` on bottle, are whole trainings. Eight-bit numbers are
-worth their verdicts only where the file's size counts. OpenVINO computes ONNX Runtime's 8-bit graphs
-otherwise (9 of 17 verdicts of the detector on bottle, 38 of 150 of patch memory on magnetic tile
-changed), so that `--int8` and `--format openvino` are not made together.
+worth their verdicts only where the file's size counts. OpenVINO computes ONNX Runtime's 8-bit
+graphs otherwise (9 of 17 verdicts of the detector on bottle, 38 of 150 of patch memory on magnetic
+tile changed), so that `--int8` and `--format openvino` are not made together.
 """
 OWN = ("runs", "leaderboard.json", "report")
 TIMED = 40

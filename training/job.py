@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, Final, Protocol
+from typing import Any, Final, Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -53,6 +53,17 @@ class Predictor(Protocol):
     def predict(self, image_id: str, image_rgb: npt.NDArray[np.uint8]) -> Prediction:
         """Predict one image, uint8 (H, W, 3), at native size; the score is not calibrated."""
         ...
+
+
+@runtime_checkable
+class CrossFitted(Protocol):
+    """A model that was also fitted to validation images.
+
+    Attributes:
+        held_out_scores: raw scores of those images, by id, each by a fit without it.
+    """
+
+    held_out_scores: Mapping[str, float]
 
 
 class Reporter(Protocol):
@@ -333,12 +344,12 @@ def train_run(
                     writer.write(predictor.predict(sample.image_id, image_rgb))
                     advance("")
                 predicted = time.perf_counter()
-                # Kept for whoever chooses an operating point later, by costs of their own. A model
-                # that was also fitted to validation images brings scores of fits without them.
-                held_out: Mapping[str, RawScore] = getattr(predictor, "held_out_scores", {})
+                # Kept for whoever chooses an operating point later, by costs of their own.
+                held_out = predictor.held_out_scores if isinstance(predictor, CrossFitted) else {}
                 for sample in dataset.select(dataset.split.folds[fold].val):
-                    score = held_out.get(sample.image_id)
-                    if score is None:
+                    if sample.image_id in held_out:
+                        score = RawScore(held_out[sample.image_id])
+                    else:
                         image_rgb = read_image_rgb(sample.image_path)
                         score = predictor.predict(sample.image_id, image_rgb).image_score
                     writer.write_validation(sample.image_id, score)

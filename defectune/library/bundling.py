@@ -77,8 +77,8 @@ def bundle(
         raise UsageError(f"--format takes {' or '.join(FORMATS)}, got {shortened(format, 40)!r}.")
     if int8 and format != "onnx":
         raise UsageError(
-            "--int8 makes graphs for ONNX Runtime, which OpenVINO computes otherwise: verdicts were "
-            "found to change by the dozen. Use one of --int8 and --format openvino."
+            "--int8 makes graphs for ONNX Runtime, and OpenVINO computes them otherwise: verdicts "
+            "change by the dozen. Use one of --int8 and --format openvino."
         )
     try:
         from deployment.export import BundleOptions, make_bundle
