@@ -8,15 +8,17 @@ and its `id` tells.
 
 import base64
 import hashlib
+import http.client
 import json
 import threading
+import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Protocol
-from urllib.parse import SplitResult, unquote, urlsplit, urlunsplit
+from urllib.parse import SplitResult, quote, unquote, urlsplit, urlunsplit
 
 from annotations.errors import InputError, UsageError, shortened
 from annotations.files import read_json, write_json_atomic
@@ -28,6 +30,8 @@ MQTT_PORT: Final = 1883
 MQTTS_PORT: Final = 8883
 TOPIC: Final = "defectune/verdicts"
 _POLL_S: Final = 0.2
+_OF_ADDRESSES: Final = "%/:=&?~+!$,;'@()*[]"
+"""Signs that an address keeps; others, such as umlauts, are sent as %XX."""
 
 
 class DeliveryError(Exception):
@@ -56,8 +60,18 @@ class Receiver(Protocol):
         ...
 
 
+class _NoRedirect(urllib.request.HTTPRedirectHandler):
+    """urllib would follow a redirected POST by a GET without its body, and call that a success."""
+
+    def redirect_request(self, *_arguments: Any) -> None:
+        return None
+
+
 class Webhook:
-    """POSTs a verdict as `application/json`; any status of 200 to 299 takes it."""
+    """POSTs a verdict as `application/json`; any status of 200 to 299 takes it.
+
+    A redirect is not followed: the verdict would not arrive, and the password might elsewhere.
+    """
 
     def __init__(self, url: str) -> None:
         """Take http[s]://[USER:PASSWORD@]HOST[:PORT][/PATH]; user and password are sent as basic
@@ -68,7 +82,9 @@ class Webhook:
         """
         parts = _split(url, ("http", "https"), "--webhook")
         self.name = _without_credentials(parts)
-        self._url = urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
+        plain = urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2], fragment=""))
+        self._url = quote(plain, safe=_OF_ADDRESSES)
+        self._open = urllib.request.build_opener(_NoRedirect).open
         self._headers = {"Content-Type": "application/json", "User-Agent": "defectune"}
         if parts.username is not None:
             pair = f"{unquote(parts.username)}:{unquote(parts.password or '')}"
@@ -80,13 +96,14 @@ class Webhook:
             self._url, data=payload, headers=self._headers, method="POST"
         )
         try:
-            with urllib.request.urlopen(request, timeout=TIMEOUT_S):  # noqa: S310
+            with self._open(request, timeout=TIMEOUT_S):
                 pass
         except urllib.error.HTTPError as error:
             error.close()
-            raise DeliveryError(f"{self.name} answered {error.code}") from error
-        except (OSError, ValueError) as error:
-            raise DeliveryError(f"{self.name}: {shortened(error)}") from error
+            moved = " (a redirect; give the address it leads to)" if 300 <= error.code < 400 else ""
+            raise DeliveryError(f"{self.name} answered {error.code}{moved}") from error
+        except (OSError, ValueError, http.client.HTTPException) as error:
+            raise DeliveryError(f"{self.name}: {_words(error)}") from error
 
     def close(self) -> None:
         """See `Receiver`."""
@@ -125,27 +142,40 @@ class MqttBroker:
         """See `Receiver`."""
         try:
             if self._client is None:
-                self._client = self._connected()
+                self._connect()
             sent = self._client.publish(self._topic, payload, qos=1)
             sent.wait_for_publish(timeout=TIMEOUT_S)
             taken = sent.is_published()
         except (OSError, ValueError, RuntimeError) as error:
             self.close()
-            raise DeliveryError(f"{self.name}: {shortened(error)}") from error
+            raise DeliveryError(f"{self.name}: {_words(error)}") from error
         if not taken:
             # Or the client would send it beside the next try.
             self.close()
             raise DeliveryError(f"{self.name} did not say that it took the verdict")
 
-    def _connected(self) -> Any:
+    def _connect(self) -> None:
         client = self._mqtt.Client(self._mqtt.CallbackAPIVersion.VERSION2)
         if self._user is not None:
             client.username_pw_set(self._user, self._password)
         if self._tls:
             client.tls_set()
+        answered, answers = threading.Event(), []
+
+        def on_connect(_client: Any, _data: Any, _flags: Any, code: Any, _more: Any) -> None:
+            answers.append(code)
+            answered.set()
+
+        client.on_connect = on_connect
         client.connect(self._host, self._port)
         client.loop_start()
-        return client
+        self._client = client
+        if not answered.wait(TIMEOUT_S):
+            self.close()
+            raise DeliveryError(f"{self.name} does not answer as an MQTT broker")
+        if answers[0].is_failure:
+            self.close()
+            raise DeliveryError(f"{self.name} refused the connection ({answers[0]})")
 
     def close(self) -> None:
         """See `Receiver`."""
@@ -157,7 +187,7 @@ class MqttBroker:
 
 @dataclass(frozen=True, slots=True)
 class _Note:
-    """How many bytes of the outbox were delivered."""
+    """How many bytes of the outbox were delivered, and what the last line of them was."""
 
     path: Path
 
@@ -165,16 +195,27 @@ class _Note:
         if not self.path.is_file():
             return 0
         value = read_json(self.path, what="the note of what was delivered")
-        size = outbox.stat().st_size if outbox.is_file() else 0
-        done = value.get("delivered_bytes") if isinstance(value, dict) else None
-        if type(done) is not int or not 0 <= done <= size:
+        if not isinstance(value, dict) or not _belongs(value, outbox):
             raise InputError(
                 f"{self.path} does not belong to {outbox}. Remove it to deliver all verdicts again."
             )
-        return done
+        return int(value["delivered_bytes"])
 
-    def write(self, receiver: str, done: int) -> None:
-        write_json_atomic(self.path, {"receiver": receiver, "delivered_bytes": done})
+    def write(self, receiver: str, done: int, line: bytes) -> None:
+        last = hashlib.sha256(line).hexdigest()
+        value = {"receiver": receiver, "delivered_bytes": done, "last_line_bytes": len(line)}
+        write_json_atomic(self.path, value | {"last_line_sha256": last})
+
+
+def _belongs(note: dict[str, Any], outbox: Path) -> bool:
+    done, length = note.get("delivered_bytes"), note.get("last_line_bytes")
+    if type(done) is not int or type(length) is not int or not 0 < length <= done:
+        return False
+    if not outbox.is_file() or outbox.stat().st_size < done:
+        return False
+    with outbox.open("rb") as file:
+        file.seek(done - length)
+        return hashlib.sha256(file.read(length)).hexdigest() == note.get("last_line_sha256")
 
 
 class Handoff:
@@ -211,13 +252,15 @@ class Handoff:
             file.seek(self._done)
             return sum(line.endswith(b"\n") for line in file)
 
+    def stop(self) -> None:
+        """Ask it to stop after the verdict that is being delivered; returns at once."""
+        self._stop.set()
+
     def close(self, *, patience_s: float = 0.0) -> int:
         """Wait so long for the outbox to empty, then stop; the verdicts that are left, counted."""
-        pause = threading.Event()
-        waited = 0.0
-        while self.waiting and waited < patience_s:
-            pause.wait(_POLL_S)
-            waited += _POLL_S
+        until = time.monotonic() + patience_s
+        while time.monotonic() < until and self._next_line() is not None:
+            self._stop.wait(_POLL_S)
         self._stop.set()
         self._thread.join(timeout=2 * TIMEOUT_S)
         self._receiver.close()
@@ -226,14 +269,13 @@ class Handoff:
     def _run(self) -> None:
         pause = FIRST_PAUSE_S
         while not self._stop.is_set():
-            line = self._next_line()
-            if line is None:
-                self._stop.wait(_POLL_S)
-                continue
             try:
-                self._receiver.send(_payload(line))
-            except DeliveryError as error:
-                before, self.problem = self.problem, str(error)
+                if not self._deliver():
+                    self._stop.wait(_POLL_S)
+                    continue
+            # The thread must not end: nothing would be delivered, and nobody be told.
+            except (DeliveryError, OSError, ValueError, KeyError, TypeError) as error:
+                before, self.problem = self.problem, _words(error)
                 if before is None:
                     self._say(f"{self.problem}. Verdicts are kept, and delivered when it is back.")
                 self._stop.wait(pause)
@@ -242,8 +284,22 @@ class Handoff:
             if self.problem is not None:
                 self._say(f"{self._receiver.name} is back.")
             self.problem, pause = None, FIRST_PAUSE_S
-            self._done += len(line)
-            self._note.write(self._receiver.name, self._done)
+
+    def _deliver(self) -> bool:
+        """Deliver the next line; False where there is none."""
+        line = self._next_line()
+        if line is None:
+            if self._outbox.is_file() and self._outbox.stat().st_size < self._done:
+                self._say(
+                    f"{self._outbox} is shorter than what was delivered to {self._receiver.name}: "
+                    "what it holds now is delivered from its first line."
+                )
+                self._done = 0
+            return False
+        self._receiver.send(_payload(line))
+        self._done += len(line)
+        self._note.write(self._receiver.name, self._done, line)
+        return True
 
     def _next_line(self) -> bytes | None:
         if not self._outbox.is_file():
@@ -252,6 +308,21 @@ class Handoff:
             file.seek(self._done)
             line = file.readline()
         return line if line.endswith(b"\n") else None
+
+
+def require_distinct(receivers: Sequence[Receiver]) -> None:
+    """Refuse receivers with one name: they would share the note of what was delivered.
+
+    Raises:
+        UsageError: two addresses are equal, or differ in what is never stored.
+    """
+    names = [receiver.name for receiver in receivers]
+    for name in names:
+        if names.count(name) > 1:
+            raise UsageError(
+                f"{shortened(name, 80)} is given twice. Addresses that differ only in user, "
+                "password, ?query or #fragment count as one: give each a path of its own."
+            )
 
 
 def _payload(line: bytes) -> bytes:
@@ -275,6 +346,10 @@ def _split(url: str, schemes: tuple[str, ...], option: str) -> SplitResult:
             f"{shortened(_without_credentials(parts), 80)!r}."
         )
     return parts
+
+
+def _words(error: Exception) -> str:
+    return shortened(error) or type(error).__name__
 
 
 def _without_credentials(parts: SplitResult) -> str:

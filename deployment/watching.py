@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Final
+from typing import IO, Any, Final
 
 from annotations.errors import ImageReadError, InputError, OutputExistsError, shortened
 from annotations.images import is_image_path, read_image_rgb, sha256_of
@@ -68,7 +68,7 @@ def watch(
         Rows written by this call; without `once` it never returns.
 
     Raises:
-        InputError: no such folder, or a damaged verdicts.jsonl.
+        InputError: no such folder, or a verdicts.jsonl that is damaged, or removed meanwhile.
         OutputExistsError: another watch writes to this output.
     """
     if not folder.is_dir():
@@ -97,6 +97,7 @@ def watch(
                     if row is None:
                         waiting += 1
                         continue
+                    _require_same(file, path)
                     file.write(json.dumps(row, ensure_ascii=False) + "\n")
                     file.flush()
                     os.fsync(file.fileno())
@@ -132,7 +133,7 @@ def _row(bundle: Bundle, key: Key, image: Path, patience_is_over: bool) -> dict[
     except (ImageReadError, OSError) as error:
         if not patience_is_over:
             return None
-        return row | {"error": str(error)}
+        return row | {"error": _as_text(str(error))}
     if _key(image, key[0]) != key:
         # Written to while it was read.
         return None
@@ -146,6 +147,24 @@ def _row(bundle: Bundle, key: Key, image: Path, patience_is_over: bool) -> dict[
         "score": verdict.score,
         "regions": None if verdict.regions is None else len(verdict.regions),
     }
+
+
+def _require_same(file: IO[str], path: Path) -> None:
+    """Refuse to write on into a file that was removed: its lines would be lost."""
+    try:
+        same = os.path.samestat(os.fstat(file.fileno()), path.stat())
+    except FileNotFoundError:
+        same = False
+    if not same:
+        raise InputError(
+            f"{path} was removed or replaced while the watch wrote to it. Watch again: every file "
+            "without a line in it gets one."
+        )
+
+
+def _as_text(name: str) -> str:
+    """A name that is not UTF-8 with its odd bytes as \\udcXX, since no line can hold them."""
+    return name.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def _key(path: Path, name: str) -> Key | None:
@@ -164,7 +183,7 @@ def _files(folder: Path, output: Path) -> Iterator[tuple[Key, Path]]:
             continue
         if path.absolute().is_relative_to(left_out) or not path.is_file():
             continue
-        key = _key(path, name.as_posix())
+        key = _key(path, _as_text(name.as_posix()))
         if key is not None:
             yield key, path
 

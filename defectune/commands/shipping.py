@@ -1,6 +1,7 @@
 """`predict`, `bundle` and `watch`."""
 
 import sys
+import time
 from pathlib import Path
 from typing import Annotated
 
@@ -151,7 +152,7 @@ def watch(
 ) -> None:
     """Give a verdict for every new file of a folder, one JSON line each; goes on after a kill."""
     from deployment import open_bundle
-    from deployment.handoff import Handoff, MqttBroker, Receiver, Webhook
+    from deployment.handoff import Handoff, MqttBroker, Receiver, Webhook, require_distinct
     from deployment.watching import VERDICTS_FILE, WatchOptions
     from deployment.watching import watch as follow
 
@@ -160,6 +161,7 @@ def watch(
 
     receivers: list[Receiver] = [Webhook(url) for url in webhook or ()]
     receivers += [MqttBroker(url) for url in mqtt or ()]
+    require_distinct(receivers)
     opened = open_bundle(bundle_file)
     verdicts = output / VERDICTS_FILE
     say(f"Verdicts: {verdicts}")
@@ -177,12 +179,19 @@ def watch(
         handoffs.extend(Handoff(verdicts, receiver, say=say) for receiver in receivers)
 
     options = WatchOptions(interval, patience, once)
-    left = 0
+    left, finished = 0, False
     try:
         follow(opened, folder, output, options, told=tell, begun=begin)
+        finished = True
     finally:
+        until = time.monotonic() + (HANDOFF_PATIENCE_S if finished else 0)
+        for handoff in handoffs if not finished else ():
+            handoff.stop()
         for handoff in handoffs:
-            left += handoff.close(patience_s=HANDOFF_PATIENCE_S if once else 0)
+            left += handoff.close(patience_s=max(0.0, until - time.monotonic()))
+        if left:
+            # Also after Ctrl-C, which is how a watch without --once ends.
+            some = "1 delivery waits" if left == 1 else f"{left} deliveries wait"
+            say(f"{some} for the next watch with the same --output and addresses.")
     if left:
-        say(f"{left} verdicts wait to be delivered; the next watch with this --output does it.")
         raise typer.Exit(1)

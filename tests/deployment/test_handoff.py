@@ -198,9 +198,9 @@ def test_secrets_of_an_address_are_never_shown(tmp_path):
 
 
 @contextmanager
-def broker(tmp_path, port):
+def broker(tmp_path, port, anonymous="true"):
     config = tmp_path / "mosquitto.conf"
-    config.write_text(f"listener {port} 127.0.0.1\nallow_anonymous true\n")
+    config.write_text(f"listener {port} 127.0.0.1\nallow_anonymous {anonymous}\n")
     process = subprocess.Popen(
         ["mosquitto", "-c", str(config)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )
@@ -276,7 +276,7 @@ def test_the_command_delivers_and_says_what_is_left(tmp_path, server, monkeypatc
     server.status = 500
     away = CliRunner().invoke(app, call)
     assert away.exit_code == 1
-    assert "3 verdicts wait to be delivered" in away.output
+    assert "3 deliveries wait for the next watch" in away.output
     server.status = None
     monkeypatch.setattr(shipping, "HANDOFF_PATIENCE_S", 30)
     back = CliRunner().invoke(app, call)
@@ -284,3 +284,113 @@ def test_the_command_delivers_and_says_what_is_left(tmp_path, server, monkeypatc
     assert files(server.bodies) == ["0.png", "1.png", "2.png"]
     written = (tmp_path / "out" / "verdicts.jsonl").read_text().splitlines()
     assert [json.loads(line)["score"] for line in written] == [b["score"] for b in server.bodies]
+
+
+def answering(answer, count=1):
+    """A server that reads a request, answers these bytes, and notes what it was asked."""
+    asked, listener = [], socket.create_server(("127.0.0.1", 0))
+
+    def serve():
+        for _ in range(count):
+            with listener.accept()[0] as one:
+                asked.append(one.recv(65536))
+                one.sendall(answer)
+        listener.close()
+
+    threading.Thread(target=serve, daemon=True).start()
+    return f"http://127.0.0.1:{listener.getsockname()[1]}/x", asked
+
+
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+def test_a_redirect_takes_no_verdict(server, status):
+    answer = f"HTTP/1.1 {status} Moved\r\nLocation: {server.url}\r\nContent-Length: 0\r\n\r\n"
+    url, asked = answering(answer.encode())
+    with pytest.raises(DeliveryError, match=rf"answered {status} .*leads to"):
+        Webhook(url).send(json.dumps(row(0)).encode())
+    assert len(asked) == 1
+    assert server.bodies == []
+
+
+@pytest.mark.parametrize("answer", [b"garbage\r\n\r\n", b"", b"HTTP/1.1 abc\r\n\r\n"])
+def test_an_answer_that_is_no_http_is_tried_again(tmp_path, answer):
+    outbox, said = tmp_path / "verdicts.jsonl", []
+    append(outbox, 0)
+    url, asked = answering(answer, count=2)
+    delivery = Handoff(outbox, Webhook(url), say=said.append)
+    wait_until(lambda: len(asked) == 2)
+    assert delivery.close() == 1
+    assert len(said) == 1
+    assert said[0].startswith(url)
+
+
+def test_an_address_with_umlauts_is_sent_quoted():
+    url, asked = answering(b"HTTP/1.1 204 OK\r\n\r\n")
+    Webhook(f"{url}/prüf?linie=süd%20#part").send(b"{}")
+    assert asked[0].startswith(b"POST /x/pr%C3%BCf?linie=s%C3%BCd%20 HTTP")
+
+
+def test_a_line_that_was_edited_is_told_and_waits(tmp_path, server):
+    outbox, said = tmp_path / "verdicts.jsonl", []
+    outbox.write_text("edited\n")
+    delivery = Handoff(outbox, Webhook(server.url), say=said.append)
+    wait_until(lambda: said)
+    outbox.write_text("")
+    append(outbox, 0)
+    assert delivery.close(patience_s=20) == 0
+    assert files(server.bodies) == ["0.png"]
+
+
+def test_an_outbox_that_became_shorter_is_delivered_from_its_start(tmp_path, server):
+    outbox, said = tmp_path / "verdicts.jsonl", []
+    append(outbox, 0, 1, 2)
+    delivery = Handoff(outbox, Webhook(server.url), say=said.append)
+    wait_until(lambda: delivery.waiting == 0)
+    outbox.write_text("")
+    wait_until(lambda: said)
+    append(outbox, 3)
+    assert delivery.close(patience_s=20) == 0
+    assert files(server.bodies) == ["0.png", "1.png", "2.png", "3.png"]
+    assert "shorter" in said[0]
+
+
+def test_another_outbox_of_the_same_size_is_refused(tmp_path, server):
+    outbox = tmp_path / "verdicts.jsonl"
+    append(outbox, 0, 1)
+    Handoff(outbox, Webhook(server.url)).close(patience_s=10)
+    outbox.unlink()
+    append(outbox, 2, 3, 4)
+    with pytest.raises(InputError, match="does not belong"):
+        Handoff(outbox, Webhook(server.url))
+
+
+def test_a_dead_receiver_stops_no_other(tmp_path, server):
+    outbox = tmp_path / "verdicts.jsonl"
+    append(outbox, 0, 1)
+    url, _ = answering(b"HTTP/1.1 500 No\r\n\r\n")
+    dead, alive = (Handoff(outbox, Webhook(one)) for one in (url, server.url))
+    assert alive.close(patience_s=20) == 0
+    assert dead.close() == 2
+    assert files(server.bodies) == ["0.png", "1.png"]
+
+
+def test_addresses_that_would_share_a_note_are_refused():
+    first = Webhook("http://host/x?line=1")
+    with pytest.raises(UsageError, match="given twice") as refused:
+        handoff.require_distinct([first, Webhook("http://me:secret@host/x?line=2")])
+    assert "secret" not in str(refused.value)
+    handoff.require_distinct([first, Webhook("http://host/y")])
+
+
+@pytest.mark.skipif(shutil.which("mosquitto") is None, reason="mosquitto is not installed")
+def test_a_broker_that_refuses_the_password_is_told_by_its_words(tmp_path):
+    pytest.importorskip("paho.mqtt.client")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    with broker(tmp_path, port, "false"):
+        receiver = MqttBroker(f"mqtt://me:secret@127.0.0.1:{port}/x")
+        with pytest.raises(
+            DeliveryError, match=r"refused the connection .*[Nn]ot authori"
+        ) as error:
+            receiver.send(b"{}")
+    assert "secret" not in str(error.value)

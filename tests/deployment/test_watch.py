@@ -140,3 +140,38 @@ def test_bad_places(path, folder, tmp_path):
     (out / VERDICTS_FILE).write_text("nonsense\n")
     with pytest.raises(InputError, match="is damaged"):
         watch(bundle, folder, out, ONCE)
+
+
+def test_a_name_that_is_not_utf8_gets_a_line_and_gets_it_once(path, folder, tmp_path):
+    odd = os.fsencode(folder) + b"/\xff.png"
+    try:
+        (folder / "0.png").rename(os.fsdecode(odd))
+    except OSError:
+        pytest.skip("this file system keeps no such name")
+    (folder / "1.png").write_bytes(b"no image")
+    bundle, output = open_bundle(path), tmp_path / "out"
+    assert watch(bundle, folder, output, ONCE) == 4
+    assert watch(bundle, folder, output, ONCE) == 0
+    assert "\\udcff.png" in {row["file"] for row in rows_of(output)}
+
+
+def test_verdicts_that_are_removed_meanwhile_end_the_watch(path, folder, tmp_path):
+    output = tmp_path / "out"
+    told = []
+
+    def tell(row):
+        told.append(row)
+        (output / VERDICTS_FILE).unlink(missing_ok=True)
+
+    with pytest.raises(InputError, match="was removed or replaced"):
+        watch(open_bundle(path), folder, output, ONCE, told=tell)
+    assert len(told) == 1
+    assert watch(open_bundle(path), folder, output, ONCE) == 4
+
+
+@pytest.mark.parametrize("shape", [(1, 1, 3), (1, 300, 3), (300, 2, 3)])
+def test_the_smallest_images_get_a_verdict(path, tmp_path, shape):
+    write_png(tmp_path / "in" / "small.png", np.full(shape, 90, np.uint8))
+    output = tmp_path / "out"
+    assert watch(open_bundle(path), tmp_path / "in", output, ONCE) == 1
+    assert rows_of(output)[0]["error"] is None
