@@ -46,13 +46,22 @@ MODELS: dict[str, dict[str, Any]] = {
     "hybrid": {"family": "segment", "method": "hybrid"},
     "detect": {"family": "detect", "recipe": "fast", "image_size": 160, "epochs": 2},
 }
-NOTES = """Where a U-Net's score differs by more than 1e-4, one pixel of a map crossed a level whose
-area is a statistic of that score; the maps themselves differ by some 3e-6. Models that were trained
-for one epoch have scores close together, so that 8-bit numbers change more verdicts than they would
-after a whole training; `hybrid`, and `detect` on bottle, are whole trainings. Eight-bit numbers are
-worth their verdicts only where the file's size counts. OpenVINO computes ONNX Runtime's 8-bit
-graphs otherwise (9 of 17 verdicts of the detector on bottle, 38 of 150 of patch memory on magnetic
-tile changed), so that `--int8` and `--format openvino` are not made together.
+NOTES = """\
+Where a U-Net's score differs by more than 1e-4, one pixel of a map crossed a level whose area is
+a statistic of that score; the maps themselves differ by some 1e-5. `hybrid`, and `detect` on
+bottle, are whole trainings, the others of networks a single epoch, whose scores lie close
+together.
+
+Eight-bit numbers shrink a file to a third or a half, hardly change the time, and cost verdicts:
+use them only where the size counts, and check them. What was tried: the threshold moved on
+validation images (verdicts of pretrained features on magnetic tile that differ: 110 of 150
+before, 22 after; of k nearest neighbours 114 and 14), which is what `--int8` does; weights of 7
+bits (14 of 150 for patch memory in place of 12, 10 of 17 for the hybrid on bottle in place of 3);
+ranges without the highest 0.001 % (13 and 10). EfficientNet-Lite0's depthwise convolutions have
+channels of very different ranges, and one range a tensor holds them all; training with 8-bit
+numbers in mind would be the next step. OpenVINO computes ONNX Runtime's 8-bit graphs otherwise (9
+of 17 verdicts of the detector on bottle, 38 of 150 of patch memory on magnetic tile changed), so
+that `--int8` and `--format openvino` are not made together.
 """
 OWN = ("runs", "leaderboard.json", "report")
 TIMED = 40
@@ -137,7 +146,8 @@ def write_table() -> None:
         "|---|---|---|---|---|---|---|---|---|",
     ]  # fmt: skip
     for cell in cells:
-        for way, said in cell["ways"].items():
+        for way in WAYS:
+            said = cell["ways"][way]
             away = "—" if said["map"] is None else f"{said['map']:.1e}"
             lines.append(
                 f"| {cell['data']} | {cell['model']} | {said['n']} | {way} | "

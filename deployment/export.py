@@ -114,7 +114,10 @@ def make_bundle(
         thresholds = run_thresholds(options.refitted or run, fold)
         graph = graph_of(scorer)
         if options.int8 is not None:
-            say(f"{whose}: making 8-bit numbers")
+            say(
+                f"{whose}: making 8-bit numbers. Some verdicts will change: `defectune bundle "
+                "check` says which."
+            )
             graph, thresholds = _in_8_bits(
                 graph, scorer, thresholds, options.int8(fold), options.engine, depth
             )

@@ -15,6 +15,7 @@ from annotations import DefectuneError
 from training.weights import cache_folder
 
 SAFE_LOAD: Final = "ULTRALYTICS_SAFE_LOAD"
+_INTEGRATIONS: Final = ("clearml", "comet", "dvc", "mlflow", "raytune", "wandb")
 # GPUs that compute wrongly in half precision, as ultralytics lists them.
 _BAD_HALF: Final = re.compile(r"(1660|1650|1630|t400|t550|t600|t1000|t1200|t2000|k40m)", re.I)
 
@@ -59,6 +60,12 @@ def import_ultralytics() -> Any:
     _silence(tools.TQDM)
     if library.settings.get("sync", False):
         library.settings.update({"sync": False})
+    # Whatever of these is installed would be told of a training unasked, and write where it was
+    # started. MLflow is asked for by its address, as in the other families. In memory alone: the
+    # settings may be the user's own.
+    asked = {"mlflow": bool(os.environ.get("MLFLOW_TRACKING_URI"))}
+    for name in _INTEGRATIONS:
+        dict.__setitem__(library.settings, name, asked.get(name, False))
     return library
 
 
