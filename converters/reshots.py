@@ -24,7 +24,7 @@ import numpy as np
 import numpy.typing as npt
 
 from annotations.images import read_image_rgb
-from converters.texture_index import TextureIndex, common_directions, plain, usual_rank
+from converters.texture_index import TextureIndex, blank, common_directions, plain, usual_rank
 
 THRESHOLD: Final = 0.7
 STANDS_OUT: Final = 0.6
@@ -97,7 +97,9 @@ def find_reshots(
     textures = np.zeros((n, _SIDE, _SIDE), np.float32)
     for number, one in read():
         textures[number] = one
-    return correlated(without_what_is_common(textures), threshold=threshold, progress=compared)
+    own = without_what_is_common(textures)
+    own[blank(textures)] = 0
+    return correlated(own, threshold=threshold, progress=compared)
 
 
 def texture(image_rgb: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:

@@ -27,6 +27,8 @@ _IMAGES_A_COMPONENT: Final = 50
 _USUAL_RANK: Final = 15
 _USUAL_SHARE: Final = 20
 _PLAIN: Final = 0.05
+_BLANK: Final = 1e-3
+"""One grey level makes a few tenths; rounding, in a picture of one colour, a few millionths."""
 
 Floats = npt.NDArray[np.float32]
 
@@ -74,6 +76,17 @@ def plain(lengths: npt.NDArray[np.float64]) -> npt.NDArray[np.bool_]:
     return np.asarray(lengths < _PLAIN * np.median(lengths) + 1e-9)
 
 
+def blank(textures: Floats) -> npt.NDArray[np.bool_]:
+    """Which textures are of pictures of one colour.
+
+    Less what is common, these would all be its negative, and so alike.
+
+    Args:
+        textures: float32 (n, h, w), nothing subtracted yet.
+    """
+    return np.asarray(np.abs(textures).max(axis=(1, 2)) < _BLANK)
+
+
 class TextureIndex:
     """Textures of many images, and which of them correlate.
 
@@ -100,12 +113,14 @@ class TextureIndex:
         # A row holds a texture first, its spectrum in the end: real parts, then imaginary ones.
         self._rows = np.zeros((n, 2 * self._height * self._columns), np.float16)
         self._digests = np.zeros(n, np.uint64)
+        self._blank = np.zeros(n, np.bool_)
         self._compared = False
 
     def put(self, number: int, texture: Floats) -> None:
         """Take in one texture, float32 (height, width)."""
         row = texture.astype(np.float16).ravel()
         self._rows[number, : row.size] = row
+        self._blank[number] = blank(texture[None])[0]
         digest = blake2b(row.tobytes(), digest_size=8).digest()
         self._digests[number] = int.from_bytes(digest, "little")
 
@@ -182,7 +197,7 @@ class TextureIndex:
         for start in range(0, self._n, _CHUNK):
             some = own(self._rows[start : start + _CHUNK]).astype(np.float64)
             lengths[start : start + _CHUNK] = np.sqrt((some**2).sum(axis=1))
-        without = plain(lengths)
+        without = plain(lengths) | self._blank
         for start in range(0, self._n, _CHUNK):
             chunk = slice(start, start + _CHUNK)
             unit = (

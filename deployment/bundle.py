@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 from os import PathLike
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 import numpy as np
@@ -56,6 +56,11 @@ class Bundle:
         return str(self.document["family"])
 
     @property
+    def run(self) -> str:
+        """The name of the run that it was made of."""
+        return str(self.document["run"])
+
+    @property
     def folds(self) -> tuple[int, ...]:
         """Whose models it holds."""
         return tuple(member.fold for member in self.members)
@@ -84,7 +89,7 @@ class Bundle:
     @property
     def chosen_by(self) -> str:
         """Who chose the threshold, in words."""
-        said = str(self.document.get("threshold_chosen_by", ""))
+        said = shortened(self.document.get("threshold_chosen_by", ""))
         return said or f"training, on {self.thresholds.chosen_on}"
 
     @property
@@ -152,7 +157,7 @@ def open_bundle(path: "str | PathLike[str]", *, threads: int = 0) -> Bundle:
         models = document["models"]
         if not models:
             raise ValueError("it holds no model")
-        engine = ENGINES[str(document.get("engine", ONNX_RUNTIME))]
+        engine = _engine(place, document)
         opened = tuple(
             _open_member(members, number, model, engine, threads)
             for number, model in enumerate(models)
@@ -162,7 +167,16 @@ def open_bundle(path: "str | PathLike[str]", *, threads: int = 0) -> Bundle:
         joint = joint_thresholds([m.thresholds for m in opened], [m.fold for m in opened])
         bundle = Bundle(place, digest, document, members[CARD].decode("utf-8"), joint, opened)
         # Asked for once, so that what is missing is told now.
-        _ = bundle.family, bundle.class_names, bundle.bit_depth, bundle.threshold, bundle.map_range
+        _ = (
+            document["split_digest"],
+            bundle.family,
+            bundle.class_names,
+            bundle.bit_depth,
+            bundle.threshold,
+            bundle.map_range,
+        )
+        if bundle.run in ("", "..") or PurePath(bundle.run).name != bundle.run:
+            raise ValueError(f"it names no run, but {shortened(bundle.run, 80)!r}")
         if not 0 < bundle.threshold <= 1:
             raise ValueError(f"the threshold is {bundle.threshold}")
         bundle.raw_prediction("", np.zeros((32, 32, 3), np.uint8))
@@ -174,6 +188,16 @@ def open_bundle(path: "str | PathLike[str]", *, threads: int = 0) -> Bundle:
             f"{shortened(error, 160)}). Make the bundle again with this version."
         ) from error
     return bundle
+
+
+def _engine(place: Path, document: dict[str, Any]) -> Engine:
+    name = str(document.get("engine", ONNX_RUNTIME))
+    if name not in ENGINES:
+        raise InputError(
+            f"{place} asks for {shortened(name, 80)!r} to run its graphs; this version has "
+            f"{' and '.join(ENGINES)}. Make the bundle again, or install the version it is from."
+        )
+    return ENGINES[name]
 
 
 def _open_member(

@@ -120,7 +120,7 @@ def check_bundle(
             f"{bundle.path} was made of a run under another split than {dataset.root}. Check it "
             "against the dataset that it was trained on."
         )
-    run = dataset.root / RUNS_FOLDER / str(bundle.document["run"])
+    run = dataset.root / RUNS_FOLDER / bundle.run
     if not run.is_dir():
         raise InputError(
             f"{bundle.path} was made of the run {run.name}, which {dataset.root} does not have: "

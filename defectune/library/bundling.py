@@ -1,6 +1,7 @@
 """Bundles: made of a run, and checked against it."""
 
 from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -80,13 +81,9 @@ def bundle(
             "--int8 makes graphs for ONNX Runtime, and OpenVINO computes them otherwise: verdicts "
             "change by the dozen. Use one of --int8 and --format openvino."
         )
-    try:
-        from deployment.export import BundleOptions, make_bundle
-    except ImportError as error:
-        raise InputError(
-            f"Making a bundle needs the extra `bundle` ({error.name} is not installed): "
-            "`uv sync --extra bundle`, or `pip install onnx onnxruntime`."
-        ) from error
+    _require_installed(format)
+    from deployment.export import BundleOptions, make_bundle
+
     threshold, chosen_by = float(THRESHOLD), ""
     if operating_point:
         if models in (ENSEMBLE, REFIT):
@@ -115,6 +112,20 @@ def bundle(
         )
 
 
+def _require_installed(format_: str) -> None:
+    """Refuse before a refit trains for an hour what would fail after it."""
+    if missing := [name for name in ("onnx", "onnxruntime") if find_spec(name) is None]:
+        raise InputError(
+            f"Making a bundle needs {' and '.join(missing)}, not installed here: `pip install "
+            "'defectune[bundle]'` (or `uv sync --extra bundle`)."
+        )
+    if format_ == "openvino" and find_spec("openvino") is None:
+        raise InputError(
+            "--format openvino needs openvino, not installed here: `pip install "
+            "'defectune[openvino]'` (or `uv sync --extra openvino`)."
+        )
+
+
 def _calibration_images(run: Path, fold: int) -> tuple[list[Path], list[Path]]:
     """Some of a fold's training images, spread over all types, and its validation images."""
     data = load_dataset(dataset_of(run))
@@ -136,10 +147,10 @@ def _folds(run: Path, models: str, done: list[int]) -> list[int]:
     if models == ENSEMBLE:
         return done
     number = models.removeprefix("fold-")
-    if not number.isdecimal() or not number.isascii() or int(number) not in done:
+    if number not in map(str, done):
         raise UsageError(
             f"--models takes first, ensemble, refit or fold-K with a finished fold ({done}), got "
-            f"{models!r}."
+            f"{shortened(models, 40)!r}."
         )
     return [int(number)]
 
@@ -179,7 +190,7 @@ def check_bundle(
 
 
 def _refitted_model(opened: "Bundle", data: Dataset) -> "Predictor":
-    run = data.root / RUNS_FOLDER / str(opened.document["run"]) / REFIT / RUNS_FOLDER / REFIT
+    run = data.root / RUNS_FOLDER / opened.run / REFIT / RUNS_FOLDER / REFIT
     if not run.is_dir():
         raise InputError(
             f"{opened.path} holds a refitted model, and its training, {run}, is not there: there "

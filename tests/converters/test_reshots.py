@@ -95,6 +95,20 @@ def test_pictures_without_texture_are_not_one_part(tmp_path):
     assert find_reshots(paths) == []
 
 
+@pytest.mark.parametrize("limit", [10, reshots.ALL_PAIRS])
+@pytest.mark.parametrize("count", [3, 40])
+def test_frames_of_one_colour_are_in_no_pair(shots, tmp_path, monkeypatch, limit, count):
+    """A camera that misfires takes black frames; some are as small as one pixel."""
+    monkeypatch.setattr(reshots, "ALL_PAIRS", limit)
+    frames = []
+    for number in range(count):
+        frames.append(tmp_path / f"{number}.png")
+        size = (1, 1, 3) if number == 0 else (48, 40, 3)
+        write_png(frames[-1], np.full(size, number, np.uint8))
+    found = find_reshots([*shots, *frames])
+    assert {(r.first, r.second) for r in found} == {(3, 30), (7, 31), (7, 32), (31, 32)}
+
+
 def test_correlation_is_the_plain_one():
     rng = np.random.default_rng(1)
     textures = rng.normal(size=(5, 6, 8)).astype(np.float32)

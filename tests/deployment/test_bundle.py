@@ -331,3 +331,50 @@ def test_an_array_of_another_type_is_refused(memory):
     with pytest.raises(UsageError, match="uint8"):
         bundle.predict(np.zeros((4, 4, 3), np.float32))
     assert bundle.predict(np.zeros((9, 7), np.uint8)).heat_map.shape == (9, 7)
+
+
+def _with_document(memory, target, **changed):
+    """A bundle whose manifest is right, and whose bundle.json someone wrote."""
+    with zipfile.ZipFile(memory) as archive:
+        members = {n: archive.read(n) for n in archive.namelist() if n != MANIFEST}
+    members["bundle.json"] = json.dumps(json.loads(members["bundle.json"]) | changed).encode()
+    write_archive(target, members)
+    return target
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ({"engine": "evil"}, "asks for 'evil' to run its graphs"),
+        ({"engine": ["x" * 10**6]}, "asks for"),
+        ({"run": "../../elsewhere"}, "names no run"),
+        ({"run": "/elsewhere"}, "names no run"),
+        ({"run": ".."}, "names no run"),
+        ({"run": ""}, "names no run"),
+    ],
+)
+def test_a_written_bundle_json_is_refused(memory, tmp_path, changed, said):
+    with pytest.raises(InputError, match=said) as refused:
+        open_bundle(_with_document(memory, tmp_path / "bad.bundle", **changed))
+    assert len(str(refused.value)) < 1000
+
+
+def test_a_long_word_on_the_threshold_is_cut(memory, tmp_path):
+    path = _with_document(memory, tmp_path / "b.bundle", threshold_chosen_by="x\n" * 10**6)
+    said = open_bundle(path).chosen_by
+    assert len(said) < 1000
+    assert "\n" not in said
+
+
+@pytest.mark.parametrize(
+    ("missing", "format_"), [("onnx", "onnx"), ("onnxruntime", "onnx"), ("openvino", "openvino")]
+)
+def test_what_is_not_installed_is_told_before_a_refit_trains(
+    root, memory, tmp_path, monkeypatch, missing, format_
+):
+    monkeypatch.setitem(sys.modules, missing, None)
+    trained = []
+    monkeypatch.setattr("defectune.library.bundling.refit", lambda *_: trained.append(1))
+    with pytest.raises(InputError, match=f"needs {missing}, not installed"):
+        dt.bundle(root / "pm", tmp_path / "x", models="refit", format=format_, progress=False)
+    assert not trained
