@@ -145,8 +145,9 @@ def watch(
         list[str] | None,
         typer.Option(
             metavar="URL",
-            help="Publish each verdict there: mqtt://[USER:PASSWORD@]HOST[:PORT][/TOPIC], mqtts:// "
-            "for TLS. Takes the extra `mqtt`.",
+            # Brackets would be markup to the help's renderer.
+            help="Publish each verdict there: mqtt://USER:PASSWORD@HOST:PORT/TOPIC, where all but "
+            "HOST may be left out; mqtts:// for TLS. Takes the extra `mqtt`.",
         ),
     ] = None,
 ) -> None:
