@@ -24,6 +24,7 @@ import defectune as dt
 from annotations import load_dataset
 from annotations.files import read_json, write_json_atomic
 from benchmarks.bottle import machine
+from defectune.sweeps.records import link_dataset
 from deployment import open_bundle
 
 CELLS = Path(__file__).parent / "results" / "bundles"
@@ -63,25 +64,16 @@ numbers in mind would be the next step. OpenVINO computes ONNX Runtime's 8-bit g
 of 17 verdicts of the detector on bottle, 38 of 150 of patch memory on magnetic tile changed), so
 that `--int8` and `--format openvino` are not made together.
 """
-OWN = ("runs", "leaderboard.json", "report")
 TIMED = 40
-
-
-def view_of(root: Path, view: Path) -> Path:
-    """The dataset as links, with runs of its own."""
-    (view / "runs").mkdir(parents=True, exist_ok=True)
-    for path in root.resolve().iterdir():
-        link = view / path.name
-        if path.name not in OWN and not path.name.startswith(".") and not link.is_symlink():
-            link.symlink_to(path, target_is_directory=path.is_dir())
-    return view
 
 
 def measure(name: str, root: Path, model: str, run_path: Path | None, work: Path) -> dict[str, Any]:
     """Train where there is no run, bundle in all ways, and compare."""
-    view = view_of(root, work / name.replace(" ", "-"))
+    view = work / name.replace(" ", "-")
+    link_dataset(root.resolve(), view)
     if run_path is not None:
         link = view / "runs" / run_path.name
+        link.parent.mkdir(exist_ok=True)
         if not link.is_symlink():
             link.symlink_to(run_path.resolve(), target_is_directory=True)
         run = dt.Run(link)

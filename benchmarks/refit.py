@@ -25,6 +25,7 @@ from annotations import Dataset, load_dataset
 from annotations.files import read_json, write_json_atomic
 from annotations.split import Fold, Split, split_digest, write_split
 from benchmarks.bottle import machine
+from defectune.sweeps.records import link_dataset
 
 CELLS = Path(__file__).parent / "results" / "refit"
 TABLE = CELLS.with_suffix(".md")
@@ -36,7 +37,6 @@ MODELS: dict[str, dict[str, Any]] = {
     },
     "hybrid": {"family": "segment", "method": "hybrid"},
 }  # fmt: skip
-OWN = {"runs", "split.json", "leaderboard.json", "report"}
 NOTES = """One model trained again has seen every image but its validation images; a fold's model
 lacks a fifth of them (a third with three folds). The ensemble costs a network a fold at
 prediction. Errors are false negatives plus false positives at the threshold that each way chose
@@ -52,11 +52,7 @@ alone gain nothing, since all folds share their good images.
 
 def without_fold(data: Dataset, outer: int, view: Path) -> Dataset:
     """A dataset of links that lacks the test images of one fold."""
-    view.mkdir(parents=True, exist_ok=True)
-    for path in data.root.resolve().iterdir():
-        link = view / path.name
-        if path.name not in OWN and not path.name.startswith(".") and not link.is_symlink():
-            link.symlink_to(path, target_is_directory=path.is_dir())
+    link_dataset(data.root.resolve(), view, without=["split.json"])
     away = set(data.split.folds[outer].test)
     kept = [fold for number, fold in enumerate(data.split.folds) if number != outer]
     folds = tuple(

@@ -176,7 +176,7 @@ def _note(bundle: Bundle) -> str:
     if bundle.refitted:
         return (
             "All test images of the split were compared with the refitted model itself, which has "
-            "learnt from them: the figures prove the export, and say nothing of new images."
+            "learnt from them: the comparison proves the export, and say nothing of new images."
         )
     if len(bundle.members) == 1:
         return f"The test images of fold {folds} were compared with the run's stored predictions."

@@ -15,7 +15,7 @@ from annotations.files import read_json
 from annotations.images import read_image_rgb
 from annotations.prediction_files import THRESHOLD, FoldThresholds
 from annotations.run_files import LEADERBOARD_FILE
-from annotations.scoring.base import Scorer
+from annotations.scoring.base import Network, Scorer
 from deployment.archive import (
     BUNDLE,
     CARD,
@@ -27,7 +27,7 @@ from deployment.archive import (
     write_archive,
 )
 from deployment.card import model_card
-from deployment.networks import ENGINES, INPUT, ONNX_RUNTIME, OnnxNetwork
+from deployment.networks import ENGINES, INPUT, ONNX_RUNTIME
 from deployment.quantizing import moved_threshold, quantized
 from deployment.runtime import SCORERS
 from training import map_range, read_run_config, run_thresholds
@@ -48,12 +48,14 @@ class MadeBundle:
         digest: SHA-256 of its manifest.
         folds: whose models it holds.
         bytes: its size.
+        refitted: its one model was trained on the test images too.
     """
 
     path: Path
     digest: str
     folds: tuple[int, ...]
     bytes: int
+    refitted: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +114,8 @@ def make_bundle(
                 "models cannot be put into a bundle."
             )
         thresholds = run_thresholds(options.refitted or run, fold)
-        graph = graph_of(scorer)
+        # Proved by the engine that will run it; 8-bit numbers are made of what was proved.
+        graph = graph_of(scorer, options.engine)
         if options.int8 is not None:
             say(
                 f"{whose}: making 8-bit numbers. Some verdicts will change: `defectune bundle "
@@ -121,8 +124,6 @@ def make_bundle(
             graph, thresholds = _in_8_bits(
                 graph, scorer, thresholds, options.int8(fold), options.engine, depth
             )
-        # Loaded once, so that an engine that is missing or cannot run it is told now.
-        ENGINES[options.engine](graph)
         members[graph_name(number)] = graph
         arrays = dict(sorted(scorer.arrays().items()))
         members |= {array_name(number, name): pack_array(a) for name, a in arrays.items()}
@@ -154,7 +155,8 @@ def make_bundle(
     card = model_card(run.resolve().name, settings, document, leaderboard_row(run), _versions())
     members[CARD] = card.encode("utf-8")
     digest = write_archive(path, members)
-    return MadeBundle(path, digest, tuple(folds), path.stat().st_size)
+    refitted = options.refitted is not None
+    return MadeBundle(path, digest, tuple(folds), path.stat().st_size, refitted)
 
 
 def _in_8_bits(
@@ -198,8 +200,12 @@ def leaderboard_row(run: Path) -> Mapping[str, Any] | None:
         ) from error
 
 
-def graph_of(scorer: Scorer) -> bytes:
+def graph_of(scorer: Scorer, engine: str = ONNX_RUNTIME) -> bytes:
     """A scorer's torch network as a serialised ONNX graph, proved on noise.
+
+    Args:
+        scorer: of a trained model.
+        engine: that will run it, a key of `ENGINES`.
 
     Raises:
         InputError: it has no torch network, cannot be exported, or the graph answers otherwise.
@@ -238,8 +244,9 @@ def graph_of(scorer: Scorer) -> bytes:
     sizes = [(height, width)]
     if scorer.free_sides:
         sizes += [(height, 2 * width), (height + 32, width)]
+    loaded = ENGINES[engine](graph)
     for hw in sizes:
-        _require_equal(network, graph, _noise(*hw))
+        _require_equal(network, loaded, _noise(*hw))
     return graph
 
 
@@ -250,10 +257,10 @@ def _noise(height: int, width: int) -> np.ndarray[tuple[int, ...], np.dtype[np.f
 
 def _require_equal(
     network: TorchNetwork,
-    graph: bytes,
+    graph: Network,
     batch: np.ndarray[tuple[int, ...], np.dtype[np.float32]],
 ) -> None:
-    for expected, got in zip(network(batch), OnnxNetwork(graph)(batch), strict=True):
+    for expected, got in zip(network(batch), graph(batch), strict=True):
         if expected.shape != got.shape:
             raise InputError(
                 f"The graph answers {got.shape} where the model answers {expected.shape}, to an "

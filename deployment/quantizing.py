@@ -3,7 +3,7 @@
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
@@ -32,26 +32,6 @@ class _Recorder:
         if len(self.batches) < MOST_BATCHES:
             self.batches.append(np.array(batch))
         return self._network(batch)
-
-
-class _Batches:
-    """What `onnxruntime.quantization` reads: a batch a call, then None."""
-
-    def __init__(self, batches: Sequence[Batch]) -> None:
-        self._left = iter(batches)
-
-    def get_next(self) -> dict[str, Batch] | None:
-        batch = next(self._left, None)
-        return None if batch is None else {INPUT: batch}
-
-    def __iter__(self) -> "_Batches":
-        return self
-
-    def __next__(self) -> dict[str, Batch]:
-        batch = self.get_next()
-        if batch is None:
-            raise StopIteration
-        return batch
 
 
 def quantized(graph: bytes, scorer: Scorer, images: Sequence[ImageRgb]) -> bytes:
@@ -117,19 +97,30 @@ def moved_threshold(
 
 
 def _by_onnxruntime(graph: bytes, batches: Sequence[Batch]) -> bytes:
-    from onnxruntime.quantization import QuantFormat, QuantType, quantize_static
+    from onnxruntime.quantization import (
+        CalibrationDataReader,
+        QuantFormat,
+        QuantType,
+        quantize_static,
+    )
     from onnxruntime.quantization.shape_inference import quant_pre_process
+
+    class Reader(CalibrationDataReader):  # type: ignore[misc]
+        left = iter(batches)
+
+        def get_next(self) -> dict[str, Batch] | None:
+            batch = next(self.left, None)
+            return None if batch is None else {INPUT: batch}
 
     with tempfile.TemporaryDirectory() as name:
         given, prepared, made = (Path(name) / f"{part}.onnx" for part in ("a", "b", "c"))
         given.write_bytes(graph)
         # Folds batch normalisation into convolutions first, as it would at run time.
         quant_pre_process(str(given), str(prepared), skip_symbolic_shape=True)
-        reader: Any = _Batches(batches)
         quantize_static(
             str(prepared),
             str(made),
-            reader,
+            Reader(),
             quant_format=QuantFormat.QDQ,
             op_types_to_quantize=list(OPERATORS),
             per_channel=True,

@@ -111,9 +111,9 @@ def bundle(
         made = bundling.bundle(
             first, file, models=models, format=format_, int8=int8, operating_point=operating_point
         )
-        folds = ", ".join(map(str, made.folds))
+        folds = "refitted" if made.refitted else f"fold {', '.join(map(str, made.folds))}"
         out.print(
-            f"The bundle: {made.path} (fold {folds}, {made.bytes:,} bytes, {made.digest[:12]}…)",
+            f"The bundle: {made.path} ({folds}, {made.bytes:,} bytes, {made.digest[:12]}…)",
             markup=False,
         )
         return
@@ -146,8 +146,8 @@ def watch(
         typer.Option(
             metavar="URL",
             # Brackets would be markup to the help's renderer.
-            help="Publish each verdict there: mqtt://USER:PASSWORD@HOST:PORT/TOPIC, where all but "
-            "HOST may be left out; mqtts:// for TLS. Takes the extra `mqtt`.",
+            help="Publish each verdict there: mqtt://HOST/TOPIC, mqtts:// for TLS, with "
+            "USER:PASSWORD@ before HOST and :PORT after it where needed. Takes the extra `mqtt`.",
         ),
     ] = None,
 ) -> None:

@@ -1,6 +1,6 @@
 """Bundles: made of a run, and checked against it."""
 
-from functools import partial
+from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -104,7 +104,7 @@ def bundle(
             BundleOptions(
                 refitted=None if models != REFIT else source,
                 engine=FORMATS[format],
-                int8=partial(_calibration_images, place) if int8 else None,
+                int8=_calibration_images(place) if int8 else None,
                 threshold=threshold,
                 chosen_by=chosen_by,
             ),
@@ -126,15 +126,19 @@ def _require_installed(format_: str) -> None:
         )
 
 
-def _calibration_images(run: Path, fold: int) -> tuple[list[Path], list[Path]]:
-    """Some of a fold's training images, spread over all types, and its validation images."""
+def _calibration_images(run: Path) -> Callable[[int], tuple[list[Path], list[Path]]]:
+    """Of each fold, some training images, spread over all types, and the validation images."""
     data = load_dataset(dataset_of(run))
-    train = data.select(data.split.folds[fold].train)
-    ordered = sorted(train, key=lambda sample: (sample.defect_type, sample.image_id))
-    step = max(1, len(ordered) / CALIBRATION_IMAGES)
-    count = min(len(ordered), CALIBRATION_IMAGES)
-    chosen = [ordered[int(number * step)].image_path for number in range(count)]
-    return chosen, [sample.image_path for sample in data.select(data.split.folds[fold].val)]
+
+    def of_fold(fold: int) -> tuple[list[Path], list[Path]]:
+        train = data.select(data.split.folds[fold].train)
+        ordered = sorted(train, key=lambda sample: (sample.defect_type, sample.image_id))
+        step = max(1, len(ordered) / CALIBRATION_IMAGES)
+        count = min(len(ordered), CALIBRATION_IMAGES)
+        chosen = [ordered[int(number * step)].image_path for number in range(count)]
+        return chosen, [sample.image_path for sample in data.select(data.split.folds[fold].val)]
+
+    return of_fold
 
 
 def _folds(run: Path, models: str, done: list[int]) -> list[int]:

@@ -41,7 +41,7 @@ from defectune.library.recipe import (
     run_recipe,
 )
 from defectune.library.run import Run
-from defectune.library.shards import Part, is_kept, parts_of, take
+from defectune.library.shards import Part, kept, parts_of, take
 from defectune.library.verdict import Verdict
 from defectune.ray_tasks import require_engine
 from defectune.runs import find_run
@@ -245,8 +245,9 @@ def predict_images(
             predict_on_ray(parts, recipe, options, on.partition(":")[2], file, told)
         else:
             for part in parts:
-                if is_kept(part, recipe.bit_depth):
-                    take(part, file, told)
+                rows = kept(part, recipe.bit_depth)
+                if rows is not None:
+                    take(part, rows, file, told)
                 else:
                     predict_part(predictor, recipe, part, file, told)
     notes = tally.notes(recipe)

@@ -19,7 +19,7 @@ from defectune.library.environment import quiet_environment, use_threads
 from defectune.library.kept_results import BEGUN_FILE
 from defectune.library.predicting import predict_part
 from defectune.library.recipe import PredictOptions, Recipe, bundle_recipe, open_model
-from defectune.library.shards import Part, is_kept, take
+from defectune.library.shards import Part, kept, rows_of, take
 from defectune.ray_tasks import Needs, enter, ray_tasks, shared, unseen
 
 if TYPE_CHECKING:
@@ -95,7 +95,7 @@ def predict_on_ray(
     def calls() -> Iterator[tuple[Path, Model, Recipe, PredictOptions, Part]]:
         here = Path.cwd()
         for part in parts:
-            done = is_kept(part, recipe.bit_depth)
+            done = kept(part, recipe.bit_depth) is not None
             waiting.append((part, done))
             if not done:
                 yield here, model, recipe, there, part
@@ -103,16 +103,18 @@ def predict_on_ray(
     with ray_tasks(_predict_there, needs, address) as tasks:
         for node in tasks.in_order(calls()):
             while waiting[0][1]:
-                take(waiting.popleft()[0], file, told)
+                before = waiting.popleft()[0]
+                take(before, rows_of(before), file, told)
             part, _ = waiting.popleft()
-            if not is_kept(part, recipe.bit_depth):
+            rows = kept(part, recipe.bit_depth)
+            if rows is None:
                 raise InputError(
                     f"The node {node} cannot read images that can be read here, of those from "
                     f"{part.paths[0]} to {part.paths[-1]}. {shared(_OTHERS)}"
                 )
-            take(part, file, told)
+            take(part, rows, file, told)
         for part, _ in waiting:
-            take(part, file, told)
+            take(part, rows_of(part), file, told)
 
 
 def _threads(recipe: Recipe) -> int:

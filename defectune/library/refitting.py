@@ -45,6 +45,12 @@ def refit(run: Path, reporter: "Reporter") -> Path:
         )
     family = str(settings["family"])
     config = stored_config(run, config_kind(family, settings["config"], {}))
+    own_good = any(not s.is_defective and s.source_split != "test" for s in dataset.samples)
+    if family == "classify" and own_good and not _needs_defects(str(settings["config"]["method"])):
+        reporter.say(
+            "This method learns from the good images alone that the source gives for training, and "
+            "the test images add none: --models first is the same model."
+        )
     return train_config(
         without_test_side(dataset, run / REFIT),
         family,
@@ -53,6 +59,12 @@ def refit(run: Path, reporter: "Reporter") -> Path:
         folds=[0],
         reporter=reporter,
     )
+
+
+def _needs_defects(method: str) -> bool:
+    from classify.methods import method_named
+
+    return method_named(method).needs_defects
 
 
 def without_test_side(dataset: Dataset, root: Path) -> Dataset:

@@ -1,7 +1,7 @@
 """Parts of a call of `predict` that can be predicted apart, anywhere, and put together in order."""
 
 import contextlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Final
@@ -67,8 +67,8 @@ def parts_of(
         start = stop
 
 
-def is_kept(part: Part, bit_depth: int | None) -> bool:
-    """True where a part is done and its file waits to be taken.
+def kept(part: Part, bit_depth: int | None) -> list[Mapping[str, str]] | None:
+    """Rows of a part that is done and whose file waits to be taken; None where it is not.
 
     A file with faults that are not to be found here is removed: whoever wrote it did not see the
     images.
@@ -81,27 +81,35 @@ def is_kept(part: Part, bit_depth: int | None) -> bool:
         InputError: the part's file is damaged.
     """
     if not part.file.is_file():
-        return False
-    for path, row in zip(part.paths, rows_of(part), strict=True):
+        return None
+    rows = rows_of(part)
+    for path, row in zip(part.paths, rows, strict=True):
         if row["error"]:
             with contextlib.suppress(ImageReadError, OSError):
                 read_image_rgb(path, bit_depth=bit_depth)
                 part.file.unlink()
-                return False
-    return True
+                return None
+    return rows
 
 
-def take(part: Part, file: IO[str], told: Callable[[Mapping[str, str]], None]) -> None:
+def take(
+    part: Part,
+    rows: Iterable[Mapping[str, str]],
+    file: IO[str],
+    told: Callable[[Mapping[str, str]], None],
+) -> None:
     """Append the kept lines of a part to `file`, and remove them where they were kept.
 
-    Raises:
-        InputError: the part's file is damaged.
+    Args:
+        part: whose file is there.
+        rows: of it, see `kept`.
+        file: of the call's results.
+        told: gets every row.
     """
-    found = rows_of(part)
     file.write(part.file.read_text(encoding="utf-8"))
     file.flush()
     part.file.unlink()
-    for row in found:
+    for row in rows:
         told(row)
 
 

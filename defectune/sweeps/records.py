@@ -56,7 +56,7 @@ def open_sweep(
         remove_dead_files(folder)
     write_json_atomic(marker, {"format": FORMAT, "datasets": digests})
     for name, root in datasets.items():
-        _link(root, output / DATA_FOLDER / name)
+        link_dataset(root, output / DATA_FOLDER / name)
 
 
 def _entries(folder: Path) -> list[Path]:
@@ -86,11 +86,20 @@ def _checked(output: Path, before: Mapping[str, str], now: Mapping[str, str]) ->
     return dict(now)
 
 
-def _link(root: Path, view: Path) -> None:
-    """Links to a dataset's files, so that runs stand beside it and not in it."""
+def link_dataset(root: Path, view: Path, *, without: Sequence[str] = ()) -> None:
+    """Make a folder of links to a dataset's files, so that runs stand beside it and not in it.
+
+    Args:
+        root: the dataset.
+        view: the folder; links that are there already stay.
+        without: further names that get no link.
+
+    Raises:
+        InputError: something else is in a link's way, or the file system takes none.
+    """
     view.mkdir(parents=True, exist_ok=True)
     for path in root.iterdir():
-        if path.name in _OWN or path.name.startswith("."):
+        if path.name in {*_OWN, *without} or path.name.startswith("."):
             continue
         link = view / path.name
         if link.is_symlink() and link.readlink() != path:

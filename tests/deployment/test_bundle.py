@@ -183,7 +183,16 @@ def test_a_refitted_model_learns_from_the_test_images_too(root, name):
 
 def test_a_refit_knows_its_split_and_asks_for_its_training(root, memory, tmp_path):
     path = tmp_path / "refit.bundle"
-    dt.bundle(root / "pm", path, models="refit", progress=False)
+    said = []
+    reporter = SilentReporter()
+    reporter.say = said.append
+    made = dt.bundle(root / "pm", path, models="refit", progress=reporter)
+    assert made.refitted
+    assert any("--models first is the same model" in line for line in said)
+    first, again = open_bundle(memory).members[0], open_bundle(path).members[0]
+    np.testing.assert_array_equal(
+        first.scorer.arrays()["patches"], again.scorer.arrays()["patches"]
+    )
     with pytest.raises(UsageError, match="holds a refitted model"):
         dt.predict(path, [root], tmp_path / "x", fold=0, progress=False)
     (root / "runs" / "pm" / "refit").rename(root / "runs" / "pm" / "gone")

@@ -4,19 +4,25 @@ import json
 import shutil
 import socket
 import subprocess
+import sys
 import threading
 import time
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
+import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from annotations import InputError, UsageError
+import defectune as dt
+from annotations import InputError, UsageError, load_dataset, write_png
+from classify import ClassifyConfig, train_classifier
 from defectune.cli import app
 from defectune.commands import shipping
 from deployment import handoff
 from deployment.handoff import DeliveryError, Handoff, MqttBroker, Webhook
+from tests.drawn import drawn_dataset
+from training import SilentReporter
 
 
 @pytest.fixture(autouse=True)
@@ -30,7 +36,7 @@ class Server:
     """Takes POSTs; answers `status` as long as it is not None."""
 
     def __init__(self, port=0):
-        self.bodies, self.status = [], None
+        self.bodies, self.status, self.delay_s = [], None, 0.0
         ours = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -40,6 +46,7 @@ class Server:
                     assert self.headers["Content-Type"] == "application/json"
                     ours.bodies.append(json.loads(body))
                     ours.authorization = self.headers["Authorization"]
+                time.sleep(ours.delay_s)
                 self.send_response(ours.status or 204)
                 self.end_headers()
 
@@ -250,24 +257,48 @@ def test_a_real_broker_gets_everything_though_it_was_away(tmp_path):
     assert kept == ["0.png", "1.png", "2.png", "3.png"]
 
 
-def test_the_command_delivers_and_says_what_is_left(tmp_path, server, monkeypatch):
-    import defectune as dt
-    from annotations import load_dataset, write_png
-    from classify import ClassifyConfig, train_classifier
-    from tests.drawn import drawn_dataset
-    from training import SilentReporter
-
-    root = drawn_dataset(tmp_path / "drawn")
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory):
+    root = drawn_dataset(tmp_path_factory.mktemp("drawn"))
     config = ClassifyConfig(method="knn", model="resnet18", image_size=32, weights="none")
     run = train_classifier(
         load_dataset(root), config, name="r", folds=[0], reporter=SilentReporter()
     )
-    bundle = dt.bundle(run, tmp_path / "r.bundle", progress=False).path
-    import numpy as np
+    return dt.bundle(run, root / "r.bundle", progress=False).path
 
-    for number in range(3):
-        image = np.full((40, 40, 3), 50 * number, np.uint8)
-        write_png(tmp_path / "in" / f"{number}.png", image)
+
+def draw(folder, count):
+    for number in range(count):
+        write_png(folder / f"{number}.png", np.full((40, 40, 3), number, np.uint8))
+
+
+def test_a_watch_that_is_killed_while_it_delivers_loses_none(tmp_path, server, bundle, repo_root):
+    draw(tmp_path / "in", 12)
+    server.delay_s = 0.1
+    output = tmp_path / "out"
+    call = [
+        sys.executable, "-m", "defectune", "watch", str(bundle), str(tmp_path / "in"),
+        "--output", str(output), "--interval", "0.02", "--once", "--webhook", server.url,
+    ]  # fmt: skip
+    for delivered in (2, 5):
+        process = subprocess.Popen(call, cwd=repo_root, stdout=subprocess.DEVNULL)
+        wait_until(lambda p=process, n=delivered: len(server.bodies) >= n or p.poll() is not None)
+        assert process.poll() is None
+        process.kill()
+        process.wait(timeout=60)
+    server.delay_s = 0
+    done = subprocess.run(call, cwd=repo_root, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    ids = {body["file"]: body["id"] for body in server.bodies}
+    assert sorted(ids) == sorted(f"{n}.png" for n in range(12))
+    # What was delivered twice, around a kill, has the same id both times.
+    assert {body["id"] for body in server.bodies} == set(ids.values())
+    written = [json.loads(x)["file"] for x in (output / "verdicts.jsonl").read_text().splitlines()]
+    assert list(dict.fromkeys(files(server.bodies))) == written
+
+
+def test_the_command_delivers_and_says_what_is_left(tmp_path, server, monkeypatch, bundle):
+    draw(tmp_path / "in", 3)
     monkeypatch.setattr(shipping, "HANDOFF_PATIENCE_S", 0.3)
     call = [
         "watch", str(bundle), str(tmp_path / "in"), "--output", str(tmp_path / "out"), "--once",
