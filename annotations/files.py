@@ -9,12 +9,12 @@ import re
 import secrets
 import shutil
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, Final
 
 from annotations.errors import InputError, OutputExistsError, shortened
-from annotations.locks import hold_lock, process_lives
+from annotations.locks import hold_lock, process_lives, refuse_link
 
 MAX_JSON_BYTES = 1 << 30
 MAX_NAME_BYTES = 255
@@ -23,6 +23,56 @@ PARTIAL: Final = ".part"
 """How temporary files and folders end."""
 _LOCK: Final = ".lock"
 _PARTIAL_NAME: Final = re.compile(r"\.(.+)\.(\d+)-([0-9a-f]{4})[0-9a-f]{4}\.part", re.DOTALL)
+
+
+def remove_tree(folder: Path) -> None:
+    """Remove a folder of our own with all that is in it; one that is not there is no error.
+
+    Links in it are removed, and never followed.
+
+    Raises:
+        InputError: `folder` is a link.
+        OSError: something in it cannot be removed.
+    """
+    refuse_link(folder)
+    with contextlib.suppress(FileNotFoundError):
+        shutil.rmtree(folder)
+
+
+def own_folder(root: Path, *parts: str) -> Path:
+    """Make a folder of our own below `root`, which itself may be a link.
+
+    Args:
+        root: the folder to stay in.
+        parts: names of the folders from there on.
+
+    Raises:
+        InputError: one of `parts` is a link.
+    """
+    folder = root
+    for part in parts:
+        folder = folder / part
+        refuse_link(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def refuse_links_in(folder: Path, *, passed: Iterable[Path] = ()) -> None:
+    """Refuse links anywhere in a folder that is to be written to.
+
+    Args:
+        folder: the folder; none is no error.
+        passed: folders in it whose own links are not looked at; they may be no links themselves.
+
+    Raises:
+        InputError: the folder, or something in it, is a link.
+    """
+    refuse_link(folder)
+    left_out = set(passed)
+    for place, folders, names in os.walk(folder):
+        for name in (*folders, *names):
+            refuse_link(Path(place, name))
+        folders[:] = [name for name in folders if Path(place, name) not in left_out]
 
 
 def write_bytes_atomic(path: Path, data: bytes) -> None:
@@ -190,7 +240,9 @@ def folder_moved_into_place(target: Path, *, hint: str) -> Iterator[Path]:
         require_new_folder(target, hint=hint)
         _move(partial, target)
     finally:
-        shutil.rmtree(partial, ignore_errors=True)
+        # What cannot be removed is for the next call; the error on the way out says more.
+        with contextlib.suppress(OSError):
+            remove_tree(partial)
 
 
 def _move(partial: Path, target: Path) -> None:
@@ -215,4 +267,4 @@ def remove_dead_partials(target: Path) -> None:
             contextlib.suppress(OutputExistsError, OSError),
             hold_lock(path / _LOCK, lambda who: OutputExistsError(f"taken{who}")),
         ):
-            shutil.rmtree(path, ignore_errors=True)
+            remove_tree(path)

@@ -6,8 +6,25 @@ import socket
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from annotations.errors import InputError
+
 Refusal = Callable[[str], Exception]
 """Makes the error for a lock that another process holds, from who that is, in words."""
+
+
+def refuse_link(path: Path) -> None:
+    """Refuse a link where this program writes or removes: it may lead into anybody's folder.
+
+    Raises:
+        InputError: `path` is a link, or a junction of Windows.
+    """
+    is_junction = getattr(os.path, "isjunction", lambda _path: False)  # Python 3.12 has it
+    if path.is_symlink() or is_junction(path):
+        raise InputError(
+            f"{path} is a link, where a file or folder of this program's own is expected. What is "
+            "written or removed there would be written or removed where the link leads, so nothing "
+            "was done. Remove the link, or put the folder itself in its place."
+        )
 
 
 @contextlib.contextmanager
@@ -19,8 +36,10 @@ def hold_lock(path: Path, refusal: Refusal) -> Iterator[None]:
         refusal: makes the error.
 
     Raises:
+        InputError: a link lies in its place: what it leads to would be emptied.
         Exception: of `refusal`, where another process, or another call of this one, holds it.
     """
+    refuse_link(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     opened = _lock_by_system(path, refusal)
     if opened is None:

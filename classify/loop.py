@@ -5,7 +5,6 @@ numbers are seeded anew in every step, so that an interrupted training ends with
 undisturbed one.
 """
 
-import shutil
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Final
@@ -19,6 +18,7 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from annotations import Sample
+from annotations.files import remove_tree
 from annotations.images import read_image_rgb
 from annotations.scoring.images import resize_square
 from classify.config import AugmentedConfig, ClassifyConfig
@@ -233,7 +233,7 @@ def unit_tensor(image_rgb: ImageRgb) -> torch.Tensor:
 
 def remove_checkpoints(folder: Path) -> None:
     """Forget what an interrupted training would have gone on from."""
-    shutil.rmtree(folder / CHECKPOINTS, ignore_errors=True)
+    remove_tree(folder / CHECKPOINTS)
 
 
 def of_epoch(seed: int, epoch: int, number: int) -> np.random.Generator:

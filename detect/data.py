@@ -10,7 +10,7 @@ import numpy as np
 import yaml
 
 from annotations import Dataset, Regions, Sample, TrainingError
-from annotations.files import write_text_atomic
+from annotations.files import remove_tree, write_text_atomic
 from annotations.images import write_png
 from annotations.scoring.tiling import crop_window, cut_tile, tile_windows
 from detect.config import DetectConfig
@@ -23,6 +23,7 @@ from training.contact_sheet import (
     write_contact_sheet,
 )
 from training.injection import DefectInjector, LabelledImage, class_mask_regions
+from training.job import DATA_FOLDER
 from training.shots import limit_defects
 from training.yolo_labels import yolo_box_lines, yolo_polygon_lines
 
@@ -45,8 +46,8 @@ def write_data(job: FoldJob, config: DetectConfig, tiles: int) -> tuple[Path, bo
         TrainingError: no defective image with a mask to learn from.
     """
     dataset, fold = job.dataset, job.dataset.split.folds[job.fold]
-    data = job.folder / "data"
-    shutil.rmtree(data, ignore_errors=True)
+    data = job.folder / DATA_FOLDER
+    remove_tree(data)
     validates = True
     for side, ids in (("train", fold.train), ("val", fold.val)):
         samples = choose_images(dataset, ids, config)

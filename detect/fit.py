@@ -8,7 +8,6 @@ own number: an interrupted training ends with the weights of an undisturbed one.
 
 import copy
 import io
-import shutil
 from pathlib import Path
 from typing import Any, Final
 
@@ -18,7 +17,7 @@ import yaml
 
 from annotations import InputError, TrainingError
 from annotations.errors import shortened
-from annotations.files import write_bytes_atomic, write_text_atomic
+from annotations.files import remove_tree, write_bytes_atomic, write_text_atomic
 from detect import lite0
 from detect.config import DetectConfig
 from detect.data import write_data
@@ -34,11 +33,11 @@ from detect.network import (
 from detect.ultralytics_setup import import_ultralytics
 from training import FoldJob, resolve_device, seed_everything
 from training.device import is_out_of_memory
+from training.job import DATA_FOLDER
 from training.weights import read_state
 
 STATE_FILE: Final = "state.pt"
 WORK_FOLDER: Final = "ultralytics"
-DATA_FOLDER: Final = "data"
 
 
 class _Keeper:
@@ -158,7 +157,7 @@ def fit(job: FoldJob, config: DetectConfig, source: Path | Architecture, tiles: 
         save_detector(job.folder, Architecture(before["layers"], names), before["best"])
     else:
         data, validates = write_data(job, config, tiles)
-        shutil.rmtree(work, ignore_errors=True)
+        remove_tree(work)
         keeper = _Keeper(job, config, before)
         trainer = _trainer(job, config, source, data, validates=validates)
         for event, action in (
@@ -178,7 +177,7 @@ def fit(job: FoldJob, config: DetectConfig, source: Path | Architecture, tiles: 
         save_detector(job.folder, Architecture(made.layers, job.dataset.class_names), best)
     state_file.unlink(missing_ok=True)
     for folder in (work / "weights", job.folder / DATA_FOLDER):
-        shutil.rmtree(folder, ignore_errors=True)
+        remove_tree(folder)
 
 
 def _state_to_go_on_from(job: FoldJob, config: DetectConfig) -> dict[str, Any] | None:

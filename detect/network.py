@@ -24,6 +24,7 @@ from annotations.run_files import (
 )
 from annotations.yaml_files import read_yaml
 from detect import lite0
+from detect.checkpoint_scan import scan_checkpoint
 from detect.ultralytics_setup import import_ultralytics
 
 WEIGHTS_FILE: Final = DETECTOR_WEIGHTS_FILE
@@ -267,6 +268,7 @@ def read_checkpoint(path: Path) -> Any:
     if path.suffix != ".pt":
         raise InputError(f"The weights {path} should be an ultralytics checkpoint, a .pt file.")
     try:
+        scan_checkpoint(path)
         stored = load(path.resolve())[0]
         # Made again from numbers and names, so that nothing else of the file is ever called.
         network = architecture_of(stored).build()

@@ -36,6 +36,7 @@ def import_ultralytics() -> Any:
     pillow_open = Image.open
     import ultralytics
     from ultralytics import utils
+    from ultralytics.data import dataset as label_cache
     from ultralytics.data import utils as data_utils
     from ultralytics.engine import trainer
     from ultralytics.nn import tasks
@@ -53,6 +54,9 @@ def import_ultralytics() -> Any:
     # looked up in the current folder and fetched.
     fonts: Any = data_utils
     fonts.check_font = lambda *_args, **_options: None
+    # Label caches are pickles that lie beside the data, and may be a stranger's: labels are read.
+    caches: Any = label_cache
+    caches.load_dataset_cache_file = fonts.load_dataset_cache_file = _no_cache
     half: Any = trainer
     half.check_amp = _half_precision_works
     logging.getLogger("ultralytics").setLevel(logging.ERROR)
@@ -67,6 +71,11 @@ def import_ultralytics() -> Any:
     for name in _INTEGRATIONS:
         dict.__setitem__(library.settings, name, asked.get(name, False))
     return library
+
+
+def _no_cache(path: Path) -> dict[str, Any]:
+    """Say that there is no cache, whatever there is."""
+    raise FileNotFoundError(f"{path} is a pickle, and none is read.")
 
 
 def _silence(bar: Any) -> None:

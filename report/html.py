@@ -2,7 +2,6 @@
 
 import base64
 import hashlib
-import shutil
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -14,9 +13,11 @@ from annotations import Dataset, InputError, OutputExistsError, StoredPrediction
 from annotations.files import (
     folder_moved_into_place,
     read_json,
+    remove_tree,
     write_bytes_atomic,
     write_json_atomic,
 )
+from annotations.locks import refuse_link
 from evaluation import summarise
 from report.first_screen import claims, escapes_by_type, metric_lines, operating_points
 from report.gallery import Gallery, write_gallery
@@ -57,11 +58,13 @@ def write_report(
         raise OutputExistsError(
             f"{folder} holds something that is not a report; it is left as it is. Move it away."
         )
+    refuse_link(folder)
     hint = "Close what uses it and try again."
     # Written whole beside the old one, which goes only when the new one is complete.
     fresh = folder.with_name(f"{folder.name}-new")
+    refuse_link(fresh)
     if fresh.is_dir() and _is_report(fresh):
-        shutil.rmtree(fresh)
+        remove_tree(fresh)
     with folder_moved_into_place(fresh, hint=hint) as partial:
         gallery = write_gallery(dataset, runs, partial, shown_at=folder, progress=progress)
         if gallery.n_images and gallery.n_gone == gallery.n_images:
@@ -82,7 +85,7 @@ def write_report(
             {"split_digest": dataset.split.digest, "runs": [run.name for run in runs]},
         )
     if folder.exists():
-        shutil.rmtree(folder)
+        remove_tree(folder)
     fresh.replace(folder)
     return folder / "index.html"
 

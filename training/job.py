@@ -1,7 +1,6 @@
 """One training job: run folder, folds, predictions of the test images. Shared by all families."""
 
 import os
-import shutil
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -25,7 +24,15 @@ from annotations import (
     UsageError,
 )
 from annotations.errors import shortened
-from annotations.files import PARTIAL, read_json, write_json_atomic, write_text_atomic
+from annotations.files import (
+    PARTIAL,
+    own_folder,
+    read_json,
+    refuse_links_in,
+    remove_tree,
+    write_json_atomic,
+    write_text_atomic,
+)
 from annotations.images import read_image_rgb, sha256_of
 from annotations.locks import hold_lock
 from annotations.prediction_files import (
@@ -43,7 +50,9 @@ from training.device import keep_freed_memory
 MAX_CLASSES: Final = 255
 """As many as an 8-bit class mask tells apart from the background."""
 LOCK_FILE: Final = ".lock"
-STATES: Final = ("checkpoints", "data", "features", "saved", "state.pt", "ultralytics/weights")
+DATA_FOLDER: Final = "data"
+"""Of a fold: what a detector learns from, pictures as links."""
+STATES: Final = ("checkpoints", DATA_FOLDER, "features", "saved", "state.pt", "ultralytics/weights")
 """Of a fold: what an interrupted training goes on from, of all families."""
 
 
@@ -140,8 +149,8 @@ def remove_leftovers(run: Path) -> None:
     for fold in finished_folds(run):
         for name in STATES:
             place = fold_folder(run, fold) / name
-            if place.is_dir() and not place.is_symlink():
-                shutil.rmtree(place, ignore_errors=True)
+            if place.is_dir():
+                remove_tree(place)
             else:
                 place.unlink(missing_ok=True)
 
@@ -315,7 +324,10 @@ def train_run(
     Raises:
         DefectuneError: see `open_run`, and what the family raises.
     """
-    run = run_folder(dataset, name)
+    run = own_folder(run_folder(dataset, name).parent, name)
+    # A detector's pictures are links of ours, in a folder that is made anew.
+    passed = [fold_folder(run, n) / DATA_FOLDER for n in range(len(dataset.split.folds))]
+    refuse_links_in(run, passed=passed)
     with hold_lock(run / LOCK_FILE, partial(_being_trained, run)):
         open_run(dataset, name, family=family, config=config)
         remove_leftovers(run)
@@ -326,8 +338,7 @@ def train_run(
             if fold in finished_folds(run):
                 reporter.say(f"{name}: fold {fold} has finished before; skipped.")
                 continue
-            folder = fold_folder(run, fold)
-            folder.mkdir(parents=True, exist_ok=True)
+            folder = own_folder(run, fold_folder(run, fold).name)
             began = time.perf_counter()
             predictor, thresholds = train_fold(FoldJob(dataset, fold, folder, reporter))
             trained = time.perf_counter()

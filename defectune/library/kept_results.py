@@ -2,7 +2,6 @@
 
 import csv
 import json
-import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,7 +9,7 @@ from typing import IO, Any, Final
 
 from annotations import InputError, OutputExistsError
 from annotations.errors import shortened
-from annotations.files import PARTIAL, read_json, write_json_atomic
+from annotations.files import PARTIAL, read_json, remove_tree, write_json_atomic
 from defectune.library.recipe import Recipe
 
 RESULTS_FILE: Final = "results.jsonl"
@@ -108,7 +107,7 @@ def clear(partial: Path) -> None:
     """
     for name in (RESULTS_FILE, BEGUN_FILE):
         (partial / name).unlink()
-    shutil.rmtree(partial / SHARDS_FOLDER, ignore_errors=True)
+    remove_tree(partial / SHARDS_FOLDER)
     for folder in (partial, *(path for path in partial.iterdir() if path.is_dir())):
         for path in folder.glob(f".*{PARTIAL}"):
             path.unlink(missing_ok=True)

@@ -4,7 +4,6 @@ import hashlib
 import json
 import math
 import secrets
-import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
@@ -14,6 +13,7 @@ import torch
 from torch.nn import functional
 
 from annotations import TrainingError, UsageError
+from annotations.files import remove_tree
 from annotations.scoring.base import ImageRgb
 from annotations.scoring.images import normalised
 from training.backbones import Backbone
@@ -191,7 +191,7 @@ class FeatureCache:
 
     def remove(self) -> None:
         """Remove all of it: weights are what training leaves."""
-        shutil.rmtree(self._folder, ignore_errors=True)
+        remove_tree(self._folder)
 
 
 def views_that_fit(sizes: Sequence[int], wanted: int, gigabytes: float) -> int:

@@ -10,7 +10,10 @@ from annotations import InputError, OutputExistsError
 from annotations.files import (
     _machine,
     folder_moved_into_place,
+    own_folder,
+    refuse_links_in,
     remove_dead_files,
+    remove_tree,
     write_text_atomic,
 )
 from annotations.locks import hold_lock
@@ -98,3 +101,34 @@ def test_files_that_kills_left_are_removed_where_a_command_owns_the_folder(tmp_p
     remove_dead_files(tmp_path)
     write_text_atomic(tmp_path / "a.json", "{}")
     assert names(tmp_path) == sorted(["a.json", "b.part", mine.name])
+
+
+def test_a_link_in_place_of_our_own_folder_is_refused(tmp_path):
+    kept = tmp_path / "kept"
+    kept.mkdir()
+    (kept / "photo.png").write_text("mine")
+    link = tmp_path / "root" / "link"
+    link.parent.mkdir()
+    link.symlink_to(kept)
+    for refused in (
+        lambda: remove_tree(link),
+        lambda: own_folder(link.parent, "link", "inner"),
+        lambda: refuse_links_in(link.parent),
+        lambda: refuse_links_in(link),
+    ):
+        with pytest.raises(InputError, match=r"link is a link, .* nothing was done"):
+            refused()
+    assert names(kept) == ["photo.png"]
+    refuse_links_in(tmp_path, passed=[link.parent])
+    remove_tree(link.parent)
+    assert names(tmp_path) == ["kept"]
+    assert names(kept) == ["photo.png"]
+    remove_tree(link.parent)
+
+
+def test_a_lock_empties_nothing_through_a_link(tmp_path):
+    (tmp_path / "mine").write_text("text")
+    (tmp_path / ".lock").symlink_to(tmp_path / "mine")
+    with pytest.raises(InputError, match="is a link"), hold_lock(tmp_path / ".lock", InputError):
+        pass
+    assert (tmp_path / "mine").read_text() == "text"
