@@ -26,6 +26,7 @@ from detect.network import (
     State,
     architecture_of,
     half_state,
+    open_detector,
     read_checkpoint,
     save_detector,
     single_scale,
@@ -58,6 +59,7 @@ class _Keeper:
         # Our weights are written after every epoch; its last validation decides nothing.
         trainer.final_eval = lambda: None
         self.architecture = architecture_of(trainer.ema.ema)
+        self._prove_that_it_opens(trainer)
         if self._before is None:
             return
         try:
@@ -67,6 +69,21 @@ class _Keeper:
         for _ in range(trainer.start_epoch):
             self._shown += 1
             self._advance("trained before")
+
+    def _prove_that_it_opens(self, trainer: Any) -> None:
+        """Open what the fold will leave behind, before an epoch is spent on it."""
+        names = self._job.dataset.class_names
+        layers = architecture_of(trainer.ema.ema).layers
+        try:
+            open_detector(Architecture(layers, names), half_state(trainer.ema.ema))
+        except Exception as error:  # torch and ultralytics raise many kinds
+            raise TrainingError(
+                f"The detector of fold {self._job.fold} could not be opened again once trained: "
+                f"what ultralytics built from {shortened(self._config.model)} with the weights "
+                f"{shortened(self._config.weights)} and {len(names)} classes does not fit its own "
+                f"description ({shortened(error)}). Nothing was trained. Try another --model, or "
+                "--weights none."
+            ) from error
 
     def begin_epoch(self, trainer: Any) -> None:
         """Seed everything that an epoch draws from."""

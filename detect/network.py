@@ -209,6 +209,78 @@ def half_state(network: Any) -> dict[str, torch.Tensor]:
     return state
 
 
+def open_detector(architecture: Architecture, state: State) -> Any:
+    """The network of an architecture with these weights, float32, in evaluation mode.
+
+    ultralytics chooses the hidden width of the class branches by the number of classes when it
+    builds a network, and takes the source's width when it loads weights of another number of
+    classes. The widths are therefore read from the weights, which know them.
+
+    Args:
+        architecture: layers and class names.
+        state: weights by name, as `half_state` gives them.
+
+    Raises:
+        InputError: these are no layers of a YOLO detector.
+        RuntimeError: the weights do not fit the layers.
+    """
+    network = architecture.build()
+    changed = _take_class_widths(network, state)
+    network.load_state_dict(dict(state))
+    network.float().eval()
+    if changed:
+        with torch.inference_mode():
+            network(torch.zeros(1, 3, 64, 64))
+    return network
+
+
+def _take_class_widths(network: Any, state: State) -> bool:
+    """Whether a width was another one."""
+    head, changed = network.model[-1], False
+    for attribute in ("cv3", "one2one_cv3"):
+        branches = getattr(head, attribute, None)
+        if branches is None:
+            continue
+        prefix = f"model.{len(network.model) - 1}.{attribute}"
+        for name, module in list(branches.named_modules()):
+            weight = state.get(f"{prefix}.{name}.weight")
+            if weight is None or not 0 < max(weight.shape) <= MAX_CHANNELS:
+                continue
+            fitting = _of_shape(module, tuple(weight.shape))
+            if fitting is not None:
+                parent, _, child = name.rpartition(".")
+                setattr(branches.get_submodule(parent), child, fitting)
+                changed = True
+    return changed
+
+
+def _of_shape(module: Any, shape: tuple[int, ...]) -> Any:
+    """A layer like this one whose weight has the shape; None where it has it already, or where
+    more than channels differ."""
+    if isinstance(module, torch.nn.BatchNorm2d) and len(shape) == 1:
+        if module.num_features == shape[0]:
+            return None
+        return torch.nn.BatchNorm2d(shape[0], eps=module.eps, momentum=module.momentum)
+    if not isinstance(module, torch.nn.Conv2d) or len(shape) != 4:
+        return None
+    before = tuple(module.weight.shape)
+    # The number of classes is the architecture's to say, and the kernels are ultralytics'.
+    if before == shape or before[2:] != shape[2:]:
+        return None
+    outputs = module.out_channels if module.bias is not None else shape[0]
+    groups = shape[0] if module.groups > 1 else 1
+    return torch.nn.Conv2d(
+        shape[1] * groups,
+        outputs,
+        module.kernel_size,  # type: ignore[arg-type]
+        module.stride,  # type: ignore[arg-type]
+        module.padding,  # type: ignore[arg-type]
+        module.dilation,  # type: ignore[arg-type]
+        groups,
+        bias=module.bias is not None,
+    )
+
+
 def save_detector(folder: Path, architecture: Architecture, state: State) -> None:
     """Write a detector; the weights last, so that where they are, the rest is."""
     write_json_atomic(
@@ -238,18 +310,21 @@ def load_detector(folder: Path) -> Any:
         names = document["class_names"]
         if document["format"] != FORMAT or not 0 < len(names) <= MAX_CHANNELS:
             raise ValueError("another format")
-        network = Architecture(document["layers"], tuple(map(str, names))).build()
-    except (KeyError, TypeError, ValueError, InputError) as error:
+        architecture = Architecture(dict(document["layers"]), tuple(map(str, names)))
+    except (KeyError, TypeError, ValueError) as error:
         raise InputError(
             f"{described} is damaged ({shortened(error)}). Train this fold again."
         ) from error
     try:
-        network.load_state_dict(load_file(weights))
+        return open_detector(architecture, load_file(weights))
+    except InputError as error:
+        raise InputError(
+            f"{described} is damaged ({shortened(error)}). Train this fold again."
+        ) from error
     except Exception as error:  # safetensors and torch raise many kinds
         raise InputError(
             f"{weights} is damaged ({shortened(error)}). Train this fold again."
         ) from error
-    return network.float().eval()
 
 
 def read_checkpoint(path: Path) -> Any:
@@ -271,9 +346,7 @@ def read_checkpoint(path: Path) -> Any:
         scan_checkpoint(path)
         stored = load(path.resolve())[0]
         # Made again from numbers and names, so that nothing else of the file is ever called.
-        network = architecture_of(stored).build()
-        network.load_state_dict(stored.float().state_dict())
-        return network.float().eval()
+        return open_detector(architecture_of(stored), stored.float().state_dict())
     except Exception as error:  # torch and ultralytics raise many kinds
         raise InputError(
             f"{path} was refused, and nothing in it was run: expected weights and ultralytics' own "
