@@ -22,7 +22,7 @@ from annotations import load_dataset, read_predictions, run_folders
 from benchmarks.bottle import machine
 from evaluation import evaluate_runs, import_predictions
 from evaluation.pixel_metrics import PixelCounts, pixel_metrics
-from evaluation.region_metrics import region_masks
+from inference.matching import region_masks
 
 RESULTS = Path(__file__).parent / "results" / "evaluate.md"
 SHARED = ("image_auroc", "image_ap", "pixel_auroc", "aupro_30", "aupro_5", "aupimo")

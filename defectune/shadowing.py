@@ -12,6 +12,7 @@ PACKAGES: Final = (
     "deployment",
     "detect",
     "evaluation",
+    "inference",
     "report",
     "segment",
     "training",

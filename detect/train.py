@@ -28,18 +28,17 @@ from detect.network import (
     read_checkpoint,
 )
 from detect.predict import BoxPredictor
+from inference.matching import FoundLevels, best_region_threshold, found_levels
 from training import (
     FoldJob,
     Predictor,
     Reporter,
-    best_f1_threshold,
     find_weights,
     probability_thresholds,
     train_run,
     yolo_file,
 )
 from training.device import device_list
-from training.matching import greedy_hits
 from training.shots import limit_defects
 
 AUTO: Final = "auto"
@@ -168,19 +167,14 @@ def _thresholds(job: FoldJob, config: DetectConfig, predictor: BoxPredictor) -> 
         seed=config.seed,
     )
     image_scores: list[float] = []
-    scores: list[float] = []
-    hits: list[bool] = []
-    n_truth = 0
+    levels: list[FoundLevels] = []
     for sample in samples:
         prediction = predictor.predict(sample.image_id, read_image_rgb(sample.image_path))
         image_scores.append(prediction.image_score)
-        truth = job.dataset.truths[sample.image_id]
-        n_truth += len(truth)
-        if prediction.regions is not None and prediction.regions.scores is not None:
-            scores += [float(score) for score in prediction.regions.scores]
-            hits += greedy_hits(prediction.regions, truth)
+        if prediction.regions is not None:
+            levels.append(found_levels(job.dataset.truths[sample.image_id], prediction.regions))
     return probability_thresholds(
         image_scores,
         [sample.is_defective for sample in samples],
-        region_threshold=best_f1_threshold(scores, hits, n_truth),
+        region_threshold=best_region_threshold(levels),
     )

@@ -7,10 +7,10 @@ from evaluation.leaderboard import Leaderboard, evaluate_runs, predictions_diges
 from evaluation.metric import Metric
 from evaluation.metric_words import METRIC_WORDS
 from evaluation.operating_point import Costs, OperatingPoint
-from evaluation.region_metrics import RegionMatch, match_regions
 from evaluation.run_metrics import METRIC_NAMES, Row
 from evaluation.summary import BigFigure, Summary, big_figure, summarise
 from evaluation.table import HEADLINE, difference_lines, format_metric, table_rows, to_markdown
+from inference.matching import RegionMatch, match_regions
 
 __all__ = [
     "HEADLINE",

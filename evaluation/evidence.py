@@ -14,8 +14,8 @@ from evaluation.intervals import Floats, Weights, ratio_of_sums, with_interval
 from evaluation.metric import Metric, rate, undefined
 from evaluation.pixel_metrics import PixelCounts, pixel_metrics, pooled
 from evaluation.pixel_resamples import PixelResampler
-from evaluation.region_metrics import match_regions, region_masks, union_mask
 from evaluation.strata import SizeClass, image_size, region_fractions
+from inference.matching import match_regions, region_masks, union_mask
 
 GOOD: Final = "good"
 _SAMPLED_MAPS: Final = 64

@@ -18,7 +18,7 @@ or a single images.csv or regions.json. Every test image must be scored by a mod
 saw it nor another image of its part; only whoever trained it can know that, and the run says so.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -38,10 +38,10 @@ from annotations import (
 from annotations.files import folder_moved_into_place, read_json
 from annotations.prediction_files import read_csv
 from annotations.scores import RawScore
-from annotations.thresholds import widest_gap_threshold
 from evaluation.external_boxes import boxes_of_csv, names_boxes
 from evaluation.external_maps import map_files, map_shift, read_map
 from evaluation.external_regions import MAX_SCORE, regions_of_rows
+from inference.thresholds import BALANCED, ThresholdAim, choose_threshold, from_log_odds, log_odds
 
 FAMILY: Final = "external"
 GOOD_QUANTILE: Final = 0.98
@@ -302,7 +302,7 @@ def _thresholds(
         if options.threshold is not None:
             value, said = options.threshold + shift, "given with the predictions"
         elif rows:
-            value = _chosen([s for s, _ in rows], [bad for _, bad in rows]) + shift
+            value = _chosen(rows, bounded=bounded) + shift
             said = f"{len(rows)} validation images, {sum(bad for _, bad in rows)} of them defective"
         else:
             # Any number ranks alike; verdicts are not evaluated.
@@ -315,11 +315,15 @@ def _thresholds(
     return result, missing
 
 
-def _chosen(scores: list[float], is_defective: list[bool]) -> float:
-    """Highest balanced accuracy, in the widest gap; with good images only, their quantile."""
-    value = widest_gap_threshold(scores, is_defective)
-    if value is not None:
-        return value
-    if all(is_defective):
-        return min(scores)
-    return float(np.quantile(scores, GOOD_QUANTILE, method="higher"))
+def _chosen(rows: Sequence[tuple[float, bool]], *, bounded: bool) -> float:
+    """The threshold that training would choose; with images of one kind, next to them."""
+    scores, flags = [score for score, _ in rows], [bad for _, bad in rows]
+    aim = BALANCED
+    if not any(flags):
+        aim = ThresholdAim(max_overkill=1 - GOOD_QUANTILE)
+    elif all(flags):
+        aim = ThresholdAim(max_escape=0.0)
+    choice = choose_threshold(log_odds(scores) if bounded else scores, flags, aim)
+    if choice is None:
+        raise ValueError("A threshold needs scores.")
+    return from_log_odds(choice.threshold) if bounded else choice.threshold

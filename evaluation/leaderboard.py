@@ -44,7 +44,6 @@ from evaluation.evidence import evaluated_images
 from evaluation.intervals import RESAMPLES, resample_weights
 from evaluation.metric import Metric
 from evaluation.operating_point import Costs, OperatingPoint, line_rate, operating_points
-from evaluation.region_metrics import MATCHING_RULE
 from evaluation.run_metrics import METRIC_NAMES, Row, evaluate_run
 from evaluation.spread import Spread, seed_spreads
 from evaluation.strata import SizeClass, size_classes
@@ -55,6 +54,7 @@ from evaluation.table import (
     table_rows,
     to_markdown,
 )
+from inference.matching import MATCHING_RULE
 
 if TYPE_CHECKING:
     from pandas import DataFrame

@@ -7,7 +7,7 @@ threshold, and a fold's few validation images do not stand alone.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -17,9 +17,7 @@ from annotations.prediction_files import THRESHOLD
 from evaluation.evidence import EvaluatedImages
 from evaluation.intervals import Floats, ratio_of_sums, with_interval
 from evaluation.metric import Metric, rate, undefined
-
-_FEW: Final = 1e-9
-_HAIR: Final = 1e-6
+from inference.thresholds import ThresholdAim, choose_threshold, from_log_odds, log_odds, promise
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +62,15 @@ class Costs:
                 raise UsageError(f"{name} must be at least 0 and below 1, got {share}.")
         if self.defect_rate is not None and not 0 < self.defect_rate < 1:
             raise UsageError(f"--defect-rate must lie between 0 and 1, got {self.defect_rate}.")
+
+    def aim(self, defect_rate: float) -> ThresholdAim:
+        """What the threshold is chosen for, at a share of defective parts on the line."""
+        return ThresholdAim(
+            max_escape=self.max_escape,
+            max_overkill=self.max_overkill,
+            escape_cost=None if self.escape is None else self.escape * defect_rate,
+            overkill_cost=None if self.overkill is None else self.overkill * (1 - defect_rate),
+        )
 
     @property
     def rule(self) -> str:
@@ -121,50 +128,6 @@ class OperatingPoint:
         }
 
 
-def choose_threshold(
-    scores: Floats, is_defective: npt.NDArray[np.bool_], costs: Costs, *, defect_rate: float
-) -> float | None:
-    """Choose a threshold on validation images.
-
-    Candidates lie in the middle between neighbouring scores, on the scale of log odds. By costs,
-    the cheapest one is taken, of equal ones that in the widest gap. By a bound on escapes, the
-    highest that keeps it; by one on overkill, the lowest.
-
-    Args:
-        scores: float (n,), calibrated, from 0 to 1.
-        is_defective: bool (n,).
-        costs: what to choose by.
-        defect_rate: share of defective parts on the line.
-
-    Returns:
-        From above 0 to 1, or None where the images cannot tell: without a good or without a
-        defective one for costs, without a defective one for a bound on escapes, without a good
-        one for a bound on overkill.
-    """
-    n_bad = int(is_defective.sum())
-    n_good = len(scores) - n_bad
-    needs_bad, needs_good = costs.max_overkill is None, costs.max_escape is None
-    if (needs_bad and not n_bad) or (needs_good and not n_good):
-        return None
-    odds = _log_odds(np.unique(scores))
-    # A hair beyond the outermost scores: no image says how far a threshold may go there.
-    ends = np.array([odds[0] - _HAIR, odds[-1] + _HAIR])
-    cuts = np.concatenate((ends[:1], (odds[1:] + odds[:-1]) / 2, ends[1:]))
-    gaps = np.diff(odds, prepend=odds[0], append=odds[-1])
-    logits = _log_odds(scores)
-    escapes = np.searchsorted(np.sort(logits[is_defective]), cuts, side="left")
-    overkills = n_good - np.searchsorted(np.sort(logits[~is_defective]), cuts, side="left")
-    if costs.max_escape is not None:
-        best = int(np.flatnonzero(escapes <= costs.max_escape * n_bad + _FEW)[-1])
-    elif costs.max_overkill is not None:
-        best = int(np.flatnonzero(overkills <= costs.max_overkill * n_good + _FEW)[0])
-    else:
-        cost = expected_cost(escapes / n_bad, overkills / n_good, costs, defect_rate)
-        cheapest = np.flatnonzero(np.isclose(cost, cost.min(), rtol=1e-9, atol=0))
-        best = int(cheapest[np.argmax(gaps[cheapest])])
-    return float(1 / (1 + np.exp(-cuts[best])))
-
-
 def expected_cost(
     escape_rate: npt.NDArray[Any] | float,
     overkill_rate: npt.NDArray[Any] | float,
@@ -216,21 +179,19 @@ def _operating_point(
         ]
         scores = np.array([score for score, _ in rows], np.float64)
         truth = np.array([bad for _, bad in rows], np.bool_)
-        chosen = choose_threshold(scores, truth, costs, defect_rate=defect_rate)
-        if chosen is None:
+        choice = choose_threshold(log_odds(scores), truth, costs.aim(defect_rate))
+        if choice is None:
             raise InputError(
                 f"The {len(rows)} validation scores for fold {fold} of {run.run} hold "
                 f"{int(truth.sum())} of defective and {int((~truth).sum())} of good images: not "
                 f"enough to choose by '{costs.rule}'. Under the protocol 'official' only "
                 "--max-overkill can be had; otherwise convert with --protocol kfold or holdout."
             )
-        thresholds[fold] = chosen
-        escapes, n_bad = int((truth & (scores < chosen)).sum()), int(truth.sum())
+        thresholds[fold] = from_log_odds(choice.threshold)
         said = said or (
-            f"fold {fold}: {escapes} of {n_bad} defective and "
-            f"{int((~truth & (scores >= chosen)).sum())} of {int((~truth).sum())} good validation "
-            f"scores on the wrong side{_what_so_few_can_say(costs, escapes, n_bad)}"
-            f"{_what_is_missing(escapes=n_bad, overkills=len(truth) - n_bad)}"
+            f"fold {fold}: {promise(choice)} of the validation images at the threshold"
+            f"{_what_so_few_can_say(costs, choice.escapes, choice.n_defective)}"
+            f"{_what_is_missing(escapes=choice.n_defective, overkills=choice.n_good)}"
         )
     scores = np.array([run.image_scores[i] for i in images.ids], np.float64)
     limits = np.array([thresholds[run.fold_of[i]] for i in images.ids], np.float64)
@@ -320,8 +281,3 @@ def _curve(
     if costs.escape is not None:
         curve["expected_cost"] = expected_cost(escape, overkill, costs, defect_rate)
     return {name: [float(v) for v in values] for name, values in curve.items()}
-
-
-def _log_odds(scores: Floats) -> Floats:
-    values = np.clip(scores, 1e-12, 1 - 1e-12)
-    return np.asarray(np.log(values / (1 - values)), np.float64)

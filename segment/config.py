@@ -6,9 +6,9 @@ from pydantic import Field, model_validator
 
 from annotations.scoring.tiling import MAX_TILES
 from annotations.scoring.views import Views
+from inference.thresholds import ThresholdAim
 from training import FamilyConfig
 from training.configs import MAX_EPOCHS
-from training.thresholds import ThresholdAim
 
 
 class AimedConfig(FamilyConfig):

@@ -10,10 +10,10 @@ import numpy.typing as npt
 from annotations import FoldThresholds, Sample
 from annotations.images import read_image_rgb
 from annotations.scoring.masks import Look, SegmentPredictor
+from inference.matching import match_regions
 from segment.config import AimedConfig
 from segment.data import resize_class_mask
 from training import FoldJob, good_probability_thresholds, probability_thresholds
-from training.matching import greedy_hits
 
 BINS: Final = 1000
 MIN_AREAS: Final = (1e-4, 3e-4, 1e-3)
@@ -168,8 +168,7 @@ def _f1_by_area(
     candidates: Sequence[float],
 ) -> list[float]:
     """F1 of the regions found, with smaller ones than each candidate left out."""
-    hits = np.zeros(len(candidates))
-    found_all = np.zeros(len(candidates))
+    matched, found_all = np.zeros(len(candidates)), np.zeros(len(candidates))
     n_truth = 0
     for sample, seen in zip(samples, looks, strict=True):
         truth = job.dataset.truths[sample.image_id]
@@ -180,8 +179,10 @@ def _f1_by_area(
         sizes = found.areas / (sample.image_hw[0] * sample.image_hw[1])
         for number, smallest in enumerate(candidates):
             kept = found[sizes >= smallest]
+            match = match_regions(truth, kept)
             found_all[number] += len(kept)
-            hits[number] += sum(greedy_hits(kept, truth))
+            # Pieces of one defect, and one piece over several defects, count once.
+            matched[number] += min(match.found_truth.sum(), (~match.false_alarm).sum())
     if not n_truth:
         return [0.0] * len(candidates)
-    return [float(value) for value in 2 * hits / (found_all + n_truth)]
+    return [float(value) for value in 2 * matched / (found_all + n_truth)]

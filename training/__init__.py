@@ -1,7 +1,7 @@
 """What the trainers share: weights, run folders, seeds, devices, thresholds."""
 
 from annotations.run_files import fold_folder
-from annotations.thresholds import widest_gap_threshold
+from inference.thresholds import ThresholdAim
 from training.configs import FamilyConfig, build_config
 from training.device import resolve_device, seed_everything
 from training.job import (
@@ -18,12 +18,9 @@ from training.job import (
 )
 from training.recipes import DEFAULT_RECIPE, read_recipe, recipe_names
 from training.thresholds import (
-    ThresholdAim,
-    aimed_threshold,
-    best_f1_threshold,
     good_probability_thresholds,
+    good_threshold,
     probability_thresholds,
-    quantile_threshold,
 )
 from training.weights import (
     TORCHVISION_FILES,
@@ -45,19 +42,17 @@ __all__ = [
     "SilentReporter",
     "ThresholdAim",
     "WeightsFile",
-    "aimed_threshold",
-    "best_f1_threshold",
     "build_config",
     "efficientnet_lite0_state_dict",
     "find_weights",
     "finished_folds",
     "fold_folder",
     "good_probability_thresholds",
+    "good_threshold",
     "load_into",
     "load_state_dict",
     "map_range",
     "probability_thresholds",
-    "quantile_threshold",
     "read_recipe",
     "read_run_config",
     "recipe_names",
@@ -66,6 +61,5 @@ __all__ = [
     "seed_everything",
     "stored_config",
     "train_run",
-    "widest_gap_threshold",
     "yolo_file",
 ]

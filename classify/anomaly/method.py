@@ -5,7 +5,7 @@ from typing import Generic, TypeVar
 from annotations import FoldThresholds
 from classify.config import GoodOnlyConfig
 from classify.method import Calibration, FoldData, Method, score_all
-from training import Predictor, quantile_threshold
+from training import Predictor, good_threshold
 
 GoodConfig = TypeVar("GoodConfig", bound=GoodOnlyConfig)
 
@@ -27,7 +27,7 @@ class AnomalyMethod(Method[GoodConfig], Generic[GoodConfig]):
         """
         quantile = self.config.good_quantile
         return FoldThresholds(
-            quantile_threshold(scores, quantile),
+            good_threshold(scores, quantile),
             "ratio",
             0.0,
             f"{quantile:.1%} quantile of {len(scores)} {images}",

@@ -121,7 +121,7 @@ def test_a_fold_is_trained_from_weights_of_other_classes_and_opens(dataset, tmp_
     assert class_widths(load_detector(again / "fold-0")) == class_widths(network_of(source))
 
 
-class _Killed(Exception):
+class _KilledError(Exception):
     pass
 
 
@@ -137,10 +137,10 @@ def test_an_interrupted_training_from_coco_weights_goes_on_to_the_same_weights(
 
     def killed(self, trainer):
         saved(self, trainer)
-        raise _Killed
+        raise _KilledError
 
     monkeypatch.setattr(fit._Keeper, "saved", killed)
-    with pytest.raises(_Killed):
+    with pytest.raises(_KilledError):
         train_detector(dataset, config, name="cut", folds=[0], reporter=SilentReporter())
     monkeypatch.setattr(fit._Keeper, "saved", saved)
     cut = train_detector(dataset, config, name="cut", folds=[0], reporter=SilentReporter())
@@ -156,11 +156,11 @@ def test_a_run_that_was_broken_by_its_width_is_finished(dataset, tmp_path, monke
     config = CONFIG.model_copy(update={"weights": str(weights)})
 
     def refuses(folder):
-        raise _Killed(folder)
+        raise _KilledError(folder)
 
     load = train.load_detector
     monkeypatch.setattr(train, "load_detector", refuses)
-    with pytest.raises(_Killed):
+    with pytest.raises(_KilledError):
         train_detector(dataset, config, name="broken", folds=[0], reporter=SilentReporter())
     monkeypatch.setattr(train, "load_detector", load)
     stamp = (dataset.root / "runs/broken/fold-0/best.safetensors").stat().st_mtime_ns

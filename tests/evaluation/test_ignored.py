@@ -8,7 +8,7 @@ import pytest
 from annotations import Regions, encode_rle, mask_to_regions
 from evaluation.coco_ap import region_precision
 from evaluation.pixel_metrics import PixelCounts, pixel_metrics
-from evaluation.region_metrics import match_regions
+from inference.matching import match_regions
 from tests.drawn import memory_dataset
 
 

@@ -22,7 +22,7 @@ from annotations.prediction_files import IMAGE_COLUMNS, read_csv, write_csv
 from evaluation import evaluate_runs, match_regions
 from evaluation.coco_ap import region_precision
 from evaluation.pixel_metrics import PixelCounts, pixel_metrics, pooled
-from evaluation.region_metrics import union_mask
+from inference.matching import union_mask
 from tests.drawn import memory_dataset
 
 THRESHOLDS = FoldThresholds(0.5, "ratio", 0.5, "test")

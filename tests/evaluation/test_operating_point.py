@@ -10,61 +10,22 @@ from hypothesis import strategies as st
 from annotations import FoldThresholds, InputError, Prediction, PredictionWriter, UsageError
 from annotations.store import read_predictions
 from evaluation import Costs, evaluate_runs
-from evaluation.operating_point import choose_threshold, expected_cost
+from evaluation.operating_point import expected_cost
+from inference.thresholds import ThresholdAim
 from tests.drawn import memory_dataset
 
 THRESHOLDS = FoldThresholds(0.5, "odds", 0.5, "test")
-SCORES = st.lists(st.tuples(st.integers(1, 19), st.booleans()), min_size=2, max_size=25).filter(
-    lambda rows: 0 < sum(bad for _, bad in rows) < len(rows)
-)
 
 
-def split_rows(rows):
-    return np.array([s / 20 for s, _ in rows]), np.array([bad for _, bad in rows])
-
-
-def rates(scores, bad, threshold):
-    return float((scores[bad] < threshold).mean()), float((scores[~bad] >= threshold).mean())
-
-
-@given(SCORES, st.floats(0.1, 50), st.floats(0.1, 50), st.floats(0.01, 0.9))
-def test_no_threshold_is_cheaper(rows, escape, overkill, share):
-    scores, bad = split_rows(rows)
+@given(st.floats(0.1, 50), st.floats(0.1, 50), st.floats(0.01, 0.9), st.data())
+def test_costs_are_what_the_threshold_is_chosen_for(escape, overkill, share, data):
     costs = Costs(escape=escape, overkill=overkill)
-    chosen = choose_threshold(scores, bad, costs, defect_rate=share)
-    got = expected_cost(*rates(scores, bad, chosen), costs, share)
-    for threshold in np.arange(0, 1.01, 0.025):
-        assert got <= expected_cost(*rates(scores, bad, threshold), costs, share) + 1e-9
-
-
-@given(SCORES, st.floats(0, 0.99))
-def test_a_bound_is_kept_and_used_up(rows, bound):
-    scores, bad = split_rows(rows)
-    for costs, kind in ((Costs(max_escape=bound), 0), (Costs(max_overkill=bound), 1)):
-        chosen = choose_threshold(scores, bad, costs, defect_rate=0.5)
-        got = rates(scores, bad, chosen)
-        assert got[kind] <= bound + 1e-9
-        for threshold in np.arange(0, 1.01, 0.025):
-            other = rates(scores, bad, threshold)
-            if other[kind] <= bound:
-                assert got[1 - kind] <= other[1 - kind] + 1e-9
-
-
-def test_the_middle_of_the_widest_gap_on_log_odds():
-    scores, bad = np.array([0.1, 0.2, 0.9, 0.95]), np.array([False, False, True, True])
-    chosen = choose_threshold(scores, bad, Costs(escape=1, overkill=1), defect_rate=0.5)
-    middle = (np.log(0.2 / 0.8) + np.log(0.9 / 0.1)) / 2
-    assert chosen == pytest.approx(1 / (1 + np.exp(-middle)))
-
-
-def test_images_that_cannot_tell():
-    scores, good = np.array([0.1, 0.4]), np.array([False, False])
-    assert choose_threshold(scores, good, Costs(max_escape=0.1), defect_rate=0.5) is None
-    assert choose_threshold(scores, good, Costs(escape=1, overkill=1), defect_rate=0.5) is None
-    # Just above the highest good score, and no farther.
-    highest = choose_threshold(scores, good, Costs(max_overkill=0), defect_rate=0.5)
-    assert 0.4 < highest < 0.4001
-    assert choose_threshold(scores, ~good, Costs(max_overkill=0.1), defect_rate=0.5) is None
+    aim = costs.aim(share)
+    rates = data.draw(st.tuples(st.floats(0, 1), st.floats(0, 1)))
+    got = rates[0] * aim.escape_cost + rates[1] * aim.overkill_cost
+    assert got == pytest.approx(float(expected_cost(*rates, costs, share)))
+    assert Costs(max_escape=0.1).aim(share) == ThresholdAim(max_escape=0.1)
+    assert Costs(max_overkill=0.1).aim(share) == ThresholdAim(max_overkill=0.1)
 
 
 @pytest.mark.parametrize(
@@ -134,11 +95,12 @@ def test_costs_move_the_threshold_and_the_types_that_escape(tmp_path):
     assert board.rows[0].metrics["escape_rate"].value == 0.5
     blind = evaluate_runs(dataset, [run], costs=Costs(max_escape=0.9))
     (point,) = blind.operating_points
-    assert point.by_type["scratch"][:2] == (8, 8)
+    # Nothing of the bound is spent for nothing: the threshold lies where none escapes.
+    assert point.by_type["scratch"][:2] == (0, 8)
     assert point.expected_cost is None
     value = json.loads(json.dumps(blind.to_json(), allow_nan=False))["operating_point"]
     assert value["rule"].startswith("at most 90 %")
-    assert len(value["runs"][0]["escapes_by_type"]["scratch"]["images"]) == 8
+    assert value["runs"][0]["escapes_by_type"]["scratch"] == {"escaped": 0, "of": 8, "images": []}
     curve = value["runs"][0]["curve"]
     assert curve["threshold"] == sorted(curve["threshold"])
     assert curve["escape_rate"][0] == 0

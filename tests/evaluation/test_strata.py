@@ -6,8 +6,8 @@ import pytest
 from annotations import FoldThresholds, Prediction, PredictionWriter, Regions, mask_to_regions
 from annotations.store import read_predictions
 from evaluation import METRIC_NAMES, evaluate_runs
-from evaluation.region_metrics import match_regions
 from evaluation.strata import region_fractions
+from inference.matching import match_regions
 from tests.drawn import memory_dataset
 
 

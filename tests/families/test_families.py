@@ -7,7 +7,6 @@ import torch
 
 from annotations import (
     ProtocolError,
-    Regions,
     TrainingError,
     UsageError,
     WeightsNotFoundError,
@@ -26,7 +25,6 @@ from segment.network import LITE0, build_network, defect_loss
 from tests.drawn import drawn_dataset
 from training import SilentReporter, efficientnet_lite0_state_dict
 from training.backbones import STAGES
-from training.matching import box_ious, greedy_hits
 
 TRAIN = {
     "detect": (
@@ -211,21 +209,6 @@ def test_the_loss_teaches_without_defects_and_rewards_the_truth():
     masks[0, 2:5, 2:5] = 3
     right = 20 * torch.nn.functional.one_hot(masks, 4).permute(0, 3, 1, 2).float()
     assert float(defect_loss(right, masks)) == pytest.approx(0, abs=1e-4)
-
-
-def test_boxes_are_compared_as_half_open():
-    a = np.array([[0, 0, 2, 2]], np.float32)
-    b = np.array([[1, 0, 3, 2], [2, 0, 4, 2], [0, 0, 2, 2]], np.float32)
-    assert box_ious(a, b).tolist() == [[pytest.approx(1 / 3), 0, 1]]
-    truth = Regions(a, None, np.zeros(1, np.int64), None, (9, 9))
-    found = Regions(
-        np.repeat(a, 2, axis=0),
-        None,
-        np.zeros(2, np.int64),
-        np.array([0.2, 0.8], np.float32),
-        (9, 9),
-    )
-    assert greedy_hits(found, truth) == [False, True]
 
 
 def test_a_fold_without_masks_to_learn_from_says_so(tmp_path):

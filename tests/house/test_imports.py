@@ -20,6 +20,7 @@ WHEEL_PACKAGES = {
     "deployment",
     "detect",
     "evaluation",
+    "inference",
     "report",
     "segment",
     "training",
@@ -29,14 +30,15 @@ WHEEL_PACKAGES = {
 MAY_IMPORT: dict[str, set[str]] = {
     "annotations": set(),
     "converters": {"annotations"},
-    "training": {"annotations"},
-    "detect": {"annotations", "training"},
-    "segment": {"annotations", "training"},
-    "classify": {"annotations", "training"},
-    "evaluation": {"annotations"},
-    "report": {"annotations", "evaluation"},
+    "inference": {"annotations"},
+    "training": {"annotations", "inference"},
+    "detect": {"annotations", "inference", "training"},
+    "segment": {"annotations", "inference", "training"},
+    "classify": {"annotations", "inference", "training"},
+    "evaluation": {"annotations", "inference"},
+    "report": {"annotations", "inference", "evaluation"},
     # Only deployment/export.py may import the families, see below.
-    "deployment": {"annotations"},
+    "deployment": {"annotations", "inference"},
     "defectune": WHEEL_PACKAGES,
     "benchmarks": WHEEL_PACKAGES,
     "tests": WHEEL_PACKAGES | {"benchmarks"},
@@ -48,6 +50,8 @@ MAY_IMPORT: dict[str, set[str]] = {
 ONLY_THIRD_PARTY = {
     "deployment": {"numpy", "cv2", "onnxruntime", "openvino", "paho"},
     "annotations": {"numpy", "cv2", "pycocotools", "pydantic", "PIL", "yaml"},
+    # SciPy for bounds alone, inside a function: the runtime without torch has none.
+    "inference": {"numpy", "cv2", "pycocotools", "scipy"},
 }
 
 # Labels, formats, metrics and drawing never need a network's framework.
@@ -60,13 +64,21 @@ FRAMEWORKS = {
     "torchvision",
     "ultralytics",
 }
-WITHOUT_FRAMEWORKS = {"annotations", "deployment", "converters", "evaluation", "report"}
+WITHOUT_FRAMEWORKS = {
+    "annotations",
+    "inference",
+    "deployment",
+    "converters",
+    "evaluation",
+    "report",
+}
 
 # `defectune --help` answers in half a second only if these are imported where they are used.
 ONLY_INSIDE_FUNCTIONS = {
+    "inference": {"scipy"},
     "defectune": FRAMEWORKS
     | {"albumentations", "cv2", "scipy", "sklearn"}
-    | {"classify", "detect", "evaluation", "report", "segment", "training"}
+    | {"classify", "detect", "evaluation", "inference", "report", "segment", "training"},
 }
 
 
@@ -124,7 +136,9 @@ def arrows_in(source: str) -> Iterator[Arrow]:
 # The files that make graphs of trained models; the runtime never imports them.
 MAKES_GRAPHS = "deployment/export.py"
 HELPS_TO_MAKE_GRAPHS = "deployment/quantizing.py"
-MAY_MAKE_GRAPHS = {"annotations", "classify", "deployment", "detect", "segment", "training"}
+MAY_MAKE_GRAPHS = {
+    "annotations", "classify", "deployment", "detect", "inference", "segment", "training",
+}  # fmt: skip
 
 
 def forbidden_arrows(package: str, source: str) -> list[str]:

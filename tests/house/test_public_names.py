@@ -14,6 +14,7 @@ PACKAGES = [
     "defectune",
     "detect",
     "evaluation",
+    "inference",
     "report",
     "segment",
     "training",

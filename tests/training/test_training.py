@@ -1,12 +1,8 @@
 """Settings, weights, thresholds and run folders."""
 
-import numpy as np
 import pytest
 import timm
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
-from sklearn import metrics as sk
 
 from annotations import (
     DefectuneError,
@@ -23,17 +19,15 @@ from tests.drawn import drawn_dataset
 from training import (
     FamilyConfig,
     SilentReporter,
-    best_f1_threshold,
     build_config,
     efficientnet_lite0_state_dict,
     find_weights,
     finished_folds,
+    good_threshold,
     load_state_dict,
     probability_thresholds,
-    quantile_threshold,
     resolve_device,
     train_run,
-    widest_gap_threshold,
     yolo_file,
 )
 
@@ -104,49 +98,22 @@ def test_lite0_fills_timms_network_whole():
     assert not result.unexpected_keys
 
 
-@given(st.lists(st.tuples(st.integers(0, 9), st.booleans()), min_size=1, max_size=20))
-def test_the_threshold_has_the_highest_balanced_accuracy(rows):
-    scores = [s / 10 for s, _ in rows]
-    truth = [t for _, t in rows]
-    threshold = widest_gap_threshold(scores, truth)
-    if all(truth) or not any(truth):
-        assert threshold is None
-        return
-    values = np.array(scores)
-    assert threshold is not None
-    got = sk.balanced_accuracy_score(truth, values >= threshold)
-    best = max(sk.balanced_accuracy_score(truth, values >= t) for t in values)
-    assert got == pytest.approx(best)
-
-
 def test_thresholds_lie_in_the_middle_of_the_gap():
-    assert widest_gap_threshold([0.1, 0.2, 0.8], [False, False, True]) == pytest.approx(0.5)
     thresholds = probability_thresholds([0.001, 0.9], [False, True], region_threshold=0.3)
     odds = (0.001 / 0.999 * 9) ** 0.5
     assert thresholds.raw_threshold == pytest.approx(odds / (1 + odds))
     alone = probability_thresholds([0.2], [False], region_threshold=0.3)
     assert alone.raw_threshold == 0.5
     assert "for want of images" in alone.chosen_on
-    assert quantile_threshold([1, 2, 3, 4], 0.5) == 3
+    told = probability_thresholds([0.1, 0.2, 0.9], [False, False, True], region_threshold=0.3)
+    assert told.chosen_on == (
+        "3 validation images, 1 of them defective, for escapes and overkill alike: 0 of 1 escape "
+        "(at most 95.0%), 0 of 2 are overkill (at most 77.6%)"
+    )
+    assert good_threshold([1, 2, 3, 4], 0.5) == 2.5
+    assert good_threshold([1, 2, 3, 4], 0.98) == pytest.approx(4.04)
     with pytest.raises(DefectuneError, match="at least one"):
-        quantile_threshold([], 0.5)
-
-
-@given(st.lists(st.tuples(st.integers(1, 9), st.booleans()), max_size=15), st.integers(1, 6))
-def test_the_region_threshold_has_the_highest_f1(rows, extra):
-    scores = [s / 10 for s, _ in rows]
-    hits = [h for _, h in rows]
-    n_truth = sum(hits) + extra
-    threshold = best_f1_threshold(scores, hits, n_truth)
-
-    def f1(limit):
-        kept = [h for s, h in zip(scores, hits, strict=True) if s >= limit]
-        return 2 * sum(kept) / (len(kept) + n_truth)
-
-    if any(hits):
-        assert f1(threshold) == pytest.approx(max(f1(s) for s in scores))
-    else:
-        assert threshold == 0.5
+        good_threshold([], 0.5)
 
 
 def test_devices():
