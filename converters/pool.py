@@ -1,17 +1,17 @@
 """Reading many images, in as many processes as there are cores, in their order."""
 
 import itertools
-import multiprocessing
 import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
+from concurrent.futures import Future, ThreadPoolExecutor
+from queue import SimpleQueue
 from typing import Final
 
 import cv2
 
 from annotations import InputError, UsageError
+from annotations.workers import Worker, WorkerEnded, can_start
 from converters.layouts.source import SourceImage
 from converters.read_options import ReadOptions
 from converters.reading import ImageFacts, read_one
@@ -99,8 +99,9 @@ def _facts(chunks: Iterable[list[Read]]) -> Iterator[ImageFacts]:
             yield one
 
 
-def _begin_worker() -> None:
+def _read_in_worker(images: Chunk, options: ReadOptions) -> list[Read]:
     cv2.setNumThreads(1)
+    return read_chunk(images, options)
 
 
 def _read_in_pool(
@@ -108,22 +109,40 @@ def _read_in_pool(
 ) -> Iterator[ImageFacts]:
     size = max(1, min(CHUNK, -(-len(images) // workers)))
     chunks = _chunks(images, size)
-    # A fresh interpreter, since a forked one may hang on a lock that a thread here holds.
-    context = multiprocessing.get_context("spawn")
-    pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_begin_worker)
+    # A frozen program has no interpreter to start. Its threads wait for each other where Python
+    # itself computes, so that they are slower than processes, and as right.
+    processes = [Worker() for _ in range(workers)] if can_start() else []
+    idle: SimpleQueue[Worker] = SimpleQueue()
+    for process in processes:
+        idle.put(process)
+
+    def read(chunk: Chunk) -> list[Read]:
+        if not processes:
+            return read_chunk(chunk, options)
+        process = idle.get()
+        try:
+            return process.call(_read_in_worker, chunk, options)
+        finally:
+            idle.put(process)
+
+    pool = ThreadPoolExecutor(workers, thread_name_prefix="read")
     waiting: deque[Future[list[Read]]] = deque()
     try:
         for chunk in itertools.islice(chunks, 4 * workers):
-            waiting.append(pool.submit(read_chunk, chunk, options))
+            waiting.append(pool.submit(read, chunk))
         while waiting:
             done = waiting.popleft().result()
             for chunk in itertools.islice(chunks, 1):
-                waiting.append(pool.submit(read_chunk, chunk, options))
+                waiting.append(pool.submit(read, chunk))
             yield from _facts([done])
-    except BrokenProcessPool as error:
+    except WorkerEnded as error:
         raise InputError(
             "A reading process was ended by the system, most likely for want of memory. Use fewer "
             "(--workers 1)."
         ) from error
     finally:
+        for future in waiting:
+            future.cancel()
+        for process in processes:
+            process.end()
         pool.shutdown(wait=True, cancel_futures=True)

@@ -19,6 +19,7 @@ from defectune.commands.training import train
 from defectune.console import fail
 from defectune.keyboard import INTERRUPTED, Commands, show_version
 from defectune.library.environment import quiet_environment
+from defectune.library.wording import at_the_line
 from defectune.shadowing import require_own_packages
 
 app = typer.Typer(
@@ -35,6 +36,7 @@ app = typer.Typer(
 
 @app.callback()
 def before_commands(
+    context: typer.Context,
     version: Annotated[
         bool,
         typer.Option(
@@ -44,6 +46,7 @@ def before_commands(
 ) -> None:
     """Take the options that stand before a command."""
     del version
+    context.with_resource(at_the_line())
 
 
 for _command in (

@@ -99,7 +99,7 @@ def require_answer(address: str) -> None:
     try:
         socket.create_connection((host, int(port)), timeout=CONNECT_SECONDS).close()
         if not address.startswith(_CLIENT):
-            check = [sys.executable, "-m", "ray.scripts.scripts", "health-check", "--address"]
+            check = [sys.executable, "-P", "-m", "ray.scripts.scripts", "health-check", "--address"]
             subprocess.run(  # noqa: S603
                 [*check, f"{host}:{port}"],
                 timeout=HEALTH_SECONDS,

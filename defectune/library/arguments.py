@@ -12,8 +12,9 @@ from typing import Any, Literal, ParamSpec, TypeVar, Union, get_args, get_origin
 import numpy as np
 import numpy.typing as npt
 
-from annotations import Dataset, UsageError, load_dataset
+from annotations import Dataset, DefectuneError, UsageError, load_dataset
 from annotations.errors import shortened
+from defectune.library.wording import as_called
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -24,6 +25,9 @@ Place = str | PathLike[str]
 
 def checked(function: Callable[P, R]) -> Callable[P, R]:
     """Refuse arguments that do not fit the annotations of a function, before it begins.
+
+    Messages name options as the command line has them; of an error that leaves the function, they
+    are turned into its arguments, unless the command line called it.
 
     Raises:
         UsageError: from the wrapped function; says what was expected and what was found.
@@ -41,7 +45,12 @@ def checked(function: Callable[P, R]) -> Callable[P, R]:
                     f"{function.__name__}() takes {_words(parameter.annotation)} as {name!r}, got "
                     f"{shortened(repr(value), 80)} ({type(value).__name__})."
                 )
-        return function(*args, **kwargs)
+        try:
+            return function(*args, **kwargs)
+        except DefectuneError as error:
+            if len(error.args) == 1 and isinstance(error.args[0], str):
+                error.args = (as_called(error.args[0], signature),)
+            raise
 
     return call
 

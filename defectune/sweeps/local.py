@@ -1,17 +1,13 @@
 """Cells side by side on this machine: a process a worker, a fixed number of threads a cell."""
 
-import multiprocessing
 import os
-import threading
-from collections.abc import Iterator
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
-from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from annotations import UsageError
+from annotations.workers import Worker, WorkerEnded, can_start
 from defectune.library.environment import THREAD_VARIABLES, quiet_environment, use_threads
 from defectune.sweeps.cells import Cell
 from defectune.sweeps.grid import Resources
@@ -53,13 +49,18 @@ def plan_local(
         peak_gb: most memory that a done cell took, where it is more than the grid says.
 
     Raises:
-        UsageError: more workers than cores allow, a cell that needs more threads than there are
-            cores, or GPUs that are not there.
+        UsageError: a frozen program, more workers than cores allow, a cell that needs more threads
+            than there are cores, or GPUs that are not there.
     """
     import psutil
 
     from converters.pool import usable_cores
 
+    if not can_start():
+        raise UsageError(
+            "A sweep trains in processes of Python, and this program is frozen: it has no Python "
+            "to start. Run the sweep with the command `defectune sweep` or from a script."
+        )
     cores = usable_cores()
     if resources.cpus > cores:
         raise UsageError(
@@ -116,99 +117,55 @@ def run_local(queue: Queue, output: Path, work: Work, plan: LocalPlan) -> None:
         if cell is not None:
             busy[worker.submit(work, cell, output)] = (worker, cell)
 
-    with _thread_variables(plan.threads):
-        try:
-            for worker in workers:
+    try:
+        for worker in workers:
+            begin(worker)
+        while busy:
+            finished, _ = wait(busy, return_when=FIRST_COMPLETED)
+            for future in finished:
+                worker, cell = busy.pop(future)
+                queue.ended(cell, future.result())
                 begin(worker)
-            while busy:
-                finished, _ = wait(busy, return_when=FIRST_COMPLETED)
-                for future in finished:
-                    worker, cell = busy.pop(future)
-                    queue.ended(cell, worker.outcome(future))
-                    begin(worker)
-                idle = [w for w in workers if all(w is not b for b, _ in busy.values())]
-                for worker in idle:
-                    begin(worker)
-        finally:
-            for worker in workers:
-                worker.end()
+            idle = [w for w in workers if all(w is not b for b, _ in busy.values())]
+            for worker in idle:
+                begin(worker)
+    finally:
+        for worker in workers:
+            worker.end()
 
 
 class _Worker:
-    """A pool of one process: when it dies, it is known which cell it had."""
+    """A process and the thread that waits for it: when it dies, it is known which cell it had."""
 
     def __init__(self, threads: int, gpu: str | None) -> None:
         self._threads = threads
-        self._gpu = gpu
-        self._pool: ProcessPoolExecutor | None = None
-        self._pids: list[int] = []
+        # Set for the process as a whole: libraries read these before any of ours can tell them.
+        self._environment = dict.fromkeys(THREAD_VARIABLES, str(threads))
+        if gpu is not None:
+            self._environment["CUDA_VISIBLE_DEVICES"] = gpu
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="cell")
+        self._process: Worker | None = None
 
     def submit(self, work: Work, cell: Cell, output: Path) -> "Future[Failure | None]":
-        if self._pool is None:
-            # A fresh interpreter, since a forked one may hang on a lock that a thread here holds.
-            self._pool = ProcessPoolExecutor(
-                1,
-                mp_context=multiprocessing.get_context("spawn"),
-                initializer=_begin_worker,
-                initargs=(self._threads, self._gpu),
-            )
-            before = {child.pid for child in multiprocessing.active_children()}
-            future = self._pool.submit(attempt, work, cell, output)
-            after = multiprocessing.active_children()
-            self._pids = [child.pid for child in after if child.pid and child.pid not in before]
-            return future
-        return self._pool.submit(attempt, work, cell, output)
+        if self._process is None:
+            self._process = Worker(self._environment)
+        return self._thread.submit(self._do, self._process, work, cell, output)
 
-    def outcome(self, future: "Future[Failure | None]") -> Failure | None:
+    def _do(self, process: Worker, work: Work, cell: Cell, output: Path) -> Failure | None:
         try:
-            return future.result()
-        except BrokenProcessPool:
-            self.end()
+            return process.call(_attempt, self._threads, work, cell, output)
+        except WorkerEnded:
+            self._process = None
             return ENDED, ""
 
     def end(self) -> None:
-        for child in multiprocessing.active_children():
-            if child.pid in self._pids:
-                child.kill()
-        if self._pool is not None:
-            self._pool.shutdown(wait=True, cancel_futures=True)
-        self._pool, self._pids = None, []
+        process = self._process
+        if process is not None:
+            process.end()
+        self._thread.shutdown(wait=True, cancel_futures=True)
 
 
-def _begin_worker(threads: int, gpu: str | None) -> None:
-    if gpu is not None:
-        os.environ["CUDA_VISIBLE_DEVICES"] = gpu
-    # Ctrl-C is the calling process's affair, which ends the workers. One that it left behind,
-    # since it was killed, would go on with a cell that the next call takes up.
-    _ignore_interrupts()
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        threading.Thread(target=_leave_with, args=(parent,), daemon=True).start()
+def _attempt(threads: int, work: Work, cell: Cell, output: Path) -> Failure | None:
     quiet_environment()
     use_threads(threads)
-
-
-def _ignore_interrupts() -> None:
-    import signal
-
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-
-
-def _leave_with(parent: "multiprocessing.process.BaseProcess") -> None:
-    parent.join()
-    os._exit(1)
-
-
-@contextmanager
-def _thread_variables(threads: int) -> Iterator[None]:
-    """Set what a starting process reads before any library of ours can tell it."""
-    before = {name: os.environ.get(name) for name in THREAD_VARIABLES}
-    os.environ.update(dict.fromkeys(THREAD_VARIABLES, str(threads)))
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                os.environ.pop(name, None)
-            else:
-                os.environ[name] = value
+    return attempt(work, cell, output)

@@ -1,6 +1,9 @@
 """Every Python block of the documentation runs, on drawn images; every link leads somewhere."""
 
+import os
 import re
+import subprocess
+import sys
 import warnings
 from pathlib import Path
 
@@ -28,6 +31,51 @@ def test_the_python_of_a_page_runs(page, tmp_path, monkeypatch, capsys):
         for number, block in enumerate(blocks):
             exec(compile(block, f"{page.name}, block {number}", "exec"), names)  # noqa: S102
     assert capsys.readouterr().out.strip()
+
+
+SCRIPTS = [
+    (ROOT / "README.md", "file"),
+    (ROOT / "docs" / "index.md", "stdin"),
+    (ROOT / "docs" / "sweep.md", "file"),
+]
+# Small sources are read in this process; what is looked at here are the others.
+TWO_WORKERS = """
+import converters.pool, defectune as dt
+converters.pool.MIN_IMAGES_FOR_POOL = 1
+converters.pool.usable_cores = lambda: 2
+"""
+
+
+@pytest.mark.parametrize(("page", "how"), SCRIPTS, ids=lambda part: getattr(part, "stem", part))
+def test_the_python_of_a_page_is_a_script_without_a_guard(page, how, tmp_path):
+    source = draw_category(tmp_path, SMALL)
+    text = "".join(BLOCK.findall(page.read_text(encoding="utf-8")))
+    assert "__main__" not in text
+    if page.name == "README.md":
+        # As written, but small: the README shows what one does with a real set.
+        source.rename(tmp_path / "bottle")
+        (tmp_path / "new.png").write_bytes(
+            (tmp_path / "bottle" / "test" / "good" / "000.png").read_bytes()
+        )
+        for large, small in (
+            ("epochs=10", 'epochs=1, weights="none", image_size=64'),
+            ('"out")', '"out", folds=2)'),
+        ):
+            assert large in text
+            text = text.replace(large, small)
+    text = text.replace(", dry_run=True", ", workers=1")
+    (tmp_path / "script.py").write_text(TWO_WORKERS + text + "\nprint('to the end')\n")
+    done = subprocess.run(
+        [sys.executable, "script.py"] if how == "file" else [sys.executable, "-"],
+        cwd=tmp_path,
+        input=(tmp_path / "script.py").read_text() if how == "stdin" else None,
+        env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("to the end") == 1
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
