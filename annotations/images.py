@@ -10,7 +10,7 @@ from typing import Final
 import cv2
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 from annotations.errors import ImageReadError
 from annotations.files import write_bytes_atomic
@@ -87,13 +87,7 @@ def read_image_header(path: Path) -> ImageHeader:
             f"{path} claims far too many pixels; up to {MAX_PIXELS:,} are read. Cut the image into "
             "smaller ones, or remove the file."
         ) from error
-    except (
-        OSError,
-        UnidentifiedImageError,
-        ValueError,
-        SyntaxError,
-        struct.error,
-    ) as error:
+    except Exception as error:  # whatever a damaged file makes Pillow stumble over
         tiff = _tiff_fault(path) if path.suffix.lower() in (".tif", ".tiff") else ""
         raise ImageReadError(_unreadable(path, tiff or str(error))) from error
     if width < 1 or height < 1 or width * height > MAX_PIXELS:

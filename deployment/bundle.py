@@ -8,11 +8,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from annotations.errors import InputError, UsageError, shortened
+from annotations.errors import InputError, shortened
 from annotations.images import read_image_rgb
 from annotations.prediction import Prediction
 from annotations.prediction_files import FoldThresholds
 from annotations.scores import CalibratedScore
+from annotations.scoring.arrays import as_image
 from annotations.scoring.base import ImageRgb
 from annotations.scoring.decision import Decision, decide
 from deployment.archive import (
@@ -117,26 +118,14 @@ class Bundle:
             ImageReadError: the file cannot be read as an image.
             UsageError: an array of another shape or type.
         """
-        if isinstance(image, np.ndarray):
-            name, image_rgb = "array", _as_rgb(image)
-        else:
+        if isinstance(image, str | PathLike):
             name = Path(image).name
             image_rgb = read_image_rgb(Path(image), bit_depth=self.bit_depth)
+        else:
+            name, image_rgb = "array", as_image(image)
         return decide(
             self.raw_prediction(name, image_rgb), self.thresholds, CalibratedScore(self.threshold)
         )
-
-
-def _as_rgb(image: npt.NDArray[Any]) -> ImageRgb:
-    if image.dtype != np.uint8 or image.ndim not in (2, 3) or not image.size:
-        raise UsageError(
-            f"An image is uint8, RGB (H, W, 3) or grey (H, W), got {image.dtype} {image.shape}."
-        )
-    if image.ndim == 2:
-        return np.ascontiguousarray(np.repeat(image[:, :, None], 3, axis=2))
-    if image.shape[2] != 3:
-        raise UsageError(f"An image has 3 channels, RGB, got {image.shape}.")
-    return np.ascontiguousarray(image)
 
 
 def open_bundle(path: "str | PathLike[str]", *, threads: int = 0) -> Bundle:

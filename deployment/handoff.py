@@ -328,7 +328,10 @@ def require_distinct(receivers: Sequence[Receiver]) -> None:
 def _payload(line: bytes) -> bytes:
     """A verdict with its id: the same for the same file as it was, under the same bundle."""
     row = json.loads(line)
-    key = json.dumps([row["bundle"], row["file"], row["bytes"], row["mtime_ns"]])
+    facts = [row["bundle"], row["file"], row["bytes"], row["mtime_ns"]]
+    # Lines of earlier versions have neither, and keep their ids.
+    facts += [row[key] for key in ("ctime_ns", "inode") if key in row]
+    key = json.dumps(facts)
     row["id"] = hashlib.sha256(key.encode()).hexdigest()
     return json.dumps(row, ensure_ascii=False).encode()
 

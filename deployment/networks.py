@@ -1,5 +1,7 @@
 """A bundle's graphs as networks: in ONNX Runtime, or in OpenVINO."""
 
+import functools
+import threading
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, Protocol, cast
 
@@ -8,12 +10,21 @@ import numpy.typing as npt
 
 from annotations.errors import InputError, shortened
 from annotations.scoring.base import Batch, Network
+from deployment.graph_check import require_plain
 
 INPUT: Final = "images"
 ONNX_RUNTIME: Final = "onnxruntime"
 OPENVINO: Final = "openvino"
-_OUTSIDE: Final = b"\n\x08location"
-"""How a graph names a file of weights beside it; a bundle's graphs hold their weights."""
+MOST_MEMORY: Final = 4 << 30
+"""Bytes that the graphs of a process take together: a graph of some hundred bytes can ask for any
+number."""
+TRIAL_S: Final = 120.0
+"""Seconds after which a graph that has not answered a black image is given up."""
+_TRIAL_SIDE: Final = 32
+"""Pixels, where a graph leaves the side free."""
+_MOST_SIDE: Final = 16_384
+_FATAL: Final = 4
+"""Of ONNX Runtime's severities: what else it says is in its exceptions."""
 
 
 class OnnxNetwork:
@@ -36,15 +47,17 @@ class OnnxNetwork:
                 "Opening a bundle needs ONNX Runtime: `pip install onnxruntime`, or install "
                 "defectune with the extra `bundle`."
             ) from error
-        _require_whole(graph)
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = threads
-        options.log_severity_level = 3
+        require_plain(graph)
         try:
-            self._session: Any = onnxruntime.InferenceSession(
-                graph, options, providers=["CPUExecutionProvider"]
-            )
+            _try(graph, threads)
+            self._session: Any = _session(graph, threads)
         except Exception as error:  # ONNX Runtime has classes of its own for each fault
+            if "vailable memory" in str(error):
+                raise InputError(
+                    "A graph is refused: it asks for more memory than the "
+                    f"{MOST_MEMORY / 2**30:g} GiB that the graphs of a process may take together. "
+                    "No model of this program does, unless dozens of bundles are open at once."
+                ) from error
             raise InputError(
                 f"ONNX Runtime {onnxruntime.__version__} cannot load a graph of this bundle "
                 f"({shortened(error, 160)}). Make the bundle again with this version."
@@ -75,7 +88,7 @@ class OpenVinoNetwork:
                 "This bundle was made for OpenVINO: `pip install openvino`, or make it again with "
                 "--format onnx."
             ) from error
-        _require_whole(graph)
+        require_plain(graph)
         # Left to itself it computes in bfloat16 where the processor can, and scores change.
         config: dict[str, Any] = {"INFERENCE_PRECISION_HINT": "f32", "PERFORMANCE_HINT": "LATENCY"}
         if threads:
@@ -107,6 +120,63 @@ class Engine(Protocol):
 ENGINES: Final[Mapping[str, Engine]] = {ONNX_RUNTIME: OnnxNetwork, OPENVINO: OpenVinoNetwork}
 
 
-def _require_whole(graph: bytes) -> None:
-    if _OUTSIDE in graph:
-        raise InputError("The graph names files beside it, which no bundle's does. Refused.")
+@functools.cache
+def _bound_memory() -> None:
+    """Have all graphs of this process share one arena of `MOST_MEMORY` bytes."""
+    import onnxruntime
+
+    where = onnxruntime.OrtMemoryInfo(
+        "Cpu", onnxruntime.OrtAllocatorType.ORT_ARENA_ALLOCATOR, 0, onnxruntime.OrtMemType.DEFAULT
+    )
+    limit = onnxruntime.OrtArenaCfg({"max_mem": MOST_MEMORY})
+    onnxruntime.create_and_register_allocator(where, limit)
+
+
+def _session(graph: bytes, threads: int, *, as_written: bool = False) -> Any:
+    """A graph loaded; `as_written` without the steps that compute parts of it beforehand."""
+    import onnxruntime
+
+    _bound_memory()
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.log_severity_level = _FATAL
+    options.add_session_config_entry("session.use_env_allocators", "1")
+    if as_written:
+        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    return onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
+
+
+def _try(graph: bytes, threads: int) -> None:
+    """Run a graph once as it is written, within bounds of memory and time.
+
+    Loading it computes beforehand whatever depends on constants alone, outside the arena, and
+    nothing ends that. What runs here in bounds does so there.
+
+    Raises:
+        Exception: of ONNX Runtime: more memory or time than allowed, or no graph.
+    """
+    import onnxruntime
+
+    session = _session(graph, threads, as_written=True)
+    batches = {
+        one.name: np.zeros([_side(n, side) for n, side in enumerate(one.shape)], np.float32)
+        for one in session.get_inputs()
+    }
+    options = onnxruntime.RunOptions()
+    options.log_severity_level = _FATAL
+    watchdog = threading.Timer(TRIAL_S, lambda: setattr(options, "terminate", True))
+    watchdog.daemon = True
+    watchdog.start()
+    try:
+        session.run(None, batches, options)
+    finally:
+        watchdog.cancel()
+
+
+def _side(place: int, side: object) -> int:
+    """Of the trial's batch (n, 3, h, w)."""
+    if isinstance(side, int):
+        if not 0 < side <= _MOST_SIDE:
+            raise ValueError(f"it takes an input with a side of {side}")
+        return side
+    return _TRIAL_SIDE if place >= 2 else 1

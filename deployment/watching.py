@@ -3,25 +3,22 @@
 import json
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO, Any, Final
 
 from annotations.errors import ImageReadError, InputError, OutputExistsError, shortened
-from annotations.images import is_image_path, read_image_rgb, sha256_of
+from annotations.images import read_image_rgb, sha256_of
 from annotations.locks import hold_lock
 from annotations.scores import CalibratedScore
 from annotations.scoring.decision import decide
 from deployment.bundle import Bundle
+from deployment.seen import Facts, FolderView, Memory, as_text, facts_of
 
 VERDICTS_FILE: Final = "verdicts.jsonl"
 LOCK_FILE: Final = ".lock"
-
-Key = tuple[str, int, int]
-"""A file's path in the folder, bytes, and time of change in nanoseconds: a file that is written
-again is a new one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,41 +65,46 @@ def watch(
         Rows written by this call; without `once` it never returns.
 
     Raises:
-        InputError: no such folder, or a verdicts.jsonl that is damaged, or removed meanwhile.
+        InputError: no such folder, an output that holds it, or a verdicts.jsonl that is damaged, or
+            removed meanwhile.
         OutputExistsError: another watch writes to this output.
     """
     if not folder.is_dir():
         raise InputError(f"There is no folder {folder} to watch.")
+    _require_beside(folder, output)
     output.mkdir(parents=True, exist_ok=True)
     with hold_lock(
         output / LOCK_FILE,
         lambda who: OutputExistsError(f"Another watch writes to {output}{who}. Stop that first."),
     ):
         path = output / VERDICTS_FILE
-        done = _done(path)
+        view = FolderView(folder, output.absolute())
+        memory = _remembered(path, view)
         begun()
-        seen: dict[Key, float] = {}
         written = 0
+        waiting: dict[str, tuple[Facts, float]] = {}
         with path.open("a", encoding="utf-8", newline="\n") as file:
             while True:
-                waiting = 0
-                for key, image in _files(folder, output):
-                    if key in done:
+                before, waiting = waiting, {}
+                for name, image, facts in view.changed():
+                    text = as_text(name)
+                    if _knows(memory, text, facts, image):
+                        view.settle(name, facts)
                         continue
                     now = time.monotonic()
-                    since = seen.setdefault(key, now)
+                    known, since = before.get(name, (None, now))
                     row = None
-                    if now > since:
-                        row = _row(bundle, key, image, now - since >= options.patience_s)
+                    if known == facts and now > since:
+                        row = _row(bundle, text, facts, image, now - since >= options.patience_s)
                     if row is None:
-                        waiting += 1
+                        waiting[name] = (facts, since if known == facts else now)
                         continue
                     _require_same(file, path)
                     file.write(json.dumps(row, ensure_ascii=False) + "\n")
                     file.flush()
                     os.fsync(file.fileno())
-                    done.add(key)
-                    seen.pop(key, None)
+                    memory.add(row)
+                    view.settle(name, facts)
                     written += 1
                     told(row)
                 if options.once and not waiting:
@@ -110,12 +112,31 @@ def watch(
                 time.sleep(options.interval_s)
 
 
-def _row(bundle: Bundle, key: Key, image: Path, patience_is_over: bool) -> dict[str, Any] | None:
+def _require_beside(folder: Path, output: Path) -> None:
+    """Refuse an output that holds the watched folder: nothing in an output is judged."""
+    if folder.resolve().is_relative_to(output.resolve()):
+        where = "is" if folder.resolve() == output.resolve() else "lies above"
+        raise InputError(
+            f"The output {output} {where} the watched folder {folder}. What lies in an output is "
+            "no new image, so that nothing would be judged. Choose a folder beside it, such as "
+            f"{folder.resolve().parent / 'verdicts'}."
+        )
+
+
+def _knows(memory: Memory, name: str, facts: Facts, image: Path) -> bool:
+    try:
+        return memory.knows(name, facts, lambda: sha256_of(image))
+    except OSError:
+        return False
+
+
+def _row(
+    bundle: Bundle, name: str, facts: Facts, image: Path, patience_is_over: bool
+) -> dict[str, Any] | None:
     """The verdict on a file; None while it is still being written."""
     row: dict[str, Any] = {
-        "file": key[0],
-        "bytes": key[1],
-        "mtime_ns": key[2],
+        "file": name,
+        **facts._asdict(),
         "time": datetime.now(UTC).isoformat(),
         "bundle": bundle.digest,
         "threshold": bundle.threshold,
@@ -126,22 +147,24 @@ def _row(bundle: Bundle, key: Key, image: Path, patience_is_over: bool) -> dict[
         "error": None,
     }
     try:
-        image_rgb = read_image_rgb(image, bit_depth=bundle.bit_depth)
         row["image_sha256"] = sha256_of(image)
+        image_rgb = read_image_rgb(image, bit_depth=bundle.bit_depth)
+        if facts_of(image) != facts:
+            # Written to while it was read.
+            return None
+        verdict = decide(
+            bundle.raw_prediction(image.name, image_rgb),
+            bundle.thresholds,
+            CalibratedScore(bundle.threshold),
+        )
     except FileNotFoundError:
         return None
     except (ImageReadError, OSError) as error:
-        if not patience_is_over:
-            return None
-        return row | {"error": _as_text(str(error))}
-    if _key(image, key[0]) != key:
-        # Written to while it was read.
-        return None
-    verdict = decide(
-        bundle.raw_prediction(image.name, image_rgb),
-        bundle.thresholds,
-        CalibratedScore(bundle.threshold),
-    )
+        return row | {"error": as_text(str(error))} if patience_is_over else None
+    except Exception as error:
+        # One file, whatever it is, must not end the watch: those after it would get no verdict.
+        words = f"The image {image} gets no verdict ({type(error).__name__}: {shortened(error)})."
+        return row | {"error": as_text(words)} if patience_is_over else None
     return row | {
         "verdict": "defective" if verdict.defective else "good",
         "score": verdict.score,
@@ -162,46 +185,25 @@ def _require_same(file: IO[str], path: Path) -> None:
         )
 
 
-def _as_text(name: str) -> str:
-    """A name that is not UTF-8 with its odd bytes as \\udcXX, since no line can hold them."""
-    return name.encode("utf-8", "backslashreplace").decode("utf-8")
-
-
-def _key(path: Path, name: str) -> Key | None:
-    try:
-        facts = path.stat()
-    except OSError:
-        return None
-    return name, facts.st_size, facts.st_mtime_ns
-
-
-def _files(folder: Path, output: Path) -> Iterator[tuple[Key, Path]]:
-    left_out = output.absolute()
-    for path in sorted(folder.rglob("*")):
-        name = path.relative_to(folder)
-        if any(part.startswith(".") for part in name.parts) or not is_image_path(path):
-            continue
-        if path.absolute().is_relative_to(left_out) or not path.is_file():
-            continue
-        key = _key(path, _as_text(name.as_posix()))
-        if key is not None:
-            yield key, path
-
-
-def _done(path: Path) -> set[Key]:
+def _remembered(path: Path, view: FolderView) -> Memory:
     """Files with a line; a line that a kill left half is cut off."""
+    memory = Memory(view.is_here)
     if not path.is_file():
-        return set()
-    data = path.read_bytes()
-    whole = data[: data.rfind(b"\n") + 1]
-    if len(whole) < len(data):
-        with path.open("r+b") as file:
-            file.truncate(len(whole))
+        return memory
+    whole = 0
     try:
-        rows = [json.loads(line) for line in whole.decode("utf-8").split("\n") if line]
-        return {(str(r["file"]), int(r["bytes"]), int(r["mtime_ns"])) for r in rows}
+        with path.open("rb") as file:
+            for line in file:
+                if not line.endswith(b"\n"):
+                    break
+                memory.add(json.loads(line))
+                whole += len(line)
     except (ValueError, KeyError, TypeError) as error:
         raise InputError(
             f"{path} is damaged ({shortened(error)}). Move it away, and watch "
             f"again: every file gets a row."
         ) from error
+    if whole < path.stat().st_size:
+        with path.open("r+b") as file:
+            file.truncate(whole)
+    return memory

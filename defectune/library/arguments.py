@@ -9,9 +9,6 @@ from os import PathLike
 from pathlib import Path
 from typing import Any, Literal, ParamSpec, TypeVar, Union, get_args, get_origin
 
-import numpy as np
-import numpy.typing as npt
-
 from annotations import Dataset, DefectuneError, UsageError, load_dataset
 from annotations.errors import shortened
 from defectune.library.wording import as_called
@@ -116,30 +113,3 @@ def as_dataset(dataset: Dataset | Place) -> Dataset:
     if isinstance(dataset, Dataset):
         return dataset
     return load_dataset(as_path(dataset, what="dataset"))
-
-
-def as_image(image: Any) -> npt.NDArray[np.uint8]:
-    """An image as it is predicted: uint8 (H, W, 3).
-
-    Args:
-        image: an array, RGB (H, W, 3) or grey (H, W).
-
-    Raises:
-        UsageError: anything else; says what was expected and what was found.
-    """
-    wanted = "An image should be a path or a uint8 array, RGB (H, W, 3) or grey (H, W)"
-    if not isinstance(image, np.ndarray):
-        raise UsageError(f"{wanted}, got {type(image).__name__}.")
-    if image.dtype != np.uint8:
-        hint = (
-            " Scale values of 0 to 1 by 255 and round them first."
-            if np.issubdtype(image.dtype, np.floating)
-            else ""
-        )
-        raise UsageError(f"{wanted}, got {image.dtype} {image.shape}.{hint}")
-    if image.ndim == 2:
-        image = np.repeat(image[..., None], 3, axis=2)
-    if image.ndim != 3 or image.shape[2] != 3 or 0 in image.shape:
-        hint = " Drop the alpha channel first." if image.ndim == 3 and image.shape[2] == 4 else ""
-        raise UsageError(f"{wanted}, got {image.dtype} {image.shape}.{hint}")
-    return np.ascontiguousarray(image)

@@ -14,9 +14,10 @@ from annotations.files import require_new_folder, write_json_atomic
 from annotations.prediction_files import map_levels, read_csv
 from annotations.prediction_writer import coco_results
 from annotations.run_files import IMAGES_FILE, MAPS_FOLDER, REGIONS_FILE
+from annotations.scoring.arrays import as_image
 from annotations.scoring.base import ImageRgb
 from defectune.inputs import OUTPUT_MARKER, gather_images
-from defectune.library.arguments import Place, as_image, as_path, checked, several
+from defectune.library.arguments import Place, as_path, checked, several
 from defectune.library.decoding import decoded
 from defectune.library.environment import quiet_environment
 from defectune.library.kept_results import (
@@ -164,7 +165,7 @@ def predict_one(
 
     Args:
         run: its folder.
-        image: a path, or an array as `arguments.as_image` takes it.
+        image: a path, or an array as `as_image` takes it.
         options: how to predict.
         predictors: models that are loaded already, by fold and device; gets the one that is used.
 

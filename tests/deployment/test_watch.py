@@ -1,21 +1,28 @@
 """A watch predicts every new file once, waits for half-written ones, and survives a kill."""
 
+import io
 import json
 import os
+import shutil
 import signal
+import struct
 import subprocess
 import sys
 import time
+from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
+from PIL import Image
 
 import defectune as dt
 from annotations import InputError, OutputExistsError, load_dataset, write_png
 from annotations.images import encode_png
 from annotations.locks import hold_lock
 from classify import ClassifyConfig, train_classifier
-from deployment import open_bundle
+from deployment import open_bundle, seen, watching
+from deployment.seen import FolderView, Memory, facts_of
 from deployment.watching import LOCK_FILE, VERDICTS_FILE, WatchOptions, watch
 from tests.drawn import drawn_dataset
 from training import SilentReporter
@@ -175,3 +182,145 @@ def test_the_smallest_images_get_a_verdict(path, tmp_path, shape):
     output = tmp_path / "out"
     assert watch(open_bundle(path), tmp_path / "in", output, ONCE) == 1
     assert rows_of(output)[0]["error"] is None
+
+
+def test_an_output_that_holds_the_watched_folder_is_refused(path, folder, tmp_path):
+    for output in (folder, tmp_path, folder / ".." / "incoming"):
+        with pytest.raises(InputError, match="nothing would be judged"):
+            watch(open_bundle(path), folder, output, ONCE)
+    assert watch(open_bundle(path), folder, folder / "verdicts", ONCE) == 4
+    assert watch(open_bundle(path), folder, folder / "verdicts", ONCE) == 0
+
+
+@pytest.mark.parametrize("write", [shutil.copyfile, shutil.copy2, os.replace])
+def test_new_content_of_the_same_size_and_time_is_seen(path, folder, tmp_path, write):
+    bundle, output = open_bundle(path), tmp_path / "out"
+    latest, other = folder / "latest.bmp", tmp_path / "other.bmp"
+    for number, place in enumerate((latest, other)):
+        place.write_bytes(encode_bmp(picture(20 + number)))
+        os.utime(place, ns=(10**18, 10**18))
+    assert watch(bundle, folder, output, ONCE) == 5
+    assert watch(bundle, folder, output, ONCE) == 0
+    write(other, latest)
+    os.utime(latest, ns=(10**18, 10**18))
+    assert watch(bundle, folder, output, ONCE) == 1
+    rows = [row for row in rows_of(output) if row["file"] == "latest.bmp"]
+    assert len({row["image_sha256"] for row in rows}) == 2
+    assert len({(row["bytes"], row["mtime_ns"]) for row in rows}) == 1
+
+
+def encode_bmp(image):
+    done, data = cv2.imencode(".bmp", image)
+    assert done
+    return data.tobytes()
+
+
+def test_a_file_that_was_only_moved_or_touched_gets_no_second_line(path, folder, tmp_path):
+    bundle, output = open_bundle(path), tmp_path / "out"
+    assert watch(bundle, folder, output, ONCE) == 4
+    (folder / "0.png").chmod(0o600)
+    kept = tmp_path / "kept.png"
+    shutil.copy2(folder / "1.png", kept)
+    (folder / "1.png").unlink()
+    shutil.copy2(kept, folder / "1.png")
+    assert watch(bundle, folder, output, ONCE) == 0
+
+
+def test_lines_of_an_earlier_version_count(path, folder, tmp_path):
+    bundle, output = open_bundle(path), tmp_path / "out"
+    watch(bundle, folder, output, ONCE)
+    rows = [
+        {k: v for k, v in row.items() if k not in ("inode", "ctime_ns")} for row in rows_of(output)
+    ]
+    (output / VERDICTS_FILE).write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert watch(bundle, folder, output, ONCE) == 0
+
+
+def damaged_tiff():
+    """A TIFF whose second directory says no size: Pillow raises TypeError where it counts pages."""
+    buffer = io.BytesIO()
+    Image.fromarray(picture(1)).save(buffer, "tiff")
+    data = bytearray(buffer.getvalue())
+    (first,) = struct.unpack_from("<I", data, 4)
+    (entries,) = struct.unpack_from("<H", data, first)
+    struct.pack_into("<I", data, first + 2 + 12 * entries, len(data))
+    return bytes(data) + struct.pack("<HHHIII", 1, 274, 3, 1, 1, 0)
+
+
+def test_one_file_never_ends_the_watch(path, folder, tmp_path, monkeypatch):
+    (folder / "0a.tif").write_bytes(damaged_tiff())
+    honest = watching.read_image_rgb
+
+    def stumbling(image, **options):
+        if image.name == "2.png":
+            raise ZeroDivisionError("of a decoder")
+        return honest(image, **options)
+
+    monkeypatch.setattr(watching, "read_image_rgb", stumbling)
+    output = tmp_path / "out"
+    assert watch(open_bundle(path), folder, output, ONCE) == 5
+    errors = {row["file"]: row["error"] for row in rows_of(output) if row["error"]}
+    assert sorted(errors) == ["0a.tif", "2.png"]
+    assert "0a.tif" in errors["0a.tif"]
+    assert "gets no verdict (ZeroDivisionError: of a decoder)" in errors["2.png"]
+
+
+def test_folders_may_vanish_at_any_moment(path, folder, tmp_path, monkeypatch):
+    for number in range(3):
+        write_png(folder / f"day{number}" / "a" / "0.png", picture(number))
+    scandir = os.scandir
+
+    def removing(place):
+        if isinstance(place, Path) and place.name == "day1":
+            shutil.rmtree(place)
+        return scandir(place)
+
+    monkeypatch.setattr(seen.os, "scandir", removing)
+    output = tmp_path / "out"
+    assert watch(open_bundle(path), folder, output, ONCE) == 6
+    assert {row["file"] for row in rows_of(output)} >= {"day0/a/0.png", "day2/a/0.png"}
+
+
+def test_what_was_judged_costs_no_look_at_each_poll(tmp_path, monkeypatch):
+    monkeypatch.setattr(seen, "AT_ONCE", 10)
+    monkeypatch.setattr(seen, "_COARSE_NS", -1)
+    for number in range(200):
+        (tmp_path / f"{number:03d}.png").write_bytes(b"x")
+    view = FolderView(tmp_path, tmp_path / "out")
+    for name, _, facts in view.changed():
+        view.settle(name, facts)
+    looks = []
+    monkeypatch.setattr(seen, "facts_of", lambda place: looks.append(place) or facts_of(place))
+    assert list(view.changed()) == []
+    assert len(looks) == 10
+    # A new one is found at once, and one that was written to after 200 / 10 polls at the latest.
+    (tmp_path / "new.png").write_bytes(b"x")
+    (tmp_path / "150.png").write_bytes(b"longer")
+    found = [{name for name, _, _ in view.changed()} for _ in range(20)]
+    assert all("new.png" in names for names in found)
+    assert any("150.png" in names for names in found)
+
+
+def line_of(name):
+    return {
+        "file": name,
+        "bytes": 1,
+        "mtime_ns": 2,
+        "ctime_ns": 3,
+        "inode": 4,
+        "image_sha256": None,
+    }
+
+
+def test_what_is_remembered_is_bounded(monkeypatch):
+    monkeypatch.setattr(seen, "MOST_REMEMBERED", 100)
+    memory = Memory(lambda name: name.startswith("here"))
+    for number in range(50):
+        memory.add(line_of(f"here{number}"))
+    for number in range(5000):
+        memory.add(line_of(f"gone{number}"))
+    assert len(memory) <= 111
+    facts = seen.Facts(1, 2, 3, 4)
+    assert all(memory.knows(f"here{n}", facts, lambda: "") for n in range(50))
+    assert memory.knows("gone4999", facts, lambda: "")
+    assert not memory.knows("gone0", facts, lambda: "")
