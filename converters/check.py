@@ -12,7 +12,7 @@ from annotations.dataset import COCO_ALL, IMAGES_FOLDER, LABELS_FOLDER
 from annotations.errors import shortened
 from annotations.files import read_json
 from annotations.images import check_image_file, check_image_header, sha256_of
-from converters.groups import MOST_IMAGES
+from converters.groups import MOST_IMAGES, not_looked_for
 from converters.manifest import manifest_problems
 from converters.masks import cut_mask, mask_file_name, read_mask_pixels
 from converters.reshots import MIN_IMAGES, find_reshots
@@ -93,7 +93,9 @@ def check_dataset(
         facts.append(("images of one part on two sides", f"not looked for among {n} images"))
     else:
         crossing = _crossing_reshots(dataset, progress)
-        facts.append(("images of one part on two sides", f"{len(crossing)} pairs"))
+        facts.append(
+            ("images of one part on two sides", f"{len(crossing)} pairs{not_looked_for(n)}")
+        )
         problems += crossing
     return CheckResult(tuple(facts), tuple(problems))
 

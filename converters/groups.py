@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from annotations import UsageError
 from annotations.errors import shortened
-from converters.reshots import MIN_IMAGES, Reshot, find_reshots
+from converters.reshots import ALL_PAIRS, MIN_IMAGES, Reshot, find_reshots
 
 MOST_IMAGES: Final = 100_000
 """Up to so many images are compared unasked: measured so far, in benchmarks/results."""
@@ -148,6 +148,15 @@ def _joined(groups: dict[str, str], links: Iterable[tuple[str, str]]) -> dict[st
     return {image_id: root(name) for image_id, name in groups.items()}
 
 
+def not_looked_for(n_images: int) -> str:
+    """What a count of pairs leaves open, to stand beside it; empty where it leaves nothing open."""
+    if n_images <= ALL_PAIRS:
+        return ""
+    return (
+        f"; of more than {ALL_PAIRS:,} images mirrored, turned or cropped ones are not looked for"
+    )
+
+
 def _why(
     pattern: re.Pattern[str] | None,
     reshots: Sequence[Reshot | tuple[str, str, float]] | None,
@@ -162,7 +171,7 @@ def _why(
     if pattern is not None:
         ways.append(f"the pattern {pattern.pattern!r}")
     if reshots is not None and n_images >= MIN_IMAGES:
-        ways.append(f"texture ({len(reshots)} pairs)")
+        ways.append(f"texture ({len(reshots)} pairs{not_looked_for(n_images)})")
     text = "by " + " and ".join(ways)
     if reshots is not None and n_images < MIN_IMAGES:
         text += f"; fewer than {MIN_IMAGES} images are too few to compare textures"

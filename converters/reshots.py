@@ -4,14 +4,16 @@ Exact duplicates are found by their bytes; a part that was shot again, brighter,
 little shifted, is not. Here two images count as shots of one part where their texture, band-pass
 filtered, contrast-normalised and freed of what most images of the set share, correlates at some
 shift, and far more than either correlates with others. Overall looks do not count: aligned parts
-of one product all look alike. Turned or mirrored shots are not found, nor a part of which a
+of one product all look alike. A shot may also be mirrored, turned by quarters, a negative, or a
+crop of some nine or eight tenths (see `converters.turned`). A part is not found of which a
 twentieth of all images (or more than 15) are shots. Parts without any grain, smooth shapes that
 lie now here and now there, may be grouped by chance: that costs a fold some variety, where a
 missed shot would cost the verdict its honesty.
 
 Up to `ALL_PAIRS` images, every two are compared; of more, each with its candidates only (see
 `converters.texture_index`), so that hours become minutes. A part with more shots than an image
-has candidates (32) may then fall into several groups.
+has candidates (32) may then fall into several groups, and only shots that lie as the other does are
+found.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -25,6 +27,7 @@ import numpy.typing as npt
 
 from annotations.images import read_image_rgb
 from converters.texture_index import TextureIndex, blank, common_directions, plain, usual_rank
+from converters.turned import ZOOMS, turned_pairs
 
 THRESHOLD: Final = 0.7
 STANDS_OUT: Final = 0.6
@@ -78,9 +81,16 @@ def find_reshots(
     if n < MIN_IMAGES:
         return []
 
+    zooms = ZOOMS if n <= ALL_PAIRS else ()
+    zoomed = [np.zeros((n, _SIDE, _SIDE), np.float32) for _ in zooms]
+
     def read() -> Iterator[tuple[int, npt.NDArray[np.float32]]]:
         for number, path in enumerate(paths):
-            yield number, texture(read_image_rgb(path))
+            grey = np.asarray(cv2.cvtColor(read_image_rgb(path), cv2.COLOR_RGB2GRAY), np.uint8)
+            yield number, texture(grey)
+            small = _shrunk(grey) if zooms else grey
+            for zoom, kept in zip(zooms, zoomed, strict=True):
+                kept[number] = texture(middle(small, zoom))
             if progress is not None:
                 progress(number + 1, 2 * n)
 
@@ -97,25 +107,54 @@ def find_reshots(
     textures = np.zeros((n, _SIDE, _SIDE), np.float32)
     for number, one in read():
         textures[number] = one
-    own = without_what_is_common(textures)
-    own[blank(textures)] = 0
-    return correlated(own, threshold=threshold, progress=compared)
+    take_away = common_taken_away(textures)
+    empty = blank(textures)
+
+    def own(some: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+        rest = take_away(some)
+        rest[empty | plain(np.sqrt((rest.astype(np.float64) ** 2).sum(axis=(1, 2))))] = 0
+        return rest
+
+    rest = take_away(textures)
+    rest[empty] = 0
+    scores = correlations(rest, progress=compared)
+    pairs = {(r.first, r.second): r.correlation for r in standing_out(scores, threshold=threshold)}
+    least = np.tanh(usual(scores) + STANDS_OUT).astype(np.float32)
+    more = turned_pairs(textures, zoomed, own, threshold=threshold, least=least)
+    # A pair that is found as it lies keeps the correlation that it has so.
+    return [Reshot(i, j, score) for (i, j), score in sorted((more | pairs).items())]
 
 
-def texture(image_rgb: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+def _shrunk(grey: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+    """The image, where it is large, at a size that its texture is cut from in no time."""
+    scale = 4 * _SIDE / max(grey.shape)
+    if scale >= 1:
+        return grey
+    wide, high = (max(1, round(scale * side)) for side in grey.shape[::-1])
+    return np.asarray(cv2.resize(grey, (wide, high), interpolation=cv2.INTER_AREA), np.uint8)
+
+
+def middle(grey: npt.NDArray[np.uint8], share: float) -> npt.NDArray[np.uint8]:
+    """The middle of an image, with so large a share of its height and width."""
+    high, wide = (max(1, round(share * side)) for side in grey.shape)
+    top, left = (grey.shape[0] - high) // 2, (grey.shape[1] - wide) // 2
+    return grey[top : top + high, left : left + wide]
+
+
+def texture(grey: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
     """An image's fine texture at a small size.
 
     Args:
-        image_rgb: uint8 (H, W, 3).
+        grey: uint8 (H, W).
 
     Returns:
         float32 (64, 64), the longer side filled, zeros beside it; contrast is evened out, so that
         exposure does not count, and faded towards the borders, where shifts cut.
     """
-    grey = np.asarray(cv2.cvtColor(image_rgb, cv2.COLOR_RGB2GRAY), np.float32)
     scale = _SIDE / max(grey.shape)
     wide, high = (max(1, round(side * scale)) for side in grey.shape[::-1])
-    small = np.asarray(cv2.resize(grey, (wide, high), interpolation=cv2.INTER_AREA), np.float32)
+    values = grey.astype(np.float32)
+    small = np.asarray(cv2.resize(values, (wide, high), interpolation=cv2.INTER_AREA), np.float32)
     band = cv2.GaussianBlur(small, (0, 0), _FINE) - cv2.GaussianBlur(small, (0, 0), _COARSE)
     contrast = np.sqrt(cv2.GaussianBlur(band * band, (0, 0), 2 * _COARSE)) + 1
     band = np.clip(band / contrast, -3, 3)
@@ -135,11 +174,24 @@ def without_what_is_common(textures: npt.NDArray[np.float32]) -> npt.NDArray[np.
         The same shape. Of few images only the mean is taken away: their directions are the very
         pairs that are looked for.
     """
+    return common_taken_away(textures)(textures)
+
+
+def common_taken_away(
+    textures: npt.NDArray[np.float32],
+) -> Callable[[npt.NDArray[np.float32]], npt.NDArray[np.float32]]:
+    """What takes away from any textures what is common to these; see `without_what_is_common`."""
     n = len(textures)
-    flat = textures.reshape(n, -1) - textures.mean(axis=0).ravel()
+    mean = textures.mean(axis=0).ravel()
+    flat = textures.reshape(n, -1) - mean
     axes = common_directions(flat[:: -(-n // _LEARNT_FROM)], n)
-    flat = flat - (flat @ axes) @ axes.T
-    return np.asarray(flat.reshape(textures.shape), np.float32)
+
+    def take_away(some: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+        flat = some.reshape(len(some), -1) - mean
+        flat = flat - (flat @ axes) @ axes.T
+        return np.asarray(flat.reshape(some.shape), np.float32)
+
+    return take_away
 
 
 def correlated(
@@ -158,16 +210,28 @@ def correlated(
             correlation, of many images that of a twentieth of them, of few that of a quarter.
         progress: called with images done and images in all.
     """
-    n = len(textures)
     scores = correlations(textures, progress=progress)
+    return standing_out(scores, threshold=threshold, stands_out=stands_out)
+
+
+def usual(scores: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    """The correlation, as Fisher's z, that is usual for each image; float32 (n,) of (n, n)."""
     z = np.arctanh(np.clip(scores, 0, 1 - 1e-6))
-    rank = usual_rank(n)
-    usual = -np.partition(-z, rank - 1, axis=1)[:, rank - 1]
+    rank = usual_rank(len(scores))
+    return np.asarray(-np.partition(-z, rank - 1, axis=1)[:, rank - 1], np.float32)
+
+
+def standing_out(
+    scores: npt.NDArray[np.float32], *, threshold: float, stands_out: float = STANDS_OUT
+) -> list[Reshot]:
+    """Pairs that `correlated` gives, of correlations float32 (n, n)."""
+    z = np.arctanh(np.clip(scores, 0, 1 - 1e-6))
+    level = usual(scores)
     high = np.triu(scores >= threshold, 1)
     return [
         Reshot(int(i), int(j), float(scores[i, j]))
         for i, j in zip(*np.nonzero(high), strict=True)
-        if z[i, j] - max(usual[i], usual[j]) >= stands_out
+        if z[i, j] - max(level[i], level[j]) >= stands_out
     ]
 
 

@@ -70,6 +70,54 @@ def test_many_images_are_compared_by_the_index_and_give_the_same(shots, monkeypa
     assert find_reshots(few) == []
 
 
+LAID = {
+    "mirrored": lambda a: a[:, ::-1],
+    "upside down": lambda a: a[::-1],
+    "turned by 90": np.rot90,
+    "turned by 180": lambda a: a[::-1, ::-1],
+    "turned by 270": lambda a: np.rot90(a, 3),
+    "turned and mirrored": lambda a: np.rot90(a)[::-1],
+    "transposed": lambda a: a.swapaxes(0, 1),
+    "negative": lambda a: 255 - a,
+    "crop by 10 %": lambda a: a[8:-8, 10:-10],
+    "crop by 10 % at a corner": lambda a: a[16:, 20:],
+    "crop by 20 %, resized": lambda a: cv2.resize(a[16:-16, 20:-20], (200, 160)),
+}
+
+
+@pytest.fixture(scope="module")
+def textured():
+    """40 parts that have nothing in common, each with structure of several sizes: (160, 200, 3)."""
+    rng = np.random.default_rng(4)
+    pictures = []
+    for _ in range(40):
+        coarse = [
+            cv2.resize(rng.normal(0, 28, (160 // k, 200 // k)), (200, 160)) for k in (2, 6, 16)
+        ]
+        pictures.append(shot(rng, 120 + sum(coarse)))
+    return pictures
+
+
+@pytest.mark.parametrize("way", LAID)
+def test_a_part_is_found_however_its_image_is_laid(textured, tmp_path, way):
+    paths = []
+    for number, picture in enumerate([*textured, *(LAID[way](p) for p in textured[:4])]):
+        paths.append(tmp_path / f"{number:02d}.png")
+        write_png(paths[-1], np.ascontiguousarray(picture))
+    found = find_reshots(paths)
+    assert [(r.first, r.second) for r in found] == [(n, 40 + n) for n in range(4)]
+
+
+def test_what_is_not_looked_for_stands_beside_the_count(shots, monkeypatch):
+    assert groups.not_looked_for(reshots.ALL_PAIRS) == ""
+    assert "texture (4 pairs)" in group_images(rows(shots)).why
+    monkeypatch.setattr(groups, "ALL_PAIRS", len(shots) - 1)
+    assert (
+        "texture (4 pairs; of more than 32 images mirrored, turned or cropped ones are not looked "
+        "for)"
+    ) in group_images(rows(shots)).why
+
+
 def test_as_many_images_as_are_compared_unasked(shots, monkeypatch):
     assert groups.MOST_IMAGES == 100_000
     monkeypatch.setattr(groups, "MOST_IMAGES", len(shots))
