@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Final
 
 from annotations import InputError
+from annotations.cameras import camera_hint
 from annotations.images import IMAGE_SUFFIXES, is_image_path
 
 VIDEO_SUFFIXES: Final = frozenset(
@@ -68,7 +69,9 @@ def gather_images(places: Sequence[Path], *, output: Path | None = None) -> Inpu
                 if not _is_within(path, left_out):
                     found.setdefault(path.absolute(), path)
         else:
-            raise InputError(f"There is no image or folder {place}. Check the path.")
+            raise InputError(
+                camera_hint(place) or f"There is no image or folder {place}. Check the path."
+            )
     inputs = Inputs(tuple(found.values()), passed)
     if not inputs.images:
         said = "; ".join(inputs.lines())

@@ -10,6 +10,7 @@ import base64
 import hashlib
 import http.client
 import json
+import os
 import threading
 import time
 import urllib.error
@@ -22,8 +23,15 @@ from urllib.parse import SplitResult, quote, unquote, urlsplit, urlunsplit
 
 from annotations.errors import InputError, UsageError, shortened
 from annotations.files import read_json, write_json_atomic
+from deployment.deadline import Deadline
 
 TIMEOUT_S: Final = 10.0
+DEADLINE_S: Final = 20.0
+"""For one delivery in all, however often the receiver sends a byte."""
+REFUSALS: Final = 5
+"""Times that a receiver may refuse a verdict before it is put aside."""
+_NOT_THE_VERDICTS: Final = frozenset({401, 403, 404, 407, 408, 425, 429})
+"""Of the statuses 400 to 499, those that speak of the address, the credentials or the moment."""
 FIRST_PAUSE_S: Final = 0.5
 LONGEST_PAUSE_S: Final = 30.0
 MQTT_PORT: Final = 1883
@@ -36,6 +44,10 @@ _OF_ADDRESSES: Final = "%/:=&?~+!$,;'@()*[]"
 
 class DeliveryError(Exception):
     """A receiver did not take a verdict; it is tried again."""
+
+
+class RefusedError(DeliveryError):
+    """A receiver took the verdict for wrong, and will do so again."""
 
 
 class Receiver(Protocol):
@@ -84,7 +96,8 @@ class Webhook:
         self.name = _without_credentials(parts)
         plain = urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2], fragment=""))
         self._url = quote(plain, safe=_OF_ADDRESSES)
-        self._open = urllib.request.build_opener(_NoRedirect).open
+        self._deadline = Deadline()
+        self._open = urllib.request.build_opener(_NoRedirect, *self._deadline.handlers()).open
         self._headers = {"Content-Type": "application/json", "User-Agent": "defectune"}
         if parts.username is not None:
             pair = f"{unquote(parts.username)}:{unquote(parts.password or '')}"
@@ -95,15 +108,24 @@ class Webhook:
         request = urllib.request.Request(  # noqa: S310 - the scheme was looked at
             self._url, data=payload, headers=self._headers, method="POST"
         )
+        self._deadline.begin(DEADLINE_S)
         try:
             with self._open(request, timeout=TIMEOUT_S):
-                pass
+                # An answer that was cut off reads like one that has ended.
+                if self._deadline.is_over:
+                    raise TimeoutError
         except urllib.error.HTTPError as error:
             error.close()
             moved = " (a redirect; give the address it leads to)" if 300 <= error.code < 400 else ""
-            raise DeliveryError(f"{self.name} answered {error.code}{moved}") from error
+            wrong = 400 <= error.code < 500 and error.code not in _NOT_THE_VERDICTS
+            kind = RefusedError if wrong else DeliveryError
+            raise kind(f"{self.name} answered {error.code}{moved}") from error
         except (OSError, ValueError, http.client.HTTPException) as error:
-            raise DeliveryError(f"{self.name}: {_words(error)}") from error
+            late = f"no answer within {DEADLINE_S:g} s in all"
+            words = late if self._deadline.is_over else _words(error)
+            raise DeliveryError(f"{self.name}: {words}") from error
+        finally:
+            self._deadline.end()
 
     def close(self) -> None:
         """See `Receiver`."""
@@ -239,6 +261,8 @@ class Handoff:
         self._outbox, self._receiver, self._say = outbox, receiver, say
         self._done = self._note.read(outbox)
         self._stop = threading.Event()
+        self._aside = outbox.with_name(f"undelivered-{digest}.jsonl")
+        self._refusals = self._n_aside = 0
         self.problem: str | None = None
         self._thread = threading.Thread(target=self._run, name="handoff", daemon=True)
         self._thread.start()
@@ -296,10 +320,33 @@ class Handoff:
                 )
                 self._done = 0
             return False
-        self._receiver.send(_payload(line))
+        try:
+            self._receiver.send(_payload(line))
+            self._n_aside = 0
+        except RefusedError as error:
+            self._refusals += 1
+            if self._refusals < REFUSALS:
+                raise
+            self._put_aside(line, error)
+        self._refusals = 0
         self._done += len(line)
         self._note.write(self._receiver.name, self._done, line)
         return True
+
+    def _put_aside(self, line: bytes, error: RefusedError) -> None:
+        """Keep a verdict that is refused again and again, and go on with the next one."""
+        row = json.loads(_payload(line)) | {"refused": str(error), "receiver": self._receiver.name}
+        with self._aside.open("ab") as file:
+            file.write(json.dumps(row, ensure_ascii=False).encode() + b"\n")
+            file.flush()
+            os.fsync(file.fileno())
+        if not self._n_aside:
+            # Once for a row of them.
+            self._say(
+                f"{error}, {REFUSALS} times for {row['file']}: it takes the verdict for wrong. "
+                f"Given up, and kept in {self._aside}; the next ones are delivered."
+            )
+        self._n_aside += 1
 
     def _next_line(self) -> bytes | None:
         if not self._outbox.is_file():

@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO, Any, Final
 
+from annotations.cameras import camera_hint
 from annotations.errors import ImageReadError, InputError, OutputExistsError, shortened
 from annotations.images import read_image_rgb, sha256_of
 from annotations.locks import hold_lock
@@ -70,7 +71,7 @@ def watch(
         OutputExistsError: another watch writes to this output.
     """
     if not folder.is_dir():
-        raise InputError(f"There is no folder {folder} to watch.")
+        raise InputError(camera_hint(folder) or f"There is no folder {folder} to watch.")
     _require_beside(folder, output)
     output.mkdir(parents=True, exist_ok=True)
     with hold_lock(

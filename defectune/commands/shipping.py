@@ -44,8 +44,8 @@ def predict(
         bool, typer.Option("--maps", help="Also write score maps, as 16-bit PNGs.")
     ] = False,
     overlays: Annotated[
-        str, typer.Option(help="Images that get a picture: all, defective or none.")
-    ] = "all",
+        str, typer.Option(help="Images that get a picture: none, defective or all.")
+    ] = "none",
     on: Annotated[
         str, typer.Option(help="Where images are predicted: local, or ray[:ADDRESS].")
     ] = "local",

@@ -110,7 +110,7 @@ def predict(
     threshold: float | None = None,
     operating_point: bool = False,
     maps: bool = False,
-    overlays: str = "all",
+    overlays: str = "none",
     on: str = "local",
     progress: "bool | Reporter" = True,
 ) -> PredictedImages:
@@ -128,7 +128,7 @@ def predict(
             that training chose.
         operating_point: take the threshold that `evaluate` chose by costs or a bound.
         maps: also write score maps, as 16-bit PNGs.
-        overlays: which images get a picture: all, defective or none.
+        overlays: which images get a picture: none, defective or all; some 250 KB each.
         on: local; ray, ray:auto or ray:HOST:PORT (the extra `ray`), whose nodes must see the
             model, the images and `output` under the same paths. The files are the same.
         progress: bars or lines; False shows nothing; or a reporter of your own.

@@ -54,7 +54,7 @@ class PredictOptions:
     threshold: float | None = None
     operating_point: bool = False
     maps: bool = False
-    overlays: str = "all"
+    overlays: str = "none"
 
     def __post_init__(self) -> None:
         if self.overlays not in OVERLAYS:

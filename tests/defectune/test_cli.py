@@ -47,7 +47,7 @@ def test_the_whole_job(tmp_path, source):
     assert (out / "report" / "index.html").is_file()
     run = out / "runs" / "detect"
     new = [source / "test" / "good" / "000.png", source / "test" / "broken_large"]
-    done = call("predict", run, *new, "--output", tmp_path / "verdicts")
+    done = call("predict", run, *new, "--output", tmp_path / "verdicts", "--overlays", "all")
     assert done.returncode == 0, done.stderr
     with (tmp_path / "verdicts" / "images.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))

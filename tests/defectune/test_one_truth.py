@@ -96,7 +96,7 @@ def test_predict_gives_the_stored_predictions(root, tmp_path, name, fold):
     samples = dataset.select(dataset.split.folds[fold].test)
     places = [sample.image_path for sample in samples]
     call = (root / "runs" / name, *places, "--fold", fold, "--device", "cpu", "--maps")
-    invoke("predict", *call, "--output", tmp_path / "new")
+    invoke("predict", *call, "--overlays", "all", "--output", tmp_path / "new")
     with (tmp_path / "new" / "images.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     results = json.loads((tmp_path / "new" / "regions.json").read_text())
@@ -207,7 +207,7 @@ def test_the_operating_point_is_what_predict_uses_when_asked(root, source, tmp_p
     ):
         folder = tmp_path / str(number)
         call = (f"{root}/pretrained", places, "--device", "cpu", "--output", folder)
-        invoke("predict", *call, *options)
+        invoke("predict", *call, *options, "--overlays", "all")
         meta = json.loads((folder / "predictions.json").read_text())
         assert meta["threshold"] == limit
         assert by in meta["threshold_chosen_by"]

@@ -65,7 +65,8 @@ def rows_of(folder):
 
 def test_folders_are_read_to_the_bottom_and_what_is_passed_over_is_named(root, images, tmp_path):
     output = images / "verdicts"
-    done = invoke("predict", root / "runs" / "run", images, "--output", output)
+    call = ("predict", root / "runs" / "run", images)
+    done = invoke(*call, "--output", output, "--overlays", "all")
     assert done.exit_code == 0, done.output
     rows = rows_of(output)
     assert [Path(row["image"]).relative_to(images).as_posix() for row in rows] == [
@@ -87,6 +88,13 @@ def test_folders_are_read_to_the_bottom_and_what_is_passed_over_is_named(root, i
     assert sorted(path.name for path in output.iterdir()) == [
         "images.csv", "overlays", "predictions.json", "regions.json",
     ]  # fmt: skip
+
+
+def test_pictures_are_made_only_when_asked_for(root, images, tmp_path):
+    done = invoke("predict", root / "runs" / "run", images, "--output", tmp_path / "plain")
+    assert done.exit_code == 0, done.output
+    assert [row["overlay"] for row in rows_of(tmp_path / "plain")] == ["", "", ""]
+    assert not list((tmp_path / "plain").rglob("*.png"))
 
 
 def test_a_broken_image_is_a_row_and_the_rest_goes_on(root, images, tmp_path):

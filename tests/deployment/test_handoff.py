@@ -7,7 +7,7 @@ import subprocess
 import sys
 import threading
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import numpy as np
@@ -425,3 +425,73 @@ def test_a_broker_that_refuses_the_password_is_told_by_its_words(tmp_path):
         ) as error:
             receiver.send(b"{}")
     assert "secret" not in str(error.value)
+
+
+def test_a_verdict_that_is_always_refused_is_put_aside_with_a_word(tmp_path, server):
+    outbox, said = tmp_path / "verdicts.jsonl", []
+    append(outbox, 0, 1)
+    server.status = 422
+    delivery = Handoff(outbox, Webhook(server.url), say=said.append)
+    wait_until(lambda: delivery.waiting == 0)
+    server.status = None
+    append(outbox, 2)
+    assert delivery.close(patience_s=10) == 0
+    assert files(server.bodies) == ["2.png"]
+    (aside,) = tmp_path.glob("undelivered-*.jsonl")
+    kept = [json.loads(line) for line in aside.read_text().splitlines()]
+    assert files(kept) == ["0.png", "1.png"]
+    assert {line["refused"] for line in kept} == {f"{server.url} answered 422"}
+    assert len({line["id"] for line in kept}) == 2
+    assert sum("Given up, and kept in" in text for text in said) == 1
+
+
+@pytest.mark.parametrize("status", [401, 404, 429, 500])
+def test_a_verdict_is_kept_where_it_is_not_to_blame(tmp_path, server, status):
+    outbox = tmp_path / "verdicts.jsonl"
+    append(outbox, 0)
+    server.status = status
+    tries = []
+
+    class Counting(Webhook):
+        def send(self, payload):
+            tries.append(payload)
+            super().send(payload)
+
+    delivery = Handoff(outbox, Counting(server.url))
+    wait_until(lambda: len(tries) > 2 * handoff.REFUSALS)
+    assert delivery.waiting == 1
+    server.status = None
+    assert delivery.close(patience_s=10) == 0
+    assert not list(tmp_path.glob("undelivered-*"))
+
+
+def test_a_receiver_that_drips_is_given_up_and_delays_no_other(tmp_path, server, monkeypatch):
+    monkeypatch.setattr(handoff, "DEADLINE_S", 0.3)
+    ended = threading.Event()
+    with socket.create_server(("127.0.0.1", 0)) as dripping:
+        dripping.settimeout(0.05)
+
+        def drip():
+            while not ended.is_set():
+                try:
+                    connection, _ = dripping.accept()
+                except TimeoutError:
+                    continue
+                with connection, suppress(OSError):
+                    connection.sendall(b"HTTP/1.1 200 OK\r\nX-Long: ")
+                    while not ended.wait(0.02):
+                        connection.sendall(b"x")
+
+        thread = threading.Thread(target=drip, daemon=True)
+        thread.start()
+        outbox = tmp_path / "verdicts.jsonl"
+        append(outbox, 0, 1)
+        port = dripping.getsockname()[1]
+        slow = Handoff(outbox, Webhook(f"http://127.0.0.1:{port}/x"))
+        assert Handoff(outbox, Webhook(server.url)).close(patience_s=10) == 0
+        wait_until(lambda: slow.problem is not None)
+        assert "no answer within 0.3 s in all" in slow.problem
+        assert slow.close() == 2
+        ended.set()
+        thread.join()
+    assert files(server.bodies) == ["0.png", "1.png"]
