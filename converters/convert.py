@@ -59,6 +59,7 @@ from converters.reading import (
     ImageFacts,
     regions_of,
 )
+from converters.remarks import warnings_about
 from converters.report import AUTO_PROTOCOL, ConversionReport, ConvertOptions
 from converters.sides import UNSPLIT, choose_sides
 from converters.yolo import (
@@ -188,6 +189,7 @@ def _convert(
     samples = _samples(images, facts, pattern, options, report, reading.progress)
     split = _split(samples, options, report)
     report.split = split
+    report.warnings = warnings_about(samples, split, report.grouping.reshots or ())
     report.notes = [*found.notes, *report.notes]
     report.counts.update(found.counts)
     _count(samples, truths, report)

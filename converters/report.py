@@ -74,6 +74,7 @@ class ConversionReport:
         ambiguous_pixels: pixels between the two levels of a mask, by image id.
         counts: what was removed, merged, clipped, turned or guessed, by what it was.
         notes: decisions about the source, in words.
+        warnings: what nobody asked for and everybody should know, in words.
         left_out: images that are no part of the dataset, and why.
         grouping: how images of one part were found.
         placed: images linked and copied.
@@ -93,6 +94,7 @@ class ConversionReport:
     ambiguous_pixels: dict[str, int] = field(default_factory=dict)
     counts: Counter[str] = field(default_factory=Counter)
     notes: list[str] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
     left_out: dict[str, str] = field(default_factory=dict)
     grouping: Grouping = field(default_factory=Grouping)
     placed: Counter[str] = field(default_factory=Counter)
@@ -136,6 +138,7 @@ class ConversionReport:
             "ambiguous_pixels": self.ambiguous_pixels,
             "counts": dict(sorted(self.counts.items())),
             "notes": self.notes,
+            "warnings": self.warnings,
             "left_out": self.left_out,
             **self.grouping.to_json(),
             "placed": dict(self.placed),

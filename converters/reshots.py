@@ -120,8 +120,15 @@ def find_reshots(
     scores = correlations(rest, progress=compared)
     pairs = {(r.first, r.second): r.correlation for r in standing_out(scores, threshold=threshold)}
     least = np.tanh(usual(scores) + STANDS_OUT).astype(np.float32)
-    more = turned_pairs(textures, zoomed, own, threshold=threshold, least=least)
-    # A pair that is found as it lies keeps the correlation that it has so.
+    more = turned_pairs(
+        textures,
+        zoomed,
+        own,
+        threshold=threshold,
+        least=least,
+        stands_out=STANDS_OUT,
+        known=pairs.keys(),
+    )
     return [Reshot(i, j, score) for (i, j), score in sorted((more | pairs).items())]
 
 

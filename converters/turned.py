@@ -5,7 +5,7 @@ spectrum does not change with a shift, so it names the few that come into questi
 only these are correlated over all shifts.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import Final
 
 import numpy as np
@@ -14,7 +14,14 @@ import numpy.typing as npt
 ZOOMS: Final = (0.9, 0.8)
 """Sides of the middle parts that are compared as if they were whole images."""
 CANDIDATES: Final = 2
+TURNED: Final = 0.95
+"""Least correlation of what is mirrored, turned or a negative: copies that a program made agree so
+well, while parts without grain agree by chance more often the more ways they are laid out in."""
+_TURNS: Final = 7
+"""Ways that come before those of the zooms."""
 _CHUNK: Final = 256
+_SAMPLE: Final = 128
+_USUAL_RANK: Final = 3
 
 Floats = npt.NDArray[np.float32]
 
@@ -44,6 +51,8 @@ def turned_pairs(
     *,
     threshold: float,
     least: npt.NDArray[np.float32],
+    stands_out: float,
+    known: Collection[tuple[int, int]] = (),
 ) -> dict[tuple[int, int], float]:
     """Pairs that correlate when one of them is laid out in another way.
 
@@ -53,6 +62,8 @@ def turned_pairs(
         own: takes away what is common to the set; 0 for images that are not compared.
         threshold: least correlation.
         least: float32 (n,), least correlation of each image's pairs, so that they stand out.
+        stands_out: how far above what is usual for the two, laid out so, as Fisher's z.
+        known: pairs that need no other way.
 
     Returns:
         The highest correlation by the pair's indices, the lower one first.
@@ -64,7 +75,8 @@ def turned_pairs(
     there = _descriptors(spectra)
     count = min(CANDIDATES, n - 1)
     found: dict[tuple[int, int], float] = {}
-    for laid in ways(textures, zoomed):
+    for number, laid in enumerate(ways(textures, zoomed)):
+        least_here = threshold if number >= _TURNS else max(threshold, TURNED)
         other = _spectra(own(np.ascontiguousarray(laid)))
         alike = _descriptors(other) @ there.T
         np.fill_diagonal(alike, -np.inf)
@@ -74,11 +86,36 @@ def turned_pairs(
             one, two = first[start : start + _CHUNK], second[start : start + _CHUNK]
             surface = fft.irfft2(np.conj(other[one]) * spectra[two], s=(side, side), workers=-1)
             scores = surface.reshape(len(one), -1).max(axis=1)
-            high = (scores >= threshold) & (scores >= np.maximum(least[one], least[two]))
+            high = (scores >= least_here) & (scores >= np.maximum(least[one], least[two]))
             for i, j, score in zip(one[high], two[high], scores[high], strict=True):
+                if (int(min(i, j)), int(max(i, j))) in known:
+                    continue
+                level = max(
+                    _usual(other[i], spectra, side, (i, j)), _usual(spectra[j], other, side, (i, j))
+                )
+                if np.arctanh(min(score, 1 - 1e-6)) - level < stands_out:
+                    continue
                 pair = (int(min(i, j)), int(max(i, j)))
                 found[pair] = max(found.get(pair, 0.0), float(score))
     return found
+
+
+def _usual(
+    one: npt.NDArray[np.complex64],
+    others: npt.NDArray[np.complex64],
+    side: int,
+    but: tuple[int, int],
+) -> float:
+    """What is usual for a picture among others laid out otherwise: parts that are symmetric, or
+    have no grain, correlate with many of them."""
+    from scipy import fft
+
+    picked = np.unique(np.linspace(0, len(others) - 1, _SAMPLE).astype(int))
+    picked = picked[~np.isin(picked, but)]
+    surface = fft.irfft2(np.conj(one) * others[picked], s=(side, side), workers=-1)
+    scores = np.clip(surface.reshape(len(picked), -1).max(axis=1), 0, 1 - 1e-6)
+    rank = min(_USUAL_RANK, len(picked))
+    return float(np.arctanh(-np.partition(-scores, rank - 1)[rank - 1]))
 
 
 def _spectra(textures: Floats) -> npt.NDArray[np.complex64]:

@@ -160,6 +160,8 @@ def show_conversion(report: "ConversionReport", output: Path) -> None:
         rows.append(["", split.detail])
     rows.append(["split digest", split.digest[:16] + "…"])
     show_table(rows, title=f"Converted {report.source} to {output}")
+    for warning in report.warnings:
+        show_text(f"Warning: {warning}")
 
 
 def show_bundle_check(found: "BundleCheck", file: Path) -> None:

@@ -21,8 +21,13 @@ def resize_image(image_rgb: ImageRgb, size: int) -> ImageRgb:
 
 
 def resize_square(image_rgb: ImageRgb, side: int) -> ImageRgb:
-    """uint8 (H, W, 3) to (side, side, 3), by area."""
-    return np.asarray(cv2.resize(image_rgb, (side, side), interpolation=cv2.INTER_AREA), np.uint8)
+    """uint8 (H, W, 3) to (side, side, 3): by area, but linearly where both sides grow.
+
+    By area, OpenCV enlarges in blocks whose steps a network takes for edges.
+    """
+    grows = max(image_rgb.shape[:2]) < side
+    method = cv2.INTER_LINEAR if grows else cv2.INTER_AREA
+    return np.asarray(cv2.resize(image_rgb, (side, side), interpolation=method), np.uint8)
 
 
 def half_normalised(image_rgb: ImageRgb) -> npt.NDArray[np.float32]:

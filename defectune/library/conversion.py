@@ -1,5 +1,6 @@
 """Converting a source; its options as the command line and the library give them."""
 
+import inspect
 import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -10,6 +11,7 @@ from converters import ConversionReport, ConvertOptions, FindOptions, ReadOption
 from converters import convert as convert_source
 from defectune.library.arguments import Place, as_path, checked
 from defectune.library.progress import shown
+from defectune.library.wording import as_called
 from defectune.ray_tasks import require_engine
 
 if TYPE_CHECKING:
@@ -156,7 +158,7 @@ def convert(
         'holdout'
     """
     with shown(progress) as reporter:
-        convert_with_report(
+        report = convert_with_report(
             as_path(source, what="source"),
             as_path(output, what="output"),
             options_of(
@@ -196,6 +198,8 @@ def convert(
             on=on,
             reporter=reporter,
         )
+        for warning in report.warnings:
+            reporter.say(as_called(f"Warning: {warning}", inspect.signature(convert)))
     return load_dataset(Path(output))
 
 

@@ -16,6 +16,8 @@ from converters.reshots import (
     find_reshots,
     without_what_is_common,
 )
+from converters.synthetic import draw_category
+from tests.drawn import SMALL
 
 
 def part(rng, base, *, grain=18.0):
@@ -106,6 +108,13 @@ def test_a_part_is_found_however_its_image_is_laid(textured, tmp_path, way):
         write_png(paths[-1], np.ascontiguousarray(picture))
     found = find_reshots(paths)
     assert [(r.first, r.second) for r in found] == [(n, 40 + n) for n in range(4)]
+
+
+def test_smooth_parts_are_not_one_part_because_they_can_be_turned(tmp_path):
+    source = draw_category(tmp_path, SMALL)
+    paths = sorted(p for side in ("train", "test") for p in (source / side).rglob("*.png"))
+    assert len(paths) == 22
+    assert find_reshots(paths) == []
 
 
 def test_what_is_not_looked_for_stands_beside_the_count(shots, monkeypatch):
