@@ -18,6 +18,8 @@ from annotations.scores import CalibratedScore, RawScore
 
 THRESHOLD: Final = CalibratedScore(0.5)
 """On the calibrated scale, for every run."""
+GIVEN: Final = "given with the predictions"
+"""`chosen_on` of a threshold of which nobody here knows what it was chosen on."""
 FORMAT: Final = "defectune-predictions-1"
 IMAGE_COLUMNS: Final = ("image_id", "image_score", "verdict", "raw_score", "fold", "predicted_type")
 VALIDATION_COLUMNS: Final = ("image_id", "image_score", "raw_score", "fold")

@@ -24,6 +24,7 @@ from annotations.errors import InputError, SplitMismatchError, shortened
 from annotations.files import read_json
 from annotations.images import read_mask_raw
 from annotations.prediction_files import (
+    GIVEN,
     MAP_LEVELS,
     THRESHOLD,
     FoldThresholds,
@@ -89,6 +90,12 @@ class StoredPredictions:
     def has_pixels(self) -> bool:
         """True where the family says something about pixels (a map, or regions to rasterise)."""
         return bool(self.map_ranges) or self.regions is not None
+
+    @property
+    def given_threshold(self) -> bool:
+        """True where the threshold came with predictions made elsewhere: what it was chosen on is
+        not known."""
+        return any(part.chosen_on == GIVEN for part in self.folds.values())
 
     @property
     def no_threshold(self) -> str | None:

@@ -136,7 +136,7 @@ def arms_table(rows: dict[str, Row]) -> str:
     ]
     for arm in ARMS:
         of_arm = [rows[f"supervised-{arm}-{seed}"] for seed in SEEDS]
-        each = [value(row, "balanced_accuracy") for row in of_arm]
+        each = [value(row, "type_accuracy") for row in of_arm]
         lines.append(
             f"| {arm} | {mean(each):.3f} ± {stdev(each):.3f} | "
             + ", ".join(f"{v:.3f}" for v in each)

@@ -23,9 +23,9 @@ from annotations.files import read_json
 
 SHORT = ["--epochs", "1", "--fold", "0", "--device", "cpu"]
 BOTTLE: dict[str, list[str]] = {
-    "detect-coco": ["detect", "--model", "yolo11n.pt", "--image-size", "160"],
-    "detect-lite0": ["detect", "--model", "yolo-lite0", "--image-size", "160"],
-    "unet": ["segment", "--image-size", "128"],
+    "detect-coco": ["detect", "--recipe", "fast", "--model", "yolo11n.pt", "--image-size", "160"],
+    "detect-lite0": ["detect", "--recipe", "fast", "--model", "yolo-lite0", "--image-size", "160"],
+    "unet": ["segment", "--recipe", "fast", "--image-size", "128"],
     "hybrid": ["segment", "--recipe", "hybrid", "--image-size", "160"],
     "supervised": ["classify", "--method", "supervised", "--image-size", "128"],
     "patches": ["classify", "--method", "patch-memory", "--image-size", "160"],

@@ -272,14 +272,23 @@ def train_seeds(
         The runs' folders.
 
     Raises:
+        UsageError: `seed` and an override of it disagree.
         DefectuneError: see `train_family`.
     """
+    overrides = [str(text) for text in options.get("overrides", ())]
+    set_seeds = [text for text in overrides if text.partition("=")[0].strip() == "seed"]
+    if set_seeds and (seed is not None or seeds > 1):
+        raise UsageError(
+            f"The seed is given twice: {set_seeds[-1]} among the settings, and "
+            f"{'a number of seeds' if seed is None else f'the seed {seed}'}. Give the first seed "
+            "as --seed (in Python seed=) alone."
+        )
     if seeds == 1:
         chosen = {**values, "seed": seed}
         return [
             train_family(family, dataset_root, name=name, values=chosen, config=config, **options)
         ]
-    first = seed or (0 if config is None else config.seed)
+    first = _first_seed(family, values, config, seed, options)
     return [
         train_family(
             family,
@@ -292,6 +301,28 @@ def train_seeds(
         )
         for number in range(first, first + seeds)
     ]
+
+
+def _first_seed(
+    family: str,
+    values: Mapping[str, Any],
+    config: "FamilyConfig | None",
+    seed: int | None,
+    options: Mapping[str, Any],
+) -> int:
+    """The one that is given, else that of the configuration or the recipe."""
+    if seed is not None:
+        return seed
+    if config is not None:
+        return config.seed
+    chosen, _ = choose_config(
+        family,
+        recipe=options.get("recipe"),
+        model=options.get("model"),
+        values=values,
+        overrides=options.get("overrides", ()),
+    )
+    return chosen.seed
 
 
 def open_predictor(run: Path, fold: int, *, device: str) -> "Predictor":

@@ -35,6 +35,7 @@ class _Row(_Part):
     family: str = ""
     model: str = ""
     predictions: str = ""
+    threshold_from: str = ""
     metrics: _Metrics = Field(min_length=1)
     by_type: dict[str, _Metrics] = {}
     by_size: dict[str, _Metrics] = {}

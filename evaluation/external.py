@@ -36,7 +36,7 @@ from annotations import (
     UsageError,
 )
 from annotations.files import folder_moved_into_place, read_json
-from annotations.prediction_files import read_csv
+from annotations.prediction_files import GIVEN, read_csv
 from annotations.scores import RawScore
 from evaluation.external_boxes import boxes_of_csv, names_boxes
 from evaluation.external_maps import map_files, map_shift, read_map
@@ -300,7 +300,7 @@ def _thresholds(
     for number in range(len(dataset.split.folds)):
         rows = [(s, by_id[i].is_defective) for (f, i), s in validation.items() if f == number]
         if options.threshold is not None:
-            value, said = options.threshold + shift, "given with the predictions"
+            value, said = options.threshold + shift, GIVEN
         elif rows:
             value = _chosen(rows, bounded=bounded) + shift
             said = f"{len(rows)} validation images, {sum(bad for _, bad in rows)} of them defective"

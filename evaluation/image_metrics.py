@@ -21,7 +21,9 @@ from evaluation.metric import Metric, rate, undefined
 Floats = npt.NDArray[np.float64]
 Bools = npt.NDArray[np.bool_]
 _ONE_KIND: Final = "the images are all good or all defective"
-NEED_BOTH_KINDS: Final = ("accuracy", "precision", "f1", "accuracy_oracle", "f1_oracle")
+NEED_BOTH_KINDS: Final = (
+    "accuracy", "balanced_accuracy", "precision", "f1", "accuracy_oracle", "f1_oracle",
+)  # fmt: skip
 """Metrics that whoever calls every image the one kind there is would win."""
 
 
@@ -162,8 +164,9 @@ def score_metrics(
 
     Returns:
         The metrics and the resampled values, float (r,), of those that have them. image_auroc,
-        image_ap, accuracy, precision, recall, f1, escape_rate (defective images called good, of
-        the defective), overkill_rate (good images called defective, of the good), and
+        image_ap, accuracy, balanced_accuracy (mean of the shares of good and of defective images
+        called right), precision, recall, f1, escape_rate (defective images called good, of the
+        defective), overkill_rate (good images called defective, of the good), and
         accuracy_oracle and f1_oracle at the best threshold on these very images, which have no
         interval. Rates have Clopper and Pearson's interval; where several images show one part,
         it is widened to the bootstrap's over parts, should that reach further.
@@ -195,6 +198,12 @@ def score_metrics(
         values[name] = ratio_of_sums(weights, above, below)
         if len(np.unique(images.groups[below])) < int(below.sum()):
             result[name] = _widened(result[name], values[name])
+    shares = [values["recall"], 1 - values["overkill_rate"]]
+    values["balanced_accuracy"] = np.mean(shares, axis=0)
+    recall, overkill = result["recall"].value, result["overkill_rate"].value
+    if recall is not None and overkill is not None:
+        balanced = Metric((recall + 1 - overkill) / 2, n)
+        result["balanced_accuracy"] = with_interval(balanced, values["balanced_accuracy"])
     value = f1(called, truth)
     both = called.astype(float) + truth
     values["f1"] = ratio_of_sums(weights, 2.0 * (called & truth), both)

@@ -38,7 +38,14 @@ import numpy as np
 
 from annotations import Dataset, InputError, StoredPredictions, UsageError, read_predictions
 from annotations.images import sha256_of
-from annotations.run_files import IMAGES_FILE, META_FILE, PREDICTIONS_FOLDER, REGIONS_FILE
+from annotations.run_files import (
+    CONFIG_FILE,
+    IMAGES_FILE,
+    META_FILE,
+    PREDICTIONS_FOLDER,
+    REGIONS_FILE,
+)
+from annotations.yaml_files import read_yaml
 from evaluation.compare import Comparable, Comparison, compare_runs
 from evaluation.evidence import evaluated_images
 from evaluation.intervals import RESAMPLES, resample_weights
@@ -51,6 +58,7 @@ from evaluation.table import (
     COMPARED_IN_WORDS,
     HEADLINE,
     difference_lines,
+    given_lines,
     table_rows,
     to_markdown,
 )
@@ -157,7 +165,7 @@ class Leaderboard:
     @property
     def differences(self) -> list[str]:
         """Who is best and who is within noise of it, a sentence a metric."""
-        return difference_lines(self.rows, self.comparisons)
+        return difference_lines(self.rows, self.comparisons) + given_lines(self.rows)
 
     @property
     def spreads(self) -> tuple[Spread, ...]:
@@ -198,6 +206,8 @@ class Leaderboard:
                     "run": row.run,
                     "family": row.family,
                     "model": row.model,
+                    "seed": row.seed,
+                    "threshold_from": row.threshold_from,
                     "predictions": row.predictions,
                     "metrics": _figures(row.metrics),
                     "fold_means": row.fold_means,
@@ -277,11 +287,13 @@ def evaluate_runs(
         predictions = read_predictions(run, dataset)
         _require_coverage(dataset, predictions, ids, fold)
         row, values = evaluate_run(dataset, predictions, images)
-        rows.append(replace(row, predictions=predictions_digest(run)))
+        rows.append(replace(row, predictions=predictions_digest(run), seed=_seed_of(run)))
         comparable.append(values)
         stored.append(predictions)
     compared = [name for name in METRIC_NAMES if "oracle" not in name]
-    comparisons = compare_runs(comparable, images.is_defective, compared)
+    comparisons = compare_runs(
+        comparable, images.is_defective, compared, types=images.types, groups=images.groups
+    )
     points = () if costs is None else operating_points(dataset, stored, images, costs)
     rows.sort(key=_auroc_of, reverse=True)
     return Leaderboard(
@@ -307,6 +319,17 @@ def predictions_digest(run: Path) -> str:
         path = run / PREDICTIONS_FOLDER / name
         whole.update(sha256_of(path).encode() if path.is_file() else b"-")
     return whole.hexdigest()
+
+
+def _seed_of(run: Path) -> int | None:
+    """Of the training, from the run's settings; predictions made elsewhere have none."""
+    path = run / CONFIG_FILE
+    if not path.is_file():
+        return None
+    document = read_yaml(path, what="a run's settings")
+    config = document.get("config") if isinstance(document, dict) else None
+    seed = config.get("seed") if isinstance(config, dict) else None
+    return seed if isinstance(seed, int) else None
 
 
 def _auroc_of(row: Row) -> float:

@@ -28,6 +28,10 @@ METRIC_WORDS: Final[dict[str, tuple[str, str]]] = {
         "Mean of the share of good and the share of defective images called right; 0.5 is "
         "guessing.",
     ),
+    "type_accuracy": (
+        "right types, balanced",
+        "Mean over good and each defect type of the share of images that were called so.",
+    ),
     "box_map50": (
         "boxes (mAP50)",
         "Average precision of boxes that overlap the truth by half or more, mean over types.",

@@ -1,7 +1,7 @@
 """One run's metrics: over all test images, by defect type and by defect size."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final, Literal
 
 import numpy as np
@@ -38,6 +38,7 @@ METRIC_NAMES: Final = (
     "escape_rate",
     "overkill_rate",
     "balanced_accuracy",
+    "type_accuracy",
     "box_map50",
     "box_map",
     "mask_map50",
@@ -60,7 +61,9 @@ METRIC_NAMES: Final = (
     "false_alarms_per_image",
     "false_alarms_per_good_image",
 )
-VERDICTS: Final = ("accuracy", "precision", "recall", "f1", "escape_rate", "overkill_rate")
+VERDICTS: Final = (
+    "accuracy", "balanced_accuracy", "precision", "recall", "f1", "escape_rate", "overkill_rate",
+)  # fmt: skip
 """Metrics at the run's own threshold."""
 Figures = dict[str, Metric | None]
 MAP_NAMES: Final[tuple[tuple[Literal["bbox", "segm"], str], ...]] = (
@@ -88,6 +91,9 @@ class Row:
             be had, `box` and `mask` (recall, precision at IoU 0.50).
         notes: what was done to predictions from elsewhere, a sentence each.
         predictions: SHA-256 over the files that were evaluated; empty where they are not at hand.
+        seed: of the training, as the run's settings have it; None where they name none.
+        threshold_from: `given` where the threshold came with predictions made elsewhere, so that
+            what it was chosen on is not known; else empty.
     """
 
     run: str
@@ -100,6 +106,8 @@ class Row:
     curves: Mapping[str, Mapping[str, list[float]]] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     predictions: str = ""
+    seed: int | None = None
+    threshold_from: str = ""
 
 
 def evaluate_run(
@@ -130,6 +138,8 @@ def evaluate_run(
         if predictions.no_threshold:
             image |= {name: undefined(predictions.no_threshold, len(places)) for name in VERDICTS}
             values = {name: drawn for name, drawn in values.items() if name not in VERDICTS}
+        elif predictions.given_threshold:
+            image |= {name: _given(image[name]) for name in VERDICTS if name in image}
         found |= image
         if predictions.predicted_types:
             said = [predictions.predicted_types.get(images.ids[place], "") for place in places]
@@ -185,9 +195,15 @@ def evaluate_run(
         by_size=by_size,
         curves=curves,
         notes=tuple(str(note) for note in predictions.about.get("notes", ())),
+        threshold_from="given" if predictions.given_threshold else "",
     )
     right = (scores.scores >= THRESHOLD) == scores.is_defective
     return row, Comparable(row.run, metrics, values, right)
+
+
+def _given(metric: Metric) -> Metric:
+    text = "at a threshold given with the predictions; what it was chosen on is not known"
+    return replace(metric, note=f"{metric.note}; {text}" if metric.note else text)
 
 
 def _region_precisions(

@@ -50,15 +50,21 @@ class Spread:
 
 
 def seed_spreads(rows: Sequence[Row]) -> tuple[Spread, ...]:
-    """The spread of every metric that two or more seeds of the same settings have."""
-    families: dict[str, list[Row]] = {}
+    """The spread of every metric that two or more seeds of the same settings have.
+
+    Runs of one name but for `-seed-N` belong together; their seeds are read from their settings,
+    not from their names, and a seed counts once.
+    """
+    families: dict[str, dict[int, Row]] = {}
     for row in rows:
-        if SEED_SUFFIX.search(row.run):
-            families.setdefault(SEED_SUFFIX.sub("", row.run), []).append(row)
+        named = SEED_SUFFIX.search(row.run)
+        if named:
+            seed = int(named[0].rpartition("-")[2]) if row.seed is None else row.seed
+            families.setdefault(SEED_SUFFIX.sub("", row.run), {}).setdefault(seed, row)
     result = []
     for name, members in sorted(families.items()):
-        for metric in members[0].metrics:
-            found = [m.value for row in members if (m := row.metrics.get(metric)) is not None]
+        for metric in next(iter(members.values())).metrics:
+            found = [m.value for row in members.values() if (m := row.metrics.get(metric))]
             values = [value for value in found if value is not None]
             if len(values) > 1:
                 result.append(

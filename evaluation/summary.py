@@ -120,6 +120,8 @@ def _failing(row: Mapping[str, Any]) -> str | None:
 
 def _of_best(best: Mapping[str, Any], n_runs: int) -> str:
     failing = _failing(best)
+    if best.get("threshold_from") == "given" and n_runs > 1 and not failing:
+        return f"{best['run']} is best, at a threshold that was given with its predictions"
     if n_runs == 1:
         return f"{best['run']} {failing or 'is the only model that is evaluated'}"
     return f"{best['run']} is best" + (f", and yet it {failing}" if failing else "")

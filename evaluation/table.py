@@ -12,6 +12,7 @@ RATES: Final = frozenset(
         "accuracy",
         "accuracy_oracle",
         "balanced_accuracy",
+        "type_accuracy",
         "precision",
         "recall",
         "escape_rate",
@@ -30,6 +31,7 @@ HEADLINE: Final = (
     "escape_rate",
     "overkill_rate",
     "balanced_accuracy",
+    "type_accuracy",
     "box_map50",
     "box_map",
     "mask_map",
@@ -96,7 +98,7 @@ def to_markdown(rows: Sequence[Row], comparisons: Sequence[Comparison]) -> str:
     header, *body = ([cell.replace("|", "\\|") for cell in row] for row in table_rows(rows))
     lines = ["| " + " | ".join(header) + " |", "|" + " --- |" * len(header)]
     lines += ["| " + " | ".join(row) + " |" for row in body]
-    words = difference_lines(rows, comparisons)
+    words = difference_lines(rows, comparisons) + given_lines(rows)
     return "\n".join([*lines, *([""] if words else []), *(f"- {line}" for line in words)]) + "\n"
 
 
@@ -129,6 +131,17 @@ def difference_lines(
             parts.append(f"{', '.join(worse)} worse")
         lines.append(f"{name}: {'; '.join(parts)}.")
     return lines
+
+
+def given_lines(rows: Sequence[Row]) -> list[str]:
+    """What is not known of thresholds that came with predictions made elsewhere."""
+    given = [row.run for row in rows if row.threshold_from]
+    if not given:
+        return []
+    return [
+        f"The threshold of {', '.join(given)} was given with the predictions: what it was chosen "
+        "on, and whether the test images had a say in it, is not known. Compare verdicts with care."
+    ]
 
 
 def _other(row: Comparison, best: str) -> str:

@@ -57,7 +57,7 @@ def balanced_accuracy(counts: npt.NDArray[Any]) -> float | None:
 def type_metrics(
     types: Texts, predicted: Texts, names: Sequence[str], weights: Weights
 ) -> tuple[dict[str, Metric], dict[str, Floats]]:
-    """Balanced accuracy with its interval.
+    """Balanced accuracy of types, `type_accuracy`, with its interval.
 
     Args:
         types: text (n,).
@@ -70,7 +70,7 @@ def type_metrics(
     """
     value = balanced_accuracy(type_counts(types, predicted, names))
     if value is None:
-        return {"balanced_accuracy": undefined("there are no images")}, {}
+        return {"type_accuracy": undefined("there are no images")}, {}
     right = types == predicted
     shares = []
     for name in sorted(set(types.tolist())):
@@ -79,6 +79,6 @@ def type_metrics(
         hits = weights[:, inside & right].sum(axis=1)
         shares.append(np.divide(hits, total, out=np.full(len(total), np.nan), where=total > 0))
     drawn = np.stack(shares).mean(axis=0) if len(weights) else np.zeros(0)
-    return {"balanced_accuracy": with_interval(Metric(value, len(types)), drawn)}, {
-        "balanced_accuracy": drawn
+    return {"type_accuracy": with_interval(Metric(value, len(types)), drawn)}, {
+        "type_accuracy": drawn
     }

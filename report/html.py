@@ -147,6 +147,7 @@ def _render(
         run_names=names,
         metrics=lines,
         left_out=left_out,
+        given=[row["run"] for row in rows if row.get("threshold_from") == "given"],
         claims=claims(leaderboard, names),
         matching_rule=leaderboard.get("matching_rule", ""),
         interval_rule=leaderboard.get("interval", ""),

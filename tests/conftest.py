@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import settings
 
 # ultralytics, huggingface_hub and albumentations read these once, when they are imported; so they
 # are set here, before any test module is collected, and not in a fixture.
@@ -29,6 +30,11 @@ os.environ.update(
         "MPLBACKEND": "Agg",
     }
 )
+
+
+# A deadline would be an assertion about how busy the machine is.
+settings.register_profile("defectune", deadline=None)
+settings.load_profile("defectune")
 
 
 class NetworkRefusedError(ConnectionError):

@@ -25,8 +25,8 @@ def test_counts_and_figure_are_scikit_learns(pairs):
     again = [
         balanced_accuracy_score(np.repeat(types, row), np.repeat(said, row)) for row in weights
     ]
-    assert values["balanced_accuracy"] == pytest.approx(again)
-    assert metrics["balanced_accuracy"].n == len(types)
+    assert values["type_accuracy"] == pytest.approx(again)
+    assert metrics["type_accuracy"].n == len(types)
 
 
 def test_perfect_empty_and_absent():
@@ -35,8 +35,8 @@ def test_perfect_empty_and_absent():
     assert balanced_accuracy(np.zeros((3, 3), np.int64)) is None
     empty = np.array([], np.str_)
     metrics, values = type_metrics(empty, empty, NAMES, np.zeros((4, 0), np.int64))
-    assert metrics["balanced_accuracy"].value is None
-    assert metrics["balanced_accuracy"].reason == "there are no images"
+    assert metrics["type_accuracy"].value is None
+    assert metrics["type_accuracy"].reason == "there are no images"
     assert not values
     with pytest.raises(ValueError, match="not one of the types"):
         type_counts(np.array(["dent"]), np.array(["good"]), NAMES)
