@@ -76,6 +76,8 @@ def operating_threshold(run: Path, fold: int, split_digest: str) -> float:
     Raises:
         InputError: no leaderboard.json, one of another split, or none that chose for this run.
     """
+    from evaluation import predictions_digest
+
     path = dataset_of(run) / LEADERBOARD_FILE
     hint = (
         f"Choose one first: `defectune evaluate {dataset_of(run)} --max-escape 0.01`, or with "
@@ -90,6 +92,13 @@ def operating_threshold(run: Path, fold: int, split_digest: str) -> float:
         points = {row["run"]: row for row in (board["operating_point"] or {}).get("runs", [])}
         if run.resolve().name not in points:
             raise InputError(f"{path} holds no operating point of {run.resolve().name}. {hint}")
+        made_on = {row["run"]: row.get("predictions", "") for row in board["rows"]}
+        if made_on.get(run.resolve().name) != predictions_digest(run):
+            raise InputError(
+                f"The operating point of {run.resolve().name} in {path} was chosen for other "
+                "predictions than the run holds now: it was trained again since. "
+                f"{hint}"
+            )
         thresholds = points[run.resolve().name]["thresholds"]
         if str(fold) not in thresholds:
             raise InputError(f"{path} holds no operating point of fold {fold} of {run}. {hint}")

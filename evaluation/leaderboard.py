@@ -360,5 +360,6 @@ def _require_coverage(
         f"The run {predictions.run} predicts {len(ids) - len(missing)} of the {len(ids)} test "
         f"images; it lacks {', '.join(missing[:3])}{' …' if len(missing) > 3 else ''}. All runs "
         "are evaluated on the same images: train its remaining folds with "
-        f"`defectune train {family} {dataset.root} --name {predictions.name} --fold all`{hint}."
+        f"`defectune train {family} {dataset.root} --name {predictions.name} --fold all`{hint} "
+        "(evaluate and report both take it)."
     )

@@ -64,6 +64,7 @@ def write_gallery(
     folder: Path,
     *,
     shown_at: Path,
+    ids: Sequence[str] | None = None,
     progress: Callable[[], None] | None = None,
 ) -> Gallery:
     """Write pictures and data of the test images.
@@ -73,9 +74,10 @@ def write_gallery(
         runs: predictions to show.
         folder: where to.
         shown_at: where `folder` will stand in the end: links to the dataset's images start there.
+        ids: of the images; None for all test images.
         progress: called after every image.
     """
-    samples = dataset.select(dataset.split.test_ids)
+    samples = dataset.select(dataset.split.test_ids if ids is None else ids)
     # A run's range is searched among all its maps, and every image asks for it.
     ranges = [run.score_range for run in runs]
     lines: list[dict[str, Any]] = []

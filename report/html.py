@@ -3,6 +3,7 @@
 import base64
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -36,6 +37,7 @@ def write_report(
     leaderboard: Mapping[str, Any],
     folder: Path,
     *,
+    fold: int | None = None,
     progress: Callable[[], None] | None = None,
 ) -> Path:
     """Write the report of runs on the dataset's test images.
@@ -45,6 +47,7 @@ def write_report(
         runs: predictions to show.
         leaderboard: content of leaderboard.json.
         folder: where to; an earlier report there is replaced.
+        fold: show the test images of this fold alone; None for all of them.
         progress: called after every image.
 
     Returns:
@@ -59,6 +62,13 @@ def write_report(
             f"{folder} holds something that is not a report; it is left as it is. Move it away."
         )
     refuse_link(folder)
+    ids = dataset.split.test_ids if fold is None else dataset.split.folds[fold].test
+    if fold is not None:
+        kept = set(ids)
+        runs = [
+            replace(run, image_scores={i: s for i, s in run.image_scores.items() if i in kept})
+            for run in runs
+        ]
     hint = "Close what uses it and try again."
     # Written whole beside the old one, which goes only when the new one is complete.
     fresh = folder.with_name(f"{folder.name}-new")
@@ -66,7 +76,7 @@ def write_report(
     if fresh.is_dir() and _is_report(fresh):
         remove_tree(fresh)
     with folder_moved_into_place(fresh, hint=hint) as partial:
-        gallery = write_gallery(dataset, runs, partial, shown_at=folder, progress=progress)
+        gallery = write_gallery(dataset, runs, partial, shown_at=folder, ids=ids, progress=progress)
         if gallery.n_images and gallery.n_gone == gallery.n_images:
             raise InputError(
                 f"None of the {gallery.n_images} test images of {dataset.root} can be read, so "
@@ -78,7 +88,7 @@ def write_report(
         plots += write_training_curves(runs, partial)
         sheets = write_sheets(runs, partial)
         parts = write_parts(dataset, partial)
-        page = _render(dataset, runs, leaderboard, rows, gallery, plots, parts, sheets)
+        page = _render(dataset, runs, leaderboard, rows, gallery, plots, parts, sheets, ids, fold)
         write_bytes_atomic(partial / "index.html", page.encode("utf-8"))
         write_json_atomic(
             partial / MARKER,
@@ -117,6 +127,8 @@ def _render(
     plots: Sequence[Plot],
     parts: tuple[list[Part], int],
     sheets: Sequence[Sheet],
+    ids: Sequence[str],
+    fold: int | None,
 ) -> str:
     environment = Environment(
         loader=PackageLoader("report"),
@@ -133,11 +145,11 @@ def _render(
     confusions = [(run.name, confusion_by_type(dataset, run)) for run in runs]
     names = [run.name for run in runs]
     lines, left_out = metric_lines(rows)
-    test = dataset.select(dataset.split.test_ids)
+    test = dataset.select(ids)
     return environment.get_template("index.html.j2").render(
         title=dataset.root.absolute().name,
         digest=dataset.split.digest,
-        protocol=dataset.split.protocol,
+        protocol=dataset.split.protocol + ("" if fold is None else f", fold {fold} alone"),
         n_images=gallery.n_images,
         n_defective=sum(sample.is_defective for sample in test),
         n_gone=gallery.n_gone,

@@ -70,11 +70,12 @@ def report(
     runs: Annotated[
         list[str] | None, typer.Argument(metavar="[RUN]...", help="Names or folders; all runs.")
     ] = None,
+    fold: Annotated[int | None, typer.Option(help="Show the test images of one fold only.")] = None,
 ) -> None:
     """Write report/index.html: the table, and truth beside every model's prediction."""
     from defectune.library.evaluating import report as write
 
-    page = write(dataset, runs or [])
+    page = write(dataset, runs or [], fold=fold)
     out.print(f"The report: {page}", markup=False)
 
 

@@ -80,6 +80,7 @@ def report(
     dataset: Dataset | Place,
     runs: Run | Place | Sequence[Run | Place] = (),
     *,
+    fold: int | None = None,
     progress: "bool | Reporter" = True,
 ) -> Path:
     """Write report/index.html: the table, and truth beside every model's prediction.
@@ -87,6 +88,8 @@ def report(
     Args:
         dataset: a dataset, or its folder.
         runs: runs, their folders or names; none takes all finished ones.
+        fold: show the test images of one fold only; of runs that have finished one and the same
+            fold, that fold is taken where this is None.
         progress: bars or lines; False shows nothing; or a reporter of your own.
 
     Returns:
@@ -103,7 +106,9 @@ def report(
         'out/report/index.html'
     """
     with shown(progress) as reporter:
-        return make_report(as_dataset(dataset), run_texts(runs), reporter=reporter)
+        data, names = as_dataset(dataset), run_texts(runs)
+        check_request(data, names, fold=fold, external=())
+        return make_report(data, names, fold=fold, reporter=reporter)
 
 
 def run_texts(runs: Run | Place | Sequence[Run | Place]) -> list[str]:
@@ -218,7 +223,9 @@ def import_external(
             reporter.say(f"{name}: {note}")
 
 
-def make_report(dataset: Dataset, names: Sequence[str], *, reporter: "Reporter") -> Path:
+def make_report(
+    dataset: Dataset, names: Sequence[str], *, reporter: "Reporter", fold: int | None = None
+) -> Path:
     """Write the report from leaderboard.json, which is read and never written here.
 
     Runs that leaderboard.json does not have, or has for other predictions than the run holds now,
@@ -231,9 +238,17 @@ def make_report(dataset: Dataset, names: Sequence[str], *, reporter: "Reporter")
         DefectuneError: see `evaluation.evaluate_runs` and `report.write_report`.
     """
     from evaluation import evaluate_runs, predictions_digest
-    from report import write_report
 
     runs = find_runs(dataset.root, names)
+    if fold is None and (fold := _only_fold(dataset, runs)) is not None:
+        reporter.say(
+            f"Only fold {fold} of {len(dataset.split.folds)} is trained: the report shows its "
+            f"{len(dataset.split.folds[fold].test)} test images alone."
+        )
+    if fold is not None:
+        # leaderboard.json is of all folds.
+        of_fold = evaluate_runs(dataset, runs, fold=fold, say=reporter.say).to_json()
+        return _write(dataset, runs, of_fold, fold, reporter)
     board = read_leaderboard(dataset.root, dataset.split.digest)
     rows = {} if board is None else {row["run"]: row for row in board["rows"]}
     missing = [
@@ -245,13 +260,36 @@ def make_report(dataset: Dataset, names: Sequence[str], *, reporter: "Reporter")
     if missing or not runs:
         fresh_board = evaluate_runs(dataset, missing, say=reporter.say).to_json()
         board = fresh_board if board is None else _joined(board, fresh_board, dataset.root)
+    return _write(dataset, runs, board or {}, None, reporter)
+
+
+def _only_fold(dataset: Dataset, runs: Sequence[Path]) -> int | None:
+    """The fold that all runs have finished, where it is the same and not all there is."""
+    if len(dataset.split.folds) == 1 or not runs:
+        return None
+    folds = {tuple(sorted(read_predictions(run, dataset).folds)) for run in runs}
+    (first, *others) = folds
+    return first[0] if not others and len(first) == 1 else None
+
+
+def _write(
+    dataset: Dataset,
+    runs: Sequence[Path],
+    board: Mapping[str, Any],
+    fold: int | None,
+    reporter: "Reporter",
+) -> Path:
+    from report import write_report
+
     predictions = [read_predictions(run, dataset) for run in runs]
-    advance = reporter.track("report", len(dataset.split.test_ids))
+    ids = dataset.split.test_ids if fold is None else dataset.split.folds[fold].test
+    advance = reporter.track("report", len(ids))
     return write_report(
         dataset,
         predictions,
-        board or {},
+        board,
         dataset.root / REPORT_FOLDER,
+        fold=fold,
         progress=lambda: advance(""),
     )
 

@@ -34,7 +34,8 @@ class Cell:
         split_digest: of the dataset's split.
         threads: that it computes with.
         tested: whether test images are evaluated; a search looks at validation images alone.
-        key: SHA-256 over split, settings, fold and the program's version.
+        version: of the program, with the digest of its code.
+        key: SHA-256 over split, settings, fold, threads and the program's version.
     """
 
     name: str
@@ -58,6 +59,7 @@ class Cell:
 def _key(cell: Cell) -> str:
     said: list[Any] = [
         cell.split_digest, cell.family, dict(cell.settings), cell.fold, cell.version, cell.tested,
+        cell.threads,
     ]  # fmt: skip
     weights = Path(str(cell.settings.get("weights", "")))
     # A file of weights may change under its name.
@@ -73,7 +75,7 @@ def cells_of(grid: Grid, models: Sequence[Model], datasets: Mapping[str, Path]) 
         InputError: a fold that a split does not have, two cells of one name, or too many.
         DefectuneError: a dataset that cannot be read.
     """
-    from importlib.metadata import version
+    from defectune.program import program_version
 
     cells: list[Cell] = []
     for dataset, root in datasets.items():
@@ -97,7 +99,7 @@ def cells_of(grid: Grid, models: Sequence[Model], datasets: Mapping[str, Path]) 
                 seed=seed,
                 split_digest=split.digest,
                 threads=grid.resources.cpus,
-                version=version("defectune"),
+                version=program_version(),
             )
             for model in models
             for fold in folds

@@ -169,11 +169,13 @@ def read_results(output: Path, cells: Iterable[Cell]) -> dict[str, dict[str, Any
                 f"{path} is damaged. Remove it, and the cell is done again."
             ) from error
         if key != cell.key:
-            other = (
-                f"by version {str(before)[:20]!r} of the program, and this is {cell.version!r}"
-                if before != cell.version
-                else "with other settings"
-            )
+            other = "with other settings"
+            if before != cell.version:
+                other = (
+                    f"by version {str(before)[:40]!r} of the program, and this is {cell.version!r}"
+                )
+            elif value.get("threads") != cell.threads:
+                other = f"with {value.get('threads')} threads, and this call takes {cell.threads}"
             raise OutputExistsError(
                 f"{path} was made {other}: the two do not stand in one table. Choose another "
                 "--output, or rename the run in the grid."

@@ -15,7 +15,7 @@ from defectune.sweeps.grid import Grid, dataset_folders, models_of, parse_grid, 
 from defectune.sweeps.local import LocalPlan, plan_local, run_local
 from defectune.sweeps.queue import Queue
 from defectune.sweeps.records import LOCK_FILE, open_sweep, read_results, seconds_left
-from defectune.sweeps.search import Search, check_search, require_optuna, run_search
+from defectune.sweeps.search import Search, check_search, n_folds, require_optuna, run_search
 from defectune.sweeps.table import MetricTable, tables_of
 from defectune.sweeps.tracking import Tracker, require_tracker
 from defectune.sweeps.work import Work, train_and_evaluate
@@ -214,7 +214,7 @@ def _search(
     n_trials = options.search or 0
     with hold_lock(output / LOCK_FILE, lambda who: OutputExistsError(_taken(output, who))):
         open_sweep(output, datasets, cells, resume=options.resume)
-        advance = reporter.track("trials", n_trials)
+        advance = reporter.track("trials", n_trials * n_folds(grid, datasets))
 
         def say(text: str) -> None:
             reporter.say(text)

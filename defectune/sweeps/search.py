@@ -1,9 +1,11 @@
-"""Searching settings with Optuna, scored on validation images alone.
+"""Searching settings with Optuna, within each fold, scored on its validation images alone.
 
-A trial is the grid's one run with settings that Optuna proposes; its value is the mean, over
-datasets, of the mean over folds and seeds of a metric of the validation images. No cell of a
-search evaluates a test image. The study is kept in an SQLite file beside the cells, and the same
-call goes on with it.
+A trial is the grid's one run with settings that Optuna proposes, trained on one fold; its value is
+the mean, over datasets, of the mean over seeds of a metric of that fold's validation images. Every
+fold has a study of its own: under `kfold` a fold's validation images are test images of other
+folds, so that settings chosen by all folds together would have been chosen on the test images too
+(nested cross-validation; Cawley and Talbot, JMLR 2010). The studies are kept in an SQLite file
+beside the cells, and the same call goes on with them.
 """
 
 import hashlib
@@ -16,7 +18,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from annotations import InputError, OutputExistsError, UsageError
+from annotations import InputError, OutputExistsError, UsageError, load_dataset
 from annotations.errors import shortened
 from annotations.files import write_json_atomic
 from defectune.sweeps.cells import Cell, cells_of
@@ -40,11 +42,13 @@ class Trial:
     """Settings that were tried.
 
     Attributes:
-        number: from 0.
+        fold: that they were tried on.
+        number: from 0, within the fold.
         settings: what was proposed.
         value: mean of the metric over validation images; None where a cell failed.
     """
 
+    fold: int
     number: int
     settings: Mapping[str, Any]
     value: float | None
@@ -56,9 +60,9 @@ class Search:
 
     Attributes:
         metric: of validation images; higher is better.
-        trials: in their order.
+        trials: fold by fold, in their order.
         importance: part of the spread of values that each setting explains (fANOVA, Hutter et al.
-            2014); empty before there are enough trials.
+            2014), mean over folds; empty before there are enough trials.
     """
 
     metric: str
@@ -66,30 +70,45 @@ class Search:
     importance: Mapping[str, float]
 
     @property
-    def best(self) -> Trial | None:
-        """The trial with the highest value, the first of equals."""
-        known = [trial for trial in self.trials if trial.value is not None]
+    def folds(self) -> tuple[int, ...]:
+        """Folds that were searched."""
+        return tuple(sorted({trial.fold for trial in self.trials}))
+
+    def best(self, fold: int) -> Trial | None:
+        """The trial with a fold's highest value, the first of equals."""
+        known = [t for t in self.trials if t.fold == fold and t.value is not None]
         return max(known, key=lambda trial: (trial.value or 0.0, -trial.number), default=None)
 
     def __repr__(self) -> str:
-        best = self.best
-        said = "none finished" if best is None else f"best {best.value:.4f}"
+        values = [best.value for fold in self.folds if (best := self.best(fold)) is not None]
+        said = "none finished" if not values else f"best {np.mean(np.array(values, float)):.4f}"
         return f"Search({len(self.trials)} trials, {said})"
 
     def lines(self) -> list[str]:
-        """In words: the best settings, and which settings mattered."""
-        best = self.best
-        if best is None:
+        """In words: each fold's best settings, which settings mattered, and what may be claimed."""
+        chosen = [best for fold in self.folds if (best := self.best(fold)) is not None]
+        if not chosen:
             return ["No trial has finished: see failures/ for why."]
-        shown = ", ".join(f"{key}={value}" for key, value in best.settings.items())
         lines = [
-            f"Best of {len(self.trials)} trials by {self.metric} of the validation images: trial "
-            f"{best.number}, {best.value:.4f}, with {shown}."
+            f"Fold {best.fold}: trial {best.number} of "
+            f"{sum(trial.fold == best.fold for trial in self.trials)} is best by {self.metric} of "
+            f"the validation images, {best.value:.4f}, with "
+            + ", ".join(f"{key}={value}" for key, value in best.settings.items())
+            + "."
+            for best in chosen
         ]
         if self.importance:
             parts = ", ".join(f"{key} {part:.0%}" for key, part in self.importance.items())
             lines.append(f"What mattered: {parts} of the spread.")
-        lines.append("Test images were not looked at: train with these settings, and evaluate.")
+        numbers = ", ".join(str(best.fold) for best in chosen)
+        lines.append(
+            "Each fold's settings were chosen on its own validation images; its own test images "
+            "were not looked at, those of other folds may have been. Train fold K with its "
+            "settings, and evaluate it alone (evaluate --fold K): that is what may be claimed."
+            if len(chosen) > 1
+            else f"The test images of fold {numbers} were not looked at; those of other folds, if "
+            f"there are any, may have been. Train it, and evaluate it alone (--fold {numbers})."
+        )
         return lines
 
 
@@ -193,13 +212,13 @@ def run_search(
     do_cells: DoCells,
     say: Callable[[str], None],
 ) -> Search:
-    """Try settings until there are so many trials in all.
+    """Try settings until every fold has so many trials.
 
     Args:
         grid: checked by `check_search`.
         datasets: by name.
         output: the sweep's folder, which the caller has locked.
-        n_trials: in all, those of earlier calls included.
+        n_trials: of each fold in all, those of earlier calls included.
         source: of the grid, for messages.
         do_cells: the engine.
         say: for notes.
@@ -210,58 +229,106 @@ def run_search(
     """
     optuna = require_optuna()
     metric = grid.metrics[0]
-    study = optuna.create_study(
-        storage=f"sqlite:///{(output / STUDY_FILE).absolute()}",
-        study_name=STUDY,
-        direction="maximize",
-        load_if_exists=True,
-    )
-    _require_same(study, grid, datasets, output)
-    states = optuna.trial.TrialState
-    for trial in study.get_trials(deepcopy=False, states=(states.RUNNING,)):
-        # Of a call that was killed: its settings come again, and its cells that are done are kept.
-        study.tell(trial.number, state=states.FAIL)
-        study.enqueue_trial(trial.params)
-    ended = (states.COMPLETE, states.FAIL)
-    while (done := len(_trials(study, ended))) < n_trials:
-        # From the number of trials, so that an interrupted search proposes what it would have.
-        study.sampler = optuna.samplers.TPESampler(seed=grid.seeds[0] + done)
-        trial = study.ask()
-        settings = {key: _suggest(trial, key, span) for key, span in grid.search.items()}
-        tried = _with(grid, settings)
-        value = None
-        try:
-            cells = [
-                replace(cell, tested=False, key="")
-                for cell in cells_of(tried, models_of(tried, source=source), datasets)
-            ]
-        except InputError as error:
-            # Settings that are possible alone and not together.
-            say(f"Trial {done}: {shortened(error, 300)}")
-        else:
-            value = _value(cells, do_cells(cells), metric)
-        if value is None:
+    exact = _float_settings(grid, source)
+    trials: list[Trial] = []
+    parts: list[Mapping[str, float]] = []
+    for fold in _folds(grid, datasets):
+        study = optuna.create_study(
+            storage=f"sqlite:///{(output / STUDY_FILE).absolute()}",
+            study_name=study_name(fold),
+            direction="maximize",
+            load_if_exists=True,
+        )
+        _require_same(study, grid, datasets, output)
+        states = optuna.trial.TrialState
+        for trial in study.get_trials(deepcopy=False, states=(states.RUNNING,)):
+            # Of a call that was killed: its settings come again, and its done cells are kept.
             study.tell(trial.number, state=states.FAIL)
-            trial.study.set_user_attr(f"failed {trial.number}", True)
-            say(f"Trial {done}: failed.")
-        else:
-            study.tell(trial.number, value)
-            say(f"Trial {done}: {metric} {value:.4f}.")
-    found = Search(metric, _trials(study, ended), _importance(optuna, study))
+            study.enqueue_trial(trial.params)
+        ended = (states.COMPLETE, states.FAIL)
+        while (done := len(_trials(study, ended, fold))) < n_trials:
+            # From the number of trials, so that an interrupted search proposes what it would have.
+            seed = grid.seeds[0] + MAX_TRIALS * fold + done
+            study.sampler = optuna.samplers.TPESampler(seed=seed % (1 << 32))
+            trial = study.ask()
+            settings = {
+                key: _suggest(trial, key, span, exact=key in exact)
+                for key, span in grid.search.items()
+            }
+            tried = _with(grid.model_copy(update={"folds": [fold]}), settings)
+            value = None
+            try:
+                cells = [
+                    replace(cell, tested=False, key="")
+                    for cell in cells_of(
+                        tried, models_of(tried, source=source), _with_fold(datasets, fold)
+                    )
+                ]
+            except InputError as error:
+                # Settings that are possible alone and not together.
+                say(f"Fold {fold}, trial {done}: {shortened(error, 300)}")
+            else:
+                value = _value(cells, do_cells(cells), metric)
+            if value is None:
+                study.tell(trial.number, state=states.FAIL)
+                trial.study.set_user_attr(f"failed {trial.number}", True)
+                say(f"Fold {fold}, trial {done}: failed.")
+            else:
+                study.tell(trial.number, value)
+                say(f"Fold {fold}, trial {done}: {metric} {value:.4f}.")
+        trials += _trials(study, ended, fold)
+        parts.append(_importance(optuna, study))
+    known = [part for part in parts if part]
+    importance = {
+        key: float(np.mean([part.get(key, 0.0) for part in known]))
+        for key in (known[0] if known else {})
+    }
+    found = Search(metric, tuple(trials), importance)
+    best = {fold: found.best(fold) for fold in found.folds}
     write_json_atomic(
         output / SEARCH_FILE,
         {
             "metric": metric,
-            "scored_on": "validation images",
-            "best": None if found.best is None else found.best.number,
-            "importance": dict(found.importance),
+            "scored_on": "validation images of the fold",
+            "best": {str(fold): None if t is None else t.number for fold, t in best.items()},
+            "importance": importance,
             "trials": [
-                {"number": t.number, "settings": dict(t.settings), "value": t.value}
+                {"fold": t.fold, "number": t.number, "settings": dict(t.settings), "value": t.value}
                 for t in found.trials
             ],
         },
     )
     return found
+
+
+def study_name(fold: int) -> str:
+    """What the study of a fold is called in `search.db`."""
+    return f"{STUDY}-fold-{fold}"
+
+
+def n_folds(grid: Grid, datasets: Mapping[str, Path]) -> int:
+    """How many folds a search looks at, each on its own."""
+    return len(_folds(grid, datasets))
+
+
+def _folds(grid: Grid, datasets: Mapping[str, Path]) -> list[int]:
+    if grid.folds != "all":
+        return sorted(grid.folds)
+    return list(range(max(len(load_dataset(root).split.folds) for root in datasets.values())))
+
+
+def _with_fold(datasets: Mapping[str, Path], fold: int) -> dict[str, Path]:
+    """Datasets whose split has the fold."""
+    return {
+        name: root for name, root in datasets.items() if fold < len(load_dataset(root).split.folds)
+    }
+
+
+def _float_settings(grid: Grid, source: str) -> frozenset[str]:
+    """Searched settings that are no whole numbers, however the grid writes their ends."""
+    first = {key: _ends(span)[0] for key, span in grid.search.items()}
+    (model,) = models_of(_with(grid, first), source=f"{source}, search")
+    return frozenset(key for key in grid.search if isinstance(model.settings.get(key), float))
 
 
 def _require_same(study: Any, grid: Grid, datasets: Mapping[str, Path], output: Path) -> None:
@@ -280,7 +347,7 @@ def _require_same(study: Any, grid: Grid, datasets: Mapping[str, Path], output: 
         )
 
 
-def _trials(study: Any, states: Sequence[Any]) -> tuple[Trial, ...]:
+def _trials(study: Any, states: Sequence[Any], fold: int) -> tuple[Trial, ...]:
     """Trials that ended by themselves; those of killed calls come again and do not count."""
     failed = {name for name in study.user_attrs if name.startswith("failed ")}
     kept = [
@@ -289,16 +356,17 @@ def _trials(study: Any, states: Sequence[Any]) -> tuple[Trial, ...]:
         if trial.value is not None or f"failed {trial.number}" in failed
     ]
     return tuple(
-        Trial(number, dict(trial.params), None if trial.value is None else float(trial.value))
+        Trial(fold, number, dict(trial.params), None if trial.value is None else float(trial.value))
         for number, trial in enumerate(kept)
     )
 
 
-def _suggest(trial: Any, key: str, span: Any) -> Any:
+def _suggest(trial: Any, key: str, span: Any, *, exact: bool) -> Any:
     if isinstance(span, list):
         return trial.suggest_categorical(key, span)
     low, high, step, log = span["low"], span["high"], span.get("step"), span.get("log", False)
-    if isinstance(low, int) and isinstance(high, int) and isinstance(step, int | None):
+    whole = isinstance(low, int) and isinstance(high, int) and isinstance(step, int | None)
+    if whole and not exact:
         return trial.suggest_int(key, low, high, step=step or 1, log=log)
     return trial.suggest_float(key, float(low), float(high), step=step, log=log)
 

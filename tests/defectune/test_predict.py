@@ -5,6 +5,7 @@ import errno
 import fcntl
 import json
 import os
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -161,7 +162,7 @@ def test_a_video_is_named_as_such(images, tmp_path):
 
 def test_a_full_disk_loses_nothing(root, images, tmp_path, monkeypatch):
     output = tmp_path / "out"
-    call = ("predict", root / "runs" / "run", images, "--output", output)
+    call = ("predict", root / "runs" / "run", images, "--output", output, "--overlays", "all")
     drawn = []
 
     def full(path, *arguments, **options):
@@ -296,6 +297,22 @@ def test_an_operating_point_that_was_never_chosen(root, images, tmp_path):
     assert invoke("evaluate", root).exit_code == 0
     assert "holds no operating point of run" in str(invoke(*call).exception)
     assert not (tmp_path / "x").exists()
+
+
+def test_an_operating_point_of_predictions_that_are_gone_is_refused(root, images, tmp_path):
+    import defectune as dt
+    from defectune.runs import operating_threshold
+
+    own = tmp_path / "own"
+    shutil.copytree(root, own, symlinks=True)
+    dt.evaluate(own, own / "run", max_escape=0.5, progress=False)
+    digest = dt.Run(own / "runs" / "run").dataset.split.digest
+    assert 0 < operating_threshold(own / "runs" / "run", 0, digest) < 1
+    # As a run has it that was deleted and trained again under its name.
+    path = own / "runs" / "run" / "predictions" / "meta.json"
+    path.write_text(path.read_text().replace('"chosen_on": "', '"chosen_on": "anew, '))
+    with pytest.raises(InputError, match="was trained again since"):
+        operating_threshold(own / "runs" / "run", 0, digest)
 
 
 def test_a_run_made_elsewhere_has_no_model(root, images, tmp_path):

@@ -8,8 +8,9 @@ import pytest
 from annotations import InputError, OutputExistsError, UsageError
 from defectune.library.progress import NoReporter
 from defectune.sweeps.grid import models_of
+from defectune.sweeps.records import write_result
 from defectune.sweeps.running import SweepOptions, run_sweep
-from defectune.sweeps.search import SEARCH_FILE, STUDY, STUDY_FILE
+from defectune.sweeps.search import SEARCH_FILE, STUDY_FILE, study_name
 from defectune.sweeps.work import attempt
 from tests.defectune.sweeps import works
 from tests.drawn import drawn_dataset
@@ -58,19 +59,49 @@ def done(output):
 
 def test_the_best_settings_are_found_and_no_cell_is_done_twice(data, tmp_path):
     found = search(grid(data), tmp_path / "out", 12).search
-    assert len(found.trials) == 12
-    assert found.best.settings == {"image_size": 64}
-    # The mean of both folds.
-    assert found.best.value == pytest.approx(0.905)
+    assert len(found.trials) == 24
+    assert found.folds == (0, 1)
+    for fold in found.folds:
+        assert found.best(fold).settings == {"image_size": 64}
+        assert found.best(fold).value == pytest.approx(0.9 + fold / 100)
     failed = [trial for trial in found.trials if trial.settings["image_size"] == 96]
     assert all(trial.value is None for trial in failed)
     names = done(tmp_path / "out")
     assert len(names) == len(set(names))
     kept = json.loads((tmp_path / "out" / SEARCH_FILE).read_text())
-    assert kept["scored_on"] == "validation images"
-    assert len(kept["trials"]) == 12
+    assert kept["scored_on"] == "validation images of the fold"
+    assert len(kept["trials"]) == 24
+    assert set(kept["best"]) == {"0", "1"}
     assert found.importance == {"image_size": 1.0}
-    assert "64" in found.lines()[0]
+    assert found.lines()[0].startswith("Fold 0: trial ")
+    assert found.lines()[0].endswith("0.9000, with image_size=64.")
+    assert "evaluate it alone" in found.lines()[-1]
+
+
+def test_a_fold_is_searched_by_its_own_validation_images_alone(data, tmp_path):
+    """What another fold's images say changes neither what is proposed nor what is chosen."""
+
+    def other_way_in_fold_1(cell, output):
+        if cell.fold == 1 and cell.settings["image_size"] != 96:
+            value = cell.settings["image_size"] / 1000
+            result = {"metrics": {}, "validation": {"image_auroc": value, "image_ap": value}}
+            write_result(output, cell, {**result, "seconds": 0.1, "peak_gb": 0.1})
+            return
+        works.validated(cell, output)
+
+    one = search(grid(data), tmp_path / "one", 8).search
+    other = search(grid(data), tmp_path / "other", 8, other_way_in_fold_1).search
+    assert [t for t in one.trials if t.fold == 0] == [t for t in other.trials if t.fold == 0]
+    assert other.best(1).settings == {"image_size": 128}
+
+
+def test_a_setting_that_is_no_whole_number_is_searched_between_its_ends(data, tmp_path):
+    run = {**RUN, "method": "finetuned", "image_size": 64}
+    spans = {"anchor": {"low": 0, "high": 1}}
+    found = search(grid(data, runs=[run], folds=[0], search=spans), tmp_path / "out", 4).search
+    values = {trial.settings["anchor"] for trial in found.trials}
+    assert len(values) == 4
+    assert not values & {0, 1}
 
 
 def test_a_search_goes_on_and_proposes_what_one_call_would_have(data, tmp_path):
@@ -117,9 +148,10 @@ def test_settings_that_do_not_go_together_are_a_failed_trial(data, tmp_path, mon
     refused = [trial for trial in found.trials if trial.settings["image_size"] == 64]
     assert refused
     assert all(trial.value is None for trial in refused)
-    assert len(found.trials) == 10
+    assert len(found.trials) == 20
     again = search(grid(data), tmp_path / "out", 11).search
-    assert again.trials[:10] == found.trials
+    assert again.trials[:10] == found.trials[:10]
+    assert again.trials[11:21] == found.trials[10:]
 
 
 @pytest.mark.parametrize(
@@ -148,7 +180,7 @@ def test_another_grid_in_the_same_folder_is_refused(data, tmp_path):
     with pytest.raises(OutputExistsError, match="another grid"):
         search(grid(data, seeds=[1]), tmp_path / "out", 2)
     study = optuna.load_study(
-        study_name=STUDY, storage=f"sqlite:///{tmp_path / 'out' / STUDY_FILE}"
+        study_name=study_name(0), storage=f"sqlite:///{tmp_path / 'out' / STUDY_FILE}"
     )
     assert len(study.trials) == 1
 
