@@ -4,12 +4,13 @@
 under the key `defectune` of every image.
 """
 
+import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from html import escape
-from pathlib import Path
+from pathlib import Path, PurePath
 from types import MappingProxyType
 from typing import Any, Final
 
@@ -125,6 +126,7 @@ def coco_document(
     split_digest: str,
     ignored: Mapping[str, Regions] = MappingProxyType({}),
     bit_depth: int | None = None,
+    mask_places: Mapping[str, str] = MappingProxyType({}),
 ) -> dict[str, Any]:
     """Build a COCO document of these samples.
 
@@ -137,6 +139,7 @@ def coco_document(
         split_digest: of the split.
         ignored: regions with masks to write with `iscrowd = 1`, by image id.
         bit_depth: see `Dataset`.
+        mask_places: where the source's mask of an image stands, by id (see `portable`).
 
     Returns:
         What `json.dump` takes.
@@ -160,7 +163,7 @@ def coco_document(
                     "sha256": sample.sha256,
                     "group": sample.group,
                     "source_split": sample.source_split,
-                    "mask": str(sample.mask_path) if sample.mask_path else None,
+                    "mask": mask_places.get(sample.image_id),
                 },
             }
         )
@@ -198,6 +201,28 @@ def coco_document(
             for n, name in enumerate(class_names, start=1)
         ],
     }
+
+
+def portable(path: Path, root: Path, source: Path) -> str:
+    """Where a file of the source stands, without the folders of this machine.
+
+    Args:
+        path: a file or folder in `source`, or `source` itself.
+        root: the dataset's folder.
+        source: the source's folder.
+
+    Returns:
+        A path with `/`: from the dataset's folder where the two lie under one folder, so that it
+        still holds when both are moved together; else from the source's folder.
+    """
+    here, home = root.resolve(), source.resolve()
+    # Links within the source stand where they stand, and not where they lead.
+    there = home / path.relative_to(source) if path.is_relative_to(source) else path.resolve()
+    # A path that climbs to the top of the disk would name every folder of the machine.
+    if here.parts[:2] == there.parts[:2]:
+        return Path(os.path.relpath(there, here)).as_posix()
+    inner = there.relative_to(home) if there.is_relative_to(home) else PurePath(there.name)
+    return inner.as_posix() if inner.parts else there.name
 
 
 def load_dataset(root: Path) -> Dataset:
@@ -260,7 +285,10 @@ def _sample(root: Path, path: Path, entry: Any) -> Sample:
     return Sample(
         image_id=str(ours["image_id"]),
         image_path=inside(root, str(entry["file_name"]), source=path, follow_links=False),
-        mask_path=Path(ours["mask"]) if ours["mask"] else None,
+        # Older datasets hold absolute paths, which stand as they are.
+        mask_path=Path(os.path.normpath(root.resolve() / str(ours["mask"])))
+        if ours["mask"]
+        else None,
         defect_type=str(ours["defect_type"]),
         image_hw=(int(entry["height"]), int(entry["width"])),
         sha256=str(ours["sha256"]),

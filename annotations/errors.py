@@ -5,10 +5,13 @@ one readable paragraph: what was expected, what was found, in which file, what t
 line prints that paragraph and leaves with `exit_status`; only a fault of ours shows a traceback.
 """
 
+import re
 from typing import Final
 
 MAX_SHOWN: Final = 300
 """Characters of somebody's input that a message repeats."""
+_ENDLESS: Final = re.compile(r"\S{4200,}")
+"""Longer than a path: 4,096 bytes on the systems that bound it."""
 
 
 def shortened(value: object, limit: int = MAX_SHOWN) -> str:
@@ -19,6 +22,11 @@ def shortened(value: object, limit: int = MAX_SHOWN) -> str:
         return f"a {type(value).__name__} too long to show"
     text = " ".join(text.split())
     return text if len(text) <= limit else f"{text[: limit - 1]}…"
+
+
+def _bounded(message: str) -> str:
+    """A message whose words are cut where they are longer than any path can be."""
+    return _ENDLESS.sub(lambda word: f"{word[0][:MAX_SHOWN]}…", message)
 
 
 class DefectuneError(Exception):
@@ -34,6 +42,10 @@ class DefectuneError(Exception):
     """
 
     exit_status: int = 1
+
+    def __init__(self, *args: object) -> None:
+        # Ids, names and numbers of somebody's file may be megabytes without a blank.
+        super().__init__(*(_bounded(one) if isinstance(one, str) else one for one in args))
 
 
 class UsageError(DefectuneError):

@@ -1,9 +1,10 @@
 """Reading images and masks: the header where that is enough, the pixels where they are needed."""
 
 import hashlib
+import os
 import struct
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
@@ -53,6 +54,8 @@ class ImageHeader:
         is_palette: True where pixels are indices into a palette.
         bits: of a value; 16 for what may hold 10 or 12.
         fault: why the pixels cannot be taken for an image's, or empty.
+        padding: zero bytes after a JPEG's end, as cameras and copying tools leave them; known to
+            `check_image_header` alone.
         must_be_remade: True where a dataset keeps the image as an 8-bit PNG: values of more than
             8 bits, or a format that not every trainer reads.
     """
@@ -64,6 +67,7 @@ class ImageHeader:
     bits: int = 8
     fault: str = ""
     must_be_remade: bool = False
+    padding: int = 0
 
 
 def read_image_header(path: Path) -> ImageHeader:
@@ -215,10 +219,31 @@ def check_image_header(path: Path, *, max_pixels: int = MAX_PIXELS) -> ImageHead
             "are read. Cut the image into smaller ones, or raise --max-pixels."
         )
     _require_pixels(path, header)
+    tail, padding = _tail_of(path)
+    _require_end_marker(path, tail)
+    return replace(header, padding=padding) if padding else header
+
+
+def _tail_of(path: Path) -> tuple[bytes, int]:
+    """The last bytes of a file, and how many zeros follow them; zeros count for a JPEG alone."""
+    is_jpeg = path.suffix.lower() in _JPEG_SUFFIXES
+    padding = 0
     with path.open("rb") as file:
-        file.seek(max(0, path.stat().st_size - _TAIL_BYTES))
-        _require_end_marker(path, file.read())
-    return header
+        end = file.seek(0, os.SEEK_END)
+        while True:
+            file.seek(max(0, end - _TAIL_BYTES))
+            tail = file.read(end - file.tell())
+            kept = tail.rstrip(b"\0") if is_jpeg else tail
+            padding += len(tail) - len(kept)
+            end -= len(tail)
+            if kept or not end:
+                break
+        if len(kept) < len(tail):
+            # As many bytes as of a file without padding are looked through.
+            place = end + len(kept)
+            file.seek(max(0, place - _TAIL_BYTES))
+            kept = file.read(place - file.tell())
+    return kept, padding
 
 
 def check_image_file(path: Path) -> tuple[int, int]:
@@ -246,7 +271,7 @@ def _decode(path: Path, flags: int, header: ImageHeader | None = None) -> npt.ND
     # The header first: what is too large is refused before any pixel is decoded.
     expected_hw = (header or read_image_header(path)).image_hw
     data = np.fromfile(path, dtype=np.uint8)
-    _require_end_marker(path, data[-_TAIL_BYTES:].tobytes())
+    _require_end_marker(path, _end_of(path, data))
     _require_whole_chunks(path, data)
     try:
         image = cv2.imdecode(data, flags)
@@ -259,6 +284,14 @@ def _decode(path: Path, flags: int, header: ImageHeader | None = None) -> npt.ND
             _unreadable(path, f"header says {expected_hw}, pixels {image.shape[:2]}")
         )
     return image
+
+
+def _end_of(path: Path, data: npt.NDArray[np.uint8]) -> bytes:
+    """The last bytes of a file's content, zeros after a JPEG's end left out."""
+    tail = data[-_TAIL_BYTES:].tobytes()
+    if path.suffix.lower() not in _JPEG_SUFFIXES or not tail.endswith(b"\0"):
+        return tail
+    return data.tobytes().rstrip(b"\0")[-_TAIL_BYTES:]
 
 
 def _require_end_marker(path: Path, tail: bytes) -> None:

@@ -141,6 +141,9 @@ def write_csv(path: Path, columns: Sequence[str], rows: Sequence[Mapping[str, An
 def read_csv(path: Path) -> list[dict[str, str]]:
     """Read a table with a header, in UTF-8, with or without a byte order mark.
 
+    Columns are separated by what the header has most of: commas, semicolons (Excel in many
+    languages) or tabs.
+
     Raises:
         InputError: there is no such file, it is in another encoding, or no CSV.
     """
@@ -148,7 +151,9 @@ def read_csv(path: Path) -> list[dict[str, str]]:
         raise InputError(f"Expected a table at {path}, but there is no such file.")
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
-            return list(csv.DictReader(file))
+            head = file.readline()
+            file.seek(0)
+            return list(csv.DictReader(file, delimiter=max(",;\t", key=head.count)))
     except UnicodeDecodeError as error:
         raise InputError(
             f"{path} is not in UTF-8 ({error.reason} at byte {error.start}). Save it as CSV in "

@@ -90,6 +90,16 @@ def run_problems(run: Path, dataset: Dataset) -> tuple[list[str], list[tuple[str
         if names:
             some = ", ".join(names[:_NAMED]) + (" …" if len(names) > _NAMED else "")
             problems.append(f"{run}: {len(names)} files {what}: {some}. Train those folds again.")
+    loose = sorted(
+        path.relative_to(run).as_posix()
+        for path in run.rglob("*")
+        if path.is_file()
+        and path.relative_to(run).as_posix() not in listed
+        and path != meta_path(run)
+    )
+    if loose:
+        some = ", ".join(loose[:_NAMED]) + (" …" if len(loose) > _NAMED else "")
+        facts.append(("other files, not covered by digests", f"{len(loose)}: {some}"))
     whole = len(listed) - len(changed) - len(missing)
     facts.append(("models and predictions as trained", f"{whole} of {len(listed)} files"))
     return problems, facts

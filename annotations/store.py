@@ -195,12 +195,13 @@ def read_predictions(run: Path, dataset: Dataset) -> StoredPredictions:
         for row in rows:
             if row["image_id"] not in known:
                 raise InputError(
-                    f"{folder / IMAGES_FILE} scores the image {row['image_id']!r}, which "
-                    "the dataset does not have."
+                    f"{folder / IMAGES_FILE} scores the image {shortened(row['image_id'])!r}, "
+                    "which the dataset does not have."
                 )
             if not math.isfinite(float(row["image_score"])):
                 raise InputError(
-                    f"{folder / IMAGES_FILE}: {row['image_id']} scores {row['image_score']}."
+                    f"{folder / IMAGES_FILE}: {row['image_id']} scores "
+                    f"{shortened(row['image_score'])}."
                 )
         about = {k: v for k, v in meta.items() if k not in _NOT_ABOUT}
         regions = (
@@ -257,8 +258,9 @@ def _read_validation(
             continue
         if image_id not in dataset.split.folds[fold].val or not math.isfinite(score):
             raise InputError(
-                f"{path} scores {image_id!r} as {row['image_score']} in fold {fold}, where it is "
-                "not a validation image or the score is no number. Train again."
+                f"{path} scores {shortened(image_id)!r} as {shortened(row['image_score'])} "
+                f"in fold {fold}, where it is not a validation image or the score is no "
+                "number. Train again."
             )
         scores[fold, image_id] = score
     return scores

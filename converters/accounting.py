@@ -1,5 +1,6 @@
 """What became of every file and label of a source: used, passed over for a reason, or left over."""
 
+import os
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,6 +13,11 @@ from converters.layouts.source import BinaryMasks, Found, IndexMasks, YoloLabels
 
 MOST_LEFT_OVER: Final = 0.01
 """Part of the images that may be left over without `--allow-leftovers`."""
+_ABOUT: Final = frozenset(
+    {"demo", "demos", "docs", "doc", "assets", "figures", "figs", "examples", "example", "preview"}
+    | {"previews", "screenshots", "thumbnails", "thumbs", "visualization", "vis", "readme"}
+)
+"""Folders of pictures that show a set, and are no part of it."""
 _NAMED: Final = 8
 _KEPT: Final = 10_000
 
@@ -47,7 +53,10 @@ def account(files: SourceFiles, found: Found) -> Leftovers:
 
     Where SRC is a single label file, only what it names is the source.
     """
-    left = Leftovers(labels=list(found.leftover_labels), n_images=len(found.images))
+    # What is kept on disk says nothing of the folders of this machine.
+    prefix = f"{files.root}{os.sep}"
+    labels = [(where.replace(prefix, ""), why) for where, why in found.leftover_labels]
+    left = Leftovers(labels=labels, n_images=len(found.images))
     if files.single is not None:
         return left
     used = {image.image_path for image in found.images} | found.used
@@ -98,9 +107,16 @@ def require_accounted(left: Leftovers, source: Path, *, how_else: str) -> None:
     """
     parts = []
     if len(left.images) > MOST_LEFT_OVER * max(left.n_images, 1):
+        about = [name for name in left.images if _is_about_the_set(name)]
+        way = (
+            f"{about[0]} and {len(about) - 1} more lie in folders of pictures about the set; they "
+            "are no good parts."
+            if about
+            else how_else
+        )
         parts.append(
             f"{len(left.images)} of {left.n_images} images have no label and no folder that says "
-            f"what they are: {_some(left.images)}. {how_else}"
+            f"what they are: {_some(left.images)}. {way}".rstrip()
         )
     for reason, count in Counter(reason for _, reason in left.labels).items():
         places = [where for where, why in left.labels if why == reason]
@@ -110,6 +126,11 @@ def require_accounted(left: Leftovers, source: Path, *, how_else: str) -> None:
             f"Not everything in {source} would be in the dataset. {' '.join(parts)} Mend or remove "
             "them, or convert without them (--allow-leftovers)."
         )
+
+
+def _is_about_the_set(name: str) -> bool:
+    """True for a picture in a folder such as demo or docs: it shows the set, and is not of it."""
+    return any(part.casefold() in _ABOUT for part in name.split("/")[:-1])
 
 
 def _some(names: list[str]) -> str:

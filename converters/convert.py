@@ -22,7 +22,7 @@ from annotations import (
     read_custom_split,
     write_split,
 )
-from annotations.dataset import COCO_ALL, SPLIT_FILE
+from annotations.dataset import COCO_ALL, SPLIT_FILE, portable
 from annotations.files import (
     folder_moved_into_place,
     read_json,
@@ -204,7 +204,9 @@ def _convert(
     )
     exact = {i.image_id: f.exact for i, f in zip(images, facts, strict=True)}
     remade = {i.image_id for i, f in zip(images, facts, strict=True) if f.remade}
-    _write(dataset, report, {k: v for k, v in exact.items() if v is not None}, remade)
+    unpacked_in = source if source != named else None
+    known = {k: v for k, v in exact.items() if v is not None}
+    _write(dataset, report, known, remade, unpacked_in)
     return report
 
 
@@ -368,9 +370,22 @@ def _count(samples: list[Sample], truths: Mapping[str, Regions], report: Convers
 
 
 def _write(
-    dataset: Dataset, report: ConversionReport, exact: dict[str, bool], remade: set[str]
+    dataset: Dataset,
+    report: ConversionReport,
+    exact: dict[str, bool],
+    remade: set[str],
+    unpacked_in: Path | None,
 ) -> None:
     samples, folder = list(dataset.samples), dataset.root
+    # Of an archive, the places are those in it: it was unpacked for the conversion alone.
+    source = unpacked_in or (report.source if report.source.is_dir() else report.source.parent)
+    places = {
+        sample.image_id: sample.mask_path.relative_to(unpacked_in).as_posix()
+        if unpacked_in is not None
+        else portable(sample.mask_path, folder, source)
+        for sample in samples
+        if sample.mask_path is not None
+    }
     names = {
         sample.image_id: image_file_name(sample, remade=sample.image_id in remade)
         for sample in samples
@@ -388,6 +403,7 @@ def _write(
             split_digest=dataset.split.digest,
             ignored=dataset.ignored,
             bit_depth=dataset.bit_depth,
+            mask_places=places,
         )
 
     write_json_atomic(folder / COCO_ALL, document(samples), indent=None)
@@ -416,7 +432,10 @@ def _write(
     write_class_masks(dataset, samples, folder)
     write_data_files(folder, names, dataset.split, dataset.class_names)
     write_split(folder / SPLIT_FILE, dataset.split, samples)
-    write_json_atomic(folder / REPORT_FILE, report.to_json())
+    write_json_atomic(
+        folder / REPORT_FILE,
+        {**report.to_json(), "source": portable(report.source, folder, report.source)},
+    )
     write_manifest(folder)
 
 

@@ -119,6 +119,10 @@ def _no_such(flag: str, name: str, seen: Collection[str]) -> str:
     )
 
 
+def _order(name: str) -> list[int]:
+    return [int(part) for part in name.split(":")]
+
+
 def look_at_masks(
     images: Sequence[SourceImage], facts: Sequence[ImageFacts], options: ConvertOptions
 ) -> None:
@@ -141,10 +145,13 @@ def look_at_masks(
         )
     levels = {one.level for one in facts if one.level is not None}
     if read.mask_threshold is None and len(levels - _FULL) + bool(levels & _FULL) > 1:
-        listed = ", ".join(str(level) for level in sorted(levels)[:8])
+        names = sorted(
+            (":".join(map(str, v)) if isinstance(v, tuple) else str(v) for v in levels), key=_order
+        )
+        listed = ", ".join(names[:8])
         raise InputError(
             f"The masks have one level each, but not the same: {listed}. Levels that differ from "
             "mask to mask look like classes. Say what they mean (--mask-values "
-            f"{','.join(f'{level}=NAME' for level in sorted(levels)[:3])}), or that every level "
+            f"{','.join(f'{name}=NAME' for name in names[:3])}), or that every level "
             "is a defect (--mask-threshold 1)."
         )

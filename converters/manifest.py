@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from annotations import DefectuneError
-from annotations.dataset import COCO_ALL, IMAGES_FOLDER, MASKS_FOLDER
+from annotations.dataset import IMAGES_FOLDER
 from annotations.errors import shortened
 from annotations.files import read_json, write_json_atomic
 from annotations.images import sha256_of
@@ -18,7 +18,6 @@ from annotations.run_files import LEADERBOARD_FILE, REPORT_FOLDER, RUNS_FOLDER
 
 MANIFEST: Final = "manifest.json"
 FORMAT: Final = "defectune-manifest-1"
-_COVERED: Final = (COCO_ALL.parent, MASKS_FOLDER, IMAGES_FOLDER.parent)
 ADDED_LATER: Final = frozenset({RUNS_FOLDER.name, REPORT_FOLDER, LEADERBOARD_FILE})
 _NAMED: Final = 5
 
@@ -76,10 +75,10 @@ def _files(root: Path) -> list[str]:
     images = root / IMAGES_FOLDER
     names = [
         path.relative_to(root).as_posix()
-        for folder in _COVERED
-        for path in (root / folder).rglob("*")
-        # ultralytics keeps caches beside labels, and makes them anew.
-        if not path.is_relative_to(images) and path.is_file() and path.suffix != ".cache"
+        for folder in root.iterdir()
+        if folder.name not in ADDED_LATER and folder.is_dir() and not folder.name.startswith(".")
+        for path in folder.rglob("*")
+        if not path.is_relative_to(images) and path.is_file()
     ]
     names += [
         path.name

@@ -40,11 +40,14 @@ class MaskPixels:
         turned: True where the mask was drawn on the image as stored, and was turned with it.
         assumed_upright: True where the image is turned by EXIF and the mask's size does not tell
             which way it was drawn; it is then taken to be drawn on the image as displayed.
+        colour: red, green and blue of the one colour beside black that a binary mask holds, where
+            it is no grey; None otherwise.
     """
 
     values: npt.NDArray[Any]
     turned: bool
     assumed_upright: bool
+    colour: tuple[int, int, int] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +113,7 @@ def read_mask_pixels(
         raise _other_size(path, own.image_hw, image_path, header.image_hw)
     raw = _read_indices(path, own) if indices else read_mask_raw(path, own)
     if may_be_coded and kind == "binary":
-        _refuse_codes(raw, path)
+        _refuse_codes(_palette_indices(path) if own.is_palette else raw, path)
     values = _packed_colours(raw, path) if kind == "colours" else _one_channel(
         raw, path, indices=indices
     )  # fmt: skip
@@ -134,7 +137,22 @@ def read_mask_pixels(
     unclear = (
         header.orientation != 1 and own.orientation == 1 and header.image_hw == header.stored_hw
     )
-    return MaskPixels(values, turned, unclear)
+    return MaskPixels(values, turned, unclear, _one_colour(raw) if kind == "binary" else None)
+
+
+def _one_colour(raw: npt.NDArray[Any]) -> tuple[int, int, int] | None:
+    """The only colour beside black, where there is one and it is no grey."""
+    if raw.ndim != 3 or raw.dtype != np.uint8:
+        return None
+    bgr = raw[..., :3]
+    inside = bgr.any(axis=2)
+    if not inside.any():
+        return None
+    first = bgr[np.unravel_index(int(inside.argmax()), inside.shape)]
+    blue, green, red = (int(v) for v in first)
+    if blue == green == red or (bgr[inside] != first).any():
+        return None
+    return red, green, blue
 
 
 def _other_size(
@@ -330,11 +348,14 @@ def classes_in(
             return f"{value >> 16}:{value >> 8 & 255}:{value & 255}" if colours else str(value)
 
         listed = ", ".join(f"{text(v)} {name}" for v, name in list(known.items())[:8])
+        pairs = [f"{text(value)}={name}" for value, name in known.items() if value]
+        pairs += [f"{text(value)}=NAME" for value in unknown[:-1]]
+        way = ",".join([*pairs, f"{text(unknown[-1])}=ignore"])
         raise InputError(
             f"The mask {path} holds the value(s) {', '.join(map(text, unknown[:8]))}, which have "
-            f"no class in {names_from or '--classes or --mask-values'} (known: {listed}). Add the "
-            "class there - a border or void value too, and then leave it out with --ignore CLASS "
-            "- or mend the mask."
+            f"no class in {names_from or '--classes or --mask-values'} (known: {listed}). Name "
+            f"every value (--mask-values '{way}', where `ignore` stands for a border or void that "
+            "is neither defect nor background), or mend the mask."
         )
     return {value: known[value] for value in found if value in known}
 

@@ -48,6 +48,7 @@ from converters.merging import merge_near
 from converters.read_options import ReadOptions
 from converters.shapes import box_of, is_clipped, shape_rle, turn_rle, union_rle
 
+PADDED: Final = "JPEG images with zeros after their end"
 AMBIGUOUS: Final = "grey mask pixels"
 REMOVED_REGIONS: Final = "regions below the minimum area, removed"
 REMOVED_PIXELS: Final = "pixels of regions below the minimum area, removed"
@@ -108,7 +109,7 @@ class ImageFacts:
     counts: Counter[str] | None
     left_out: str | None = None
     seen: frozenset[str] = frozenset()
-    level: int | None = None
+    level: int | tuple[int, int, int] | None = None
     share: float | None = None
     remade: bool = False
 
@@ -120,7 +121,7 @@ class _Reading:
     counts: Counter[str]
     seen: set[str] = field(default_factory=set)
     exact: bool | None = None
-    level: int | None = None
+    level: int | tuple[int, int, int] | None = None
     share: float | None = None
 
 
@@ -139,6 +140,8 @@ def read_one(image: SourceImage, options: ReadOptions) -> ImageFacts:
     else:
         digest = sha256_of(image.image_path)
     reading = _Reading(Counter())
+    if header.padding:
+        reading.counts[PADDED] += 1
     if image.truth is None:
         regions: list[Region] = []
     elif isinstance(image.truth, BinaryMasks | IndexMasks):
@@ -229,7 +232,7 @@ def _from_masks(
                 reading.counts[AMBIGUOUS] += cut.n_ambiguous
             if cut.n_lost:
                 reading.counts[LOST] += cut.n_lost
-            reading.level = cut.level
+            reading.level = cut.level if pixels.colour is None else pixels.colour
             covered += int(np.count_nonzero(inside))
             layers = [(truth.class_name, inside)]
         else:

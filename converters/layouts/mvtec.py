@@ -27,6 +27,8 @@ masks for every defect image; a pixel value names the defect in `defects_config.
 Masks are paired by defect type and exact stem, and never by position.
 """
 
+from collections import Counter
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -132,13 +134,17 @@ def find(files: SourceFiles, options: FindOptions) -> Found:
                     image_id = files.relative(path.with_suffix(""))
                     found.images.append(_good(files, path, image_id, "val"))
     class_of_value = _loco_classes(files, found)
-    for folder in subfolders(folders.test):
-        if folder == folders.truth:
-            continue
-        masks = masks_by_stem(files, _truth_of(files, folders, folder.name))
-        if options.is_good(folder.name):
+    kinds = _kinds(files, folders)
+    names = Counter(folder.name for folder in kinds)
+    for folder in kinds:
+        place = folder.relative_to(folders.test)
+        # Class folders in class folders (`NG/AK`) name the type; two of one name keep both parts.
+        kind = folder.name if names[folder.name] == 1 else "_".join(place.parts)
+        deeper = {one.name for one in kinds if one.parent == folder}
+        masks = masks_by_stem(files, _truth_of(files, folders, place), not_masks=deeper)
+        if any(options.is_good(name) for name in place.parts):
             for path in images_in(files, folder):
-                image_id = f"{folder.name}/{path.stem}"
+                image_id = f"{place.as_posix()}/{path.stem}"
                 # Some sets have all-black masks for good images too; they are read and checked.
                 truth = (
                     BinaryMasks(paths, DEFECT) if (paths := masks.pop(path.stem, None)) else None
@@ -150,18 +156,18 @@ def find(files: SourceFiles, options: FindOptions) -> Found:
                 if paths is None:
                     raise InputError(
                         f"The defect image {path} has no mask: expected "
-                        f"{folders.truth / folder.name / (path.stem + MASK_SUFFIX + '.png')} (or "
+                        f"{folders.truth / place / (path.stem + MASK_SUFFIX + '.png')} (or "
                         f"another image suffix). Add the mask, or move the image to "
                         f"{folders.test / folders.good.name} if it is good."
                     )
-                how: Truth = BinaryMasks(paths, folder.name)
+                how: Truth = BinaryMasks(paths, kind)
                 if class_of_value is not None:
                     how = IndexMasks(paths, class_of_value, files.root / DEFECTS_CONFIG)
                 found.images.append(
                     SourceImage(
-                        image_id=f"{folder.name}/{path.stem}",
+                        image_id=f"{place.as_posix()}/{path.stem}",
                         image_path=path,
-                        defect_type=folder.name,
+                        defect_type=kind,
                         source_split="test",
                         relative=files.relative(path),
                         truth=how,
@@ -183,8 +189,22 @@ def find(files: SourceFiles, options: FindOptions) -> Found:
     return sort_images(found)
 
 
-def _truth_of(files: SourceFiles, folders: Folders, kind: str) -> Path:
-    return files.child(folders.truth, kind) or folders.truth / kind
+def _kinds(files: SourceFiles, folders: Folders) -> list[Path]:
+    """Folders of test images: those in the test folder, and those with images further below."""
+    top = [folder for folder in subfolders(folders.test) if folder != folders.truth]
+    with_images = {
+        path.parent
+        for path in files.images
+        if any(path.parent != folder and path.parent.is_relative_to(folder) for folder in top)
+    }
+    return sorted({*top, *with_images})
+
+
+def _truth_of(files: SourceFiles, folders: Folders, place: Path) -> Path:
+    truth = folders.truth
+    for name in place.parts:
+        truth = files.child(truth, name) or truth / name
+    return truth
 
 
 def subfolders(parent: Path) -> list[Path]:
@@ -203,8 +223,15 @@ def images_in(files: SourceFiles, folder: Path) -> list[Path]:
     return distinct_stems(files.images_of(folder))
 
 
-def masks_by_stem(files: SourceFiles, folder: Path) -> dict[str, tuple[Path, ...]]:
+def masks_by_stem(
+    files: SourceFiles, folder: Path, *, not_masks: Collection[str] = ()
+) -> dict[str, tuple[Path, ...]]:
     """Mask files by the stem of their image; a folder `<stem>/` holds several.
+
+    Args:
+        files: of the source.
+        folder: of masks.
+        not_masks: folders in it that hold the masks of another class.
 
     Raises:
         InputError: two masks, or a mask and a folder of masks, for one image.
@@ -218,6 +245,8 @@ def masks_by_stem(files: SourceFiles, folder: Path) -> dict[str, tuple[Path, ...
             raise InputError(f"{masks[stem][0]} and {path} are masks of one image. Remove one.")
         masks[stem] = (path,)
     for several in subfolders(folder):
+        if several.name in not_masks:
+            continue
         paths = tuple(images_in(files, several))
         if several.name in masks:
             raise InputError(

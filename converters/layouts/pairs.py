@@ -246,6 +246,23 @@ def _masks_by_image(files: SourceFiles, paths: Sequence[Path]) -> dict[Path, Pat
                 if len(hits) == 1:
                     _put(result, hits[0], path)
                     break
+    bare: dict[tuple[tuple[str, ...], str], list[Path]] = {}
+    for path in paths:
+        parts = files.folders(path)
+        if not {part.casefold() for part in parts} & (IMAGE_FOLDERS | MASK_FOLDERS):
+            bare.setdefault((parts, path.stem.casefold()), []).append(path)
+    for path in paths:
+        # masks/NG/AK/a.png is the mask of NG/AK/a.png.
+        parts = files.folders(path)
+        if path in result or path in masks or not parts or parts[0].casefold() not in MASK_FOLDERS:
+            continue
+        for ending in ("", *MASK_ENDINGS):
+            if path.stem.casefold().endswith(ending):
+                stem = path.stem.casefold()[: len(path.stem) - len(ending)]
+                hits = bare.get((parts[1:], stem), [])
+                if len(hits) == 1 and parts[1:]:
+                    _put(result, hits[0], path)
+                    break
     masks = set(result.values())
     return {image: mask for image, mask in result.items() if image not in masks}
 
@@ -278,6 +295,10 @@ def _by_name(
             )
     folder_of = {path: _telling_folder(files, path) for path in images}
     names = {folder.name for folder in folder_of.values() if folder is not None}
+    if not all(_NUMBERED.match(name) for name in names):
+        # Numbered folders in folders of a class (`NG/AK/01`) are no classes of their own.
+        folder_of = {path: _named_folder(files, folder) for path, folder in folder_of.items()}
+        names = {folder.name for folder in folder_of.values() if folder is not None}
     use = ""
     if names and all(_NUMBERED.match(name) for name in names) and len(names) > 1:
         use = "group"
@@ -303,6 +324,13 @@ def _by_name(
             value = files.relative(folder) if use == "group" else folder.name
         pairs.append(Pair(path, masks.get(path), {use: value} if use and value else {}))
     return pairs
+
+
+def _named_folder(files: SourceFiles, folder: Path | None) -> Path | None:
+    """The folder itself, or the nearest above it whose name is more than a number."""
+    while folder is not None and folder.name.isdecimal() and folder.parent != files.root:
+        folder = _telling_folder(files, folder)
+    return folder
 
 
 def _telling_folder(files: SourceFiles, path: Path) -> Path | None:

@@ -55,9 +55,9 @@ def recognise(files: SourceFiles, options: FindOptions) -> str | None:
     del options
     if files.single:
         return None
-    data = data_file(files)
-    if data is not None:
-        return f"it holds {data.name}"
+    data = data_files(files)
+    if data:
+        return f"it holds {files.relative(data[0])}"
     labels = label_files(files)
     paired = set(files.pair(list(files.images), labels)[0].values())
     for path in labels:
@@ -69,13 +69,10 @@ def recognise(files: SourceFiles, options: FindOptions) -> str | None:
     return None
 
 
-def data_file(files: SourceFiles) -> Path | None:
-    """The folder's data.yaml, or None."""
-    for name in DATA_FILES:
-        path = files.child(files.root, name)
-        if path is not None and path.is_file():
-            return path
-    return None
+def data_files(files: SourceFiles) -> list[Path]:
+    """Every data.yaml of the source, those at the top first."""
+    found = [p for p in files.with_suffix(".yaml", ".yml") if p.name.casefold() in DATA_FILES]
+    return sorted(found, key=lambda path: (len(path.parts), path))
 
 
 def label_files(files: SourceFiles) -> list[Path]:
@@ -98,19 +95,8 @@ def find(files: SourceFiles, options: FindOptions) -> Found:
             one image, or label files of which none belongs to an image.
     """
     found = Found()
-    data = data_file(files)
-    names = options.classes or None
-    images: dict[Path, str] = {}
-    if data is not None:
-        found.used.add(data)
-        document = _read_yaml(data, found)
-        names = names or _class_names(document, data, found)
-        base = _base(document, files, data, found)
-        for side in ("train", "val", "test"):
-            key = next((k for k in _KEYS[side] if document.get(k)), side)
-            for place in _places(document.get(key), data):
-                for path in _images_at(files, base, place, data, found):
-                    _on_side(images, path, side, data)
+    data = data_files(files)
+    images, names = _by_data_files(files, data, options, found)
     names = names or _names_beside(files, found)
     _skip_darknet_files(files, found)
     if not images:
@@ -119,7 +105,7 @@ def find(files: SourceFiles, options: FindOptions) -> Found:
         images.update(_listed(files, found))
     labels = [path for path in label_files(files) if path not in found.used]
     pairs, without = files.pair(list(images), labels)
-    if not images or (data is None and not labels):
+    if not images or (not data and not labels):
         raise LayoutError(
             f"{files.root} does not have the YOLO layout: expected data.yaml with train, val or "
             "test, or images and .txt labels of their names (in images/ and labels/, or side by "
@@ -149,6 +135,51 @@ def find(files: SourceFiles, options: FindOptions) -> Found:
         n = len(images) - len(pairs)
         found.notes.append(f"{n} images have no label file and count as good, as for YOLO")
     return sort_images(found)
+
+
+def _by_data_files(
+    files: SourceFiles, data: list[Path], options: FindOptions, found: Found
+) -> tuple[dict[Path, str], tuple[str, ...] | None]:
+    """Images by side and the class names, of all data.yaml that agree on these.
+
+    Raises:
+        InputError: one is malformed, or two number the classes otherwise.
+    """
+    images: dict[Path, str] = {}
+    names_of: dict[Path, tuple[str, ...] | None] = {}
+    open_sides: set[Path] = set()
+    for path in data:
+        found.used.add(path)
+        document = _read_yaml(path, found)
+        names_of[path] = options.classes or _class_names(document, path, found)
+        base = _base(document, files, path, found)
+        own: dict[Path, str] = {}
+        for side in ("train", "val", "test"):
+            key = next((k for k in _KEYS[side] if document.get(k)), side)
+            for place in _places(document.get(key), path):
+                for image in _images_at(files, base, place, path, found):
+                    _on_side(own, image, side, path)
+        open_sides |= {image for image, side in own.items() if images.get(image, side) != side}
+        images |= own
+    if len(set(names_of.values())) > 1:
+        listed = "; ".join(
+            f"{files.relative(path)} has {', '.join(names or ()) or 'no names'}"
+            for path, names in list(names_of.items())[:6]
+        )
+        raise InputError(
+            f"{files.root} holds {len(data)} files such as {data[0].name}, which number the "
+            f"classes differently: {shortened(listed)}. Convert one folder at a time, or, where "
+            "one list holds for all labels, give it (--classes A,B) or remove the other files."
+        )
+    if open_sides:
+        # The folds of a cross-validation, for instance: no image has a side of its own then.
+        found.counts["images that several data.yaml put on different sides, sides left open"] += (
+            len(open_sides)
+        )
+        images = dict.fromkeys(images, "")
+    if len(data) > 1:
+        found.notes.append(f"{len(data)} files such as {data[0].name} agree, and are read as one")
+    return images, next(iter(names_of.values()), None)
 
 
 _KEYS: Final = {"train": ("train",), "val": ("val", "valid", "validation"), "test": ("test",)}
@@ -332,14 +363,14 @@ def _by_number(by_number: dict[int, str], path: Path, found: Found) -> tuple[str
 def _base(document: dict[str, Any], files: SourceFiles, data: Path, found: Found) -> Path:
     stated = document.get("path")
     if stated in (None, "", "."):
-        return files.root
+        return data.parent
     base = files.folder_at(str(stated), bases=[data.parent])
-    if base is None or base == files.root:
+    if base is None or (base == files.root and base == data.parent):
         found.notes.append(
             f"`path` in {data.name} is {shown(str(stated))}, which is not in SRC; the folder of "
             "the file is taken"
         )
-        return files.root
+        return data.parent
     return base
 
 

@@ -74,9 +74,13 @@ def test_a_truth_that_was_edited_no_longer_matches_its_source(root):
 def test_stale_and_foreign_files(root):
     (root / "yolo" / "labels" / "stranger.txt").write_text("0 0.5 0.5 1 1\n")
     (root / "yolo" / "labels.cache").write_text("not in a labels folder")
+    (root / "timing.json").write_text("{}")
+    (root / "more").mkdir()
+    (root / "more" / "notes.txt").write_text("mine")
     (problem,) = problems(root)
-    assert "1 files do not belong" in problem
-    assert "stranger.txt" in problem
+    assert "4 files do not belong" in problem
+    for name in ("stranger.txt", "yolo/labels.cache", "timing.json", "more/notes.txt"):
+        assert name in problem
 
 
 def test_lists_of_another_fold(root):
