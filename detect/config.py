@@ -44,8 +44,6 @@ class DetectConfig(FamilyConfig):
     inject_per_defect: float = Field(default=1.0, ge=0, le=100)
     """Injected images (real defects of the training side, pasted into good images) for every
     defective one."""
-    drawn_defects: float = Field(default=0.0, ge=0, le=1)
-    """Part of the injected defects that are drawn instead of cut out."""
     tight_boxes: bool = True
     """Train on outlines, so that a rotated defect's box stays tight; else boxes, which grow."""
     optimizer: str = Field(default="AdamW", pattern="^(SGD|AdamW|Adam|RMSProp|auto)$")

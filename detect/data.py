@@ -165,7 +165,6 @@ def _write_injected(
         [load(sample) for sample in train if not sample.is_defective],
         n_classes=len(dataset.class_names),
         per_defect=config.inject_per_defect,
-        drawn=config.drawn_defects,
     )
     if injector is None:
         return

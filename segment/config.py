@@ -72,8 +72,6 @@ class SegmentConfig(AimedConfig):
     inject_per_defect: float = Field(default=0.5, ge=0, le=100)
     """Injected images (real defects of the training side, pasted into good images) made every
     epoch for each defective one."""
-    drawn_defects: float = Field(default=0.0, ge=0, le=1)
-    """Part of the injected defects that are drawn instead of cut out."""
     augment: bool = True
     """Rotation, scale, shift, light and noise; else left and right flips alone."""
     loss: Literal["defect", "cross_entropy"] = "defect"

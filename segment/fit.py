@@ -79,7 +79,6 @@ def fit(job: FoldJob, config: SegmentConfig, tiles: int, best: Path) -> None:
         [image for image, defective in zip(images, flags, strict=True) if not defective],
         n_classes=n_classes,
         per_defect=config.inject_per_defect,
-        drawn=config.drawn_defects,
     )
     if injector is not None:
         write_contact_sheet(job.folder / CONTACT_SHEET, injector, seed=config.seed)

@@ -52,12 +52,11 @@ def make_injector(
     *,
     n_classes: int,
     per_defect: float,
-    drawn: float,
 ) -> DefectInjector | None:
     """An injector, or None where nothing is to be injected or there is no good image."""
     if not per_defect or not good:
         return None
-    return DefectInjector(defective, good, n_classes=n_classes, drawn=drawn)
+    return DefectInjector(defective, good, n_classes=n_classes)
 
 
 def write_contact_sheet(path: Path, injector: DefectInjector, *, seed: int) -> None:

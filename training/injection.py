@@ -96,8 +96,6 @@ class DefectInjector:
         defective: images with defects, of the training side.
         good: good images, of the training side.
         n_classes: without the background.
-        drawn: part of the injected defects that are drawn (scratches, blobs, chips, texture)
-            instead of cut out; where there is nothing to cut out, all are.
         max_defects: largest number of defects put into one image.
 
     Raises:
@@ -110,7 +108,6 @@ class DefectInjector:
         good: Sequence[LabelledImage],
         *,
         n_classes: int,
-        drawn: float = 0.0,
         max_defects: int = 2,
     ) -> None:
         if not good:
@@ -120,7 +117,6 @@ class DefectInjector:
                 raise ValueError(f"{image.image_id}: image and mask differ in size.")
         self._good = tuple(good)
         self._n_classes = n_classes
-        self._drawn = drawn
         self._max_defects = max_defects
         self._cut_outs = _cut_outs(defective)
         self.geometry: PartGeometry = estimate_geometry([image.image_rgb for image in good])
@@ -141,7 +137,7 @@ class DefectInjector:
         for _ in range(int(rng.integers(1, self._max_defects + 1))):
             label = int(rng.integers(self._n_classes))
             cut_outs = self._cut_outs.get(label, [])
-            if not cut_outs or rng.random() < self._drawn:
+            if not cut_outs:
                 image, inside = draw_defect(image, on_part & (mask == 0), rng)
                 mask[inside] = label + 1
                 continue

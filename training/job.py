@@ -48,6 +48,8 @@ from training.configs import Config, FamilyConfig, build_config
 from training.device import keep_freed_memory
 
 MAX_CLASSES: Final = 255
+RETIRED: Final = {"drawn_defects": 0.0, "memory_patches": 0}
+"""Settings that earlier versions wrote, with the value that did nothing."""
 """As many as an 8-bit class mask tells apart from the background."""
 LOCK_FILE: Final = ".lock"
 DATA_FOLDER: Final = "data"
@@ -221,6 +223,13 @@ def read_run_config(run: Path) -> dict[str, Any]:
             raise TypeError(f"class_names should be 1 to {MAX_CLASSES} texts")
         if not isinstance(value["family"], str) or not isinstance(value["split_digest"], str):
             raise TypeError("family or split_digest has another type")
+        retired = {name: value["config"].pop(name, default) for name, default in RETIRED.items()}
+        if retired != RETIRED:
+            used = [name for name, default in RETIRED.items() if retired[name] != default]
+            raise TypeError(
+                f"it was trained with {', '.join(used)}, which the program no longer has; the "
+                "version that trained it opens it"
+            )
     except (InputError, KeyError, TypeError) as error:
         raise InputError(f"{path} is damaged ({shortened(error)}). Train again.") from error
     return dict(value)

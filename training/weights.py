@@ -10,7 +10,7 @@ import shutil
 import urllib.error
 import urllib.request
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, TypeVar
@@ -175,14 +175,20 @@ def load_state_dict(path: Path) -> dict[str, torch.Tensor]:
     return value
 
 
-def load_into(network: torch.nn.Module, path: Path) -> None:
+def load_into(network: torch.nn.Module, path: Path, *, without: Collection[str] = ()) -> None:
     """Give a network the weights of a file.
+
+    Args:
+        network: in memory.
+        path: of a state dict.
+        without: entries that earlier versions wrote and that are passed over.
 
     Raises:
         InputError: it is not a state dict, or another network's.
     """
     try:
-        network.load_state_dict(load_state_dict(path))
+        state = load_state_dict(path)
+        network.load_state_dict({key: state[key] for key in state if key not in without})
     except RuntimeError as error:
         raise InputError(
             f"The weights {path} do not fit this network ({shortened(error)}). Give the file that "

@@ -53,9 +53,6 @@ class HybridConfig(AimedConfig):
     heads: int = Field(default=3, ge=1, le=32)
     """Heads trained on the same features, each from a start and with noise of its own; their mean
     answers. Steadier scores, at so many times the head's time."""
-    memory_patches: int = Field(default=0, ge=0, le=100_000)
-    """Patches of good images that are kept; the distance to the nearest one is a further input of
-    the heads. 0 leaves it out."""
     good_per_defect: float = Field(default=1.0, ge=0, le=1000)
     """Good images drawn every epoch for each defective one drawn; all of them without defects."""
     fewest_images: int = Field(default=256, ge=1, le=1_000_000)
@@ -64,8 +61,6 @@ class HybridConfig(AimedConfig):
     inject_per_defect: float = Field(default=0.0, ge=0, le=100)
     """Injected images (real defects of the training side, pasted into good images) made once,
     for each defective one."""
-    drawn_defects: float = Field(default=0.0, ge=0, le=1)
-    """Part of the injected defects that are drawn instead of cut out."""
     noise_deviation: float = Field(default=1.0, ge=0, le=100)
     """Standard deviation of the noise in feature space, in those of a feature over good images."""
     noise_share: float = Field(default=0.25, ge=0, le=1)

@@ -41,7 +41,6 @@ class Head(torch.nn.Module):
         n_classes: int,
         width: int,
         map_stride: int,
-        with_distance: bool = False,
     ) -> None:
         """Make a head.
 
@@ -51,15 +50,13 @@ class Head(torch.nn.Module):
             n_classes: types of defects.
             width: channels at stride 8.
             map_stride: 2, 4 or 8.
-            with_distance: whether the distance to the nearest good patch is a further input.
         """
         super().__init__()
         self.map_stride = map_stride
         by_stride = dict(zip(strides, channels, strict=True))
-        extra = int(with_distance)
         joined = sum(count for stride, count in by_stride.items() if stride >= JOINED_FROM)
         self.adaptor = torch.nn.Conv2d(joined, 2 * width, 1)
-        self.trunk = torch.nn.Sequential(_layer(2 * width + extra, width), _layer(width, width))
+        self.trunk = torch.nn.Sequential(_layer(2 * width, width), _layer(width, width))
         self.finer = torch.nn.ModuleList()
         here, stride = width, TRUNK_STRIDE
         self._finer_levels: list[int | None] = []
@@ -71,28 +68,25 @@ class Head(torch.nn.Module):
             self.finer.append(_layer(here + by_stride.get(stride, 0), there))
             here = there
         self.map_head = torch.nn.Conv2d(here, 1 + n_classes, 1)
-        self.image_layer = _layer(width + 1 + extra, width // 2, size=5)
+        self.image_layer = _layer(width + 1, width // 2, size=5)
         self.image_head = torch.nn.Linear(2 * (width // 2) + 2, 1)
 
     def forward(
         self,
         levels: Sequence[torch.Tensor],
         joined: torch.Tensor,
-        distance: torch.Tensor | None,
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Answer.
 
         Args:
             levels: standardised, float (n, channels, h, w), the finest first.
             joined: those from stride 4 on, joined at stride 8.
-            distance: float (n, 1, h, w) at stride 8, or None.
 
         Returns:
             Float (n, 1 + types, H, W): the defect's logit and those of its types, at
             `map_stride`; and float (n,), the image's logit.
         """
-        extra = [] if distance is None else [distance]
-        trunk = self.trunk(torch.cat((self.adaptor(joined), *extra), dim=1))
+        trunk = self.trunk(self.adaptor(joined))
         fine = trunk
         for level, layer in zip(self._finer_levels, self.finer, strict=True):
             fine = functional.interpolate(fine, scale_factor=2.0, mode="bilinear")
@@ -101,7 +95,7 @@ class Head(torch.nn.Module):
         defect = maps[:, :1]
         # A whole number of places each, and known without the image's sides, as a graph needs it.
         coarse = functional.max_pool2d(defect, TRUNK_STRIDE // self.map_stride)
-        seen = self.image_layer(torch.cat((trunk, coarse, *extra), dim=1))
+        seen = self.image_layer(torch.cat((trunk, coarse), dim=1))
         pooled = [one for m in (seen, defect) for one in (m.mean((2, 3)), m.amax((2, 3)))]
         return maps, self.image_head(torch.cat(pooled, dim=1))[:, 0]
 
@@ -112,13 +106,7 @@ class Heads(torch.nn.Module):
     Attributes:
         strides: of the levels, ascending.
         map_stride: of the map that comes out.
-        memory: float (patches, channels), patches of good images, standardised and joined at
-            stride 8; empty where heads do without.
     """
-
-    memory: torch.Tensor
-    distance_mean: torch.Tensor
-    distance_deviation: torch.Tensor
 
     def __init__(
         self,
@@ -129,7 +117,6 @@ class Heads(torch.nn.Module):
         width: int,
         map_stride: int,
         heads: int = 1,
-        memory_patches: int = 0,
     ) -> None:
         """Make heads; see `Head`.
 
@@ -140,7 +127,6 @@ class Heads(torch.nn.Module):
             width: channels at stride 8.
             map_stride: 2, 4 or 8.
             heads: how many.
-            memory_patches: most patches that the memory holds; 0 leaves it out.
         """
         super().__init__()
         self.strides, self.map_stride = tuple(strides), map_stride
@@ -149,10 +135,6 @@ class Heads(torch.nn.Module):
             self.register_buffer(f"deviation_{number}", torch.ones(count))
         # Strides 4, 8 and 16 are joined; what is finer enters at its own stride.
         self._joined = [n for n, stride in enumerate(strides) if stride >= JOINED_FROM]
-        joined = sum(channels[n] for n in self._joined)
-        self.register_buffer("memory", torch.zeros(memory_patches, joined))
-        self.register_buffer("distance_mean", torch.zeros(()))
-        self.register_buffer("distance_deviation", torch.ones(()))
         self.each = torch.nn.ModuleList(
             Head(
                 strides,
@@ -160,7 +142,6 @@ class Heads(torch.nn.Module):
                 n_classes=n_classes,
                 width=width,
                 map_stride=map_stride,
-                with_distance=memory_patches > 0,
             )
             for _ in range(heads)
         )
@@ -191,41 +172,10 @@ class Heads(torch.nn.Module):
         """Standardised levels from stride 4 on, joined: float (n, channels, h, w) at stride 8."""
         return torch.cat([_to_trunk(levels[n], self.strides[n]) for n in self._joined], dim=1)
 
-    def distance(self, joined: torch.Tensor, own: torch.Tensor | None = None) -> torch.Tensor:
-        """Euclidean distance of every place to the nearest patch of the memory, standardised over
-        good images.
-
-        Args:
-            joined: float (n, channels, h, w).
-            own: bool (n, patches), patches that an image may not be compared with: its own, which
-                would make every good image of the training side a perfect one.
-
-        Returns:
-            Float (n, 1, h, w).
-        """
-        count, channels, height, width = joined.shape
-        places = joined.flatten(2).transpose(1, 2)
-        squares = (self.memory**2).sum(dim=1) - 2 * (places @ self.memory.T)
-        if own is not None:
-            # Where every patch is its own, better one of those than none.
-            own = own & ~own.all(dim=1, keepdim=True)
-            squares = squares.masked_fill(own[:, None, :], float("inf"))
-        nearest = squares.amin(dim=2) + (places**2).sum(dim=2)
-        distance = (nearest.clamp_min(0) / channels).sqrt()
-        standard = (distance - self.distance_mean) / self.distance_deviation
-        return standard.reshape(count, 1, height, width)
-
-    def inputs(
-        self, levels: Sequence[torch.Tensor], own: torch.Tensor | None = None
-    ) -> tuple[Sequence[torch.Tensor], torch.Tensor, torch.Tensor | None]:
-        """What every head takes, from standardised levels; for `own` see `distance`."""
-        joined = self.join(levels)
-        return levels, joined, self.distance(joined, own) if len(self.memory) else None
-
     def forward(self, levels: Sequence[torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
         """Standardised levels to the mean of what the heads answer; see `Head.forward`."""
-        given = self.inputs(levels)
-        answers = [head(*given) for head in self.each]
+        joined = self.join(levels)
+        answers = [head(levels, joined) for head in self.each]
         maps = torch.stack([one for one, _ in answers]).mean(dim=0)
         return maps, torch.stack([one for _, one in answers]).mean(dim=0)
 

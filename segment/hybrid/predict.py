@@ -1,6 +1,7 @@
 """Predicting with a trained hybrid segmenter."""
 
 from pathlib import Path
+from typing import Final
 
 import torch
 
@@ -46,8 +47,11 @@ class HybridNetwork(torch.nn.Module):
             width=config.width,
             map_stride=config.map_stride,
             heads=config.heads,
-            memory_patches=config.memory_patches,
         )
+
+
+RETIRED_BUFFERS: Final = ("heads.memory", "heads.distance_mean", "heads.distance_deviation")
+"""That runs of 0.1 hold, empty."""
 
 
 class _Answer(torch.nn.Module):
@@ -108,7 +112,7 @@ def load_hybrid_predictor(run: Path, fold: int, *, device: str = "auto") -> Hybr
     n_classes = len(read_run_config(run)["class_names"])
     path = trained_weights(run, fold)
     network = HybridNetwork(config, n_classes, weights="none")
-    load_into(network, path)
+    load_into(network, path, without=RETIRED_BUFFERS)
     thresholds = run_thresholds(run, fold)
     return HybridPredictor(
         network,

@@ -35,8 +35,6 @@ COVERED: Final = 0.3
 STATISTICS_IMAGES: Final = 200
 FEATURES_AT_ONCE: Final = 16
 """Views whose features are computed in one pass."""
-MEMORY_IMAGES: Final = 50
-"""Good pieces whose distances to the memory say what is usual."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,8 +98,7 @@ def fit_head(
     cache = _Features(job, config, network, pieces)
     cache.fill()
     _set_statistics(network, cache, pieces)
-    owners = _fill_memory(network, cache, pieces, config, device)
-    _loop(job, config, network, cache, pieces, owners, device)
+    _loop(job, config, network, cache, pieces, device)
     network.cpu()
     state = {key: value.contiguous() for key, value in network.state_dict().items()}
     partial = best.with_suffix(".part")
@@ -133,9 +130,7 @@ def _injected(
     defective = [image for image in images if image.class_mask.any()]
     good = [image for image in images if not image.class_mask.any()]
     count = math.ceil(config.inject_per_defect * len(defective))
-    injector = make_injector(
-        defective, good, n_classes=n_classes, per_defect=count, drawn=config.drawn_defects
-    )
+    injector = make_injector(defective, good, n_classes=n_classes, per_defect=count)
     if injector is None:
         return []
     write_contact_sheet(job.folder / CONTACT_SHEET, injector, seed=config.seed)
@@ -248,62 +243,6 @@ def _set_statistics(network: HybridNetwork, cache: _Features, pieces: Sequence[P
     network.heads.set_statistics(means, squares)
 
 
-def _fill_memory(
-    network: HybridNetwork,
-    cache: _Features,
-    pieces: Sequence[Piece],
-    config: HybridConfig,
-    device: torch.device,
-) -> npt.NDArray[np.intp]:
-    """Fill the memory with patches drawn from good pieces, every piece giving as many, and find
-    the mean and deviation of good patches' distances to those of other pieces.
-
-    Returns:
-        Number of the piece that each patch is from, (patches,).
-    """
-    heads = network.heads
-    wanted = len(heads.memory)
-    good = [n for n, piece in enumerate(pieces) if not piece.is_defective]
-    if not wanted:
-        return np.zeros(0, np.intp)
-    if len(good) < 2:
-        raise TrainingError(
-            f"memory_patches={wanted} needs two good images on the training side, so that one can "
-            f"be compared with the other; there are {len(good)}. Set memory_patches=0."
-        )
-    rng = np.random.default_rng([config.seed, 5])
-    each = math.ceil(wanted / len(good))
-    patches, owners = [], []
-    for number in good:
-        joined = _joined(network, cache, pieces[number], device)[0].flatten(1).T
-        # A small piece may have fewer places; they are drawn again then.
-        drawn = rng.choice(len(joined), each, replace=len(joined) < each)
-        patches.append(joined[torch.from_numpy(drawn).to(device)])
-        owners.append(np.full(each, number))
-    kept = rng.permutation(each * len(good))[:wanted]
-    heads.memory.copy_(torch.cat(patches)[torch.from_numpy(kept).to(device)])
-    owner = np.concatenate(owners)[kept]
-    seen = []
-    for number in rng.permutation(good)[:MEMORY_IMAGES].tolist():
-        own = torch.from_numpy(owner == number)[None].to(device)
-        if not bool(own.all()):
-            seen.append(
-                heads.distance(_joined(network, cache, pieces[number], device), own).flatten()
-            )
-    distances = torch.cat(seen)
-    heads.distance_mean.copy_(distances.mean())
-    heads.distance_deviation.copy_(distances.std().clamp_min(1e-6))
-    return owner
-
-
-@torch.no_grad()
-def _joined(
-    network: HybridNetwork, cache: _Features, piece: Piece, device: torch.device
-) -> torch.Tensor:
-    levels = [level[None].to(device) for level in cache.of(piece, 0)]
-    return network.heads.join(network.heads.standardise(levels))
-
-
 def _batches(
     pieces: Sequence[Piece], config: HybridConfig, views: int, rng: np.random.Generator
 ) -> list[list[tuple[int, int]]]:
@@ -341,7 +280,6 @@ def _loop(
     network: HybridNetwork,
     cache: _Features,
     pieces: Sequence[Piece],
-    owners: npt.NDArray[np.intp],
     device: torch.device,
 ) -> None:
     heads = network.heads.train()
@@ -375,12 +313,11 @@ def _loop(
                 ]
             )
             types = torch.stack([_view_of_targets(targets[n], view) for n, view in batch])
-            own = torch.from_numpy(owners == np.array([[n] for n, _ in batch])).to(device)
             loss = torch.zeros((), device=device)
             for head in heads.each:
                 noisy, anomalous, labels = _with_noise(levels, types, network, config, generator)
                 with torch.autocast(device.type, torch.bfloat16, enabled=mixed):
-                    maps, image_logits = head(*heads.inputs(noisy, own))
+                    maps, image_logits = head(noisy, heads.join(noisy))
                 loss = loss + hybrid_loss(
                     maps,
                     image_logits,

@@ -151,27 +151,10 @@ def test_heads_answer_with_their_mean():
     heads = Heads((4, 8), (3, 3), n_classes=2, width=8, map_stride=8, heads=3).eval()
     levels = [torch.randn(1, 3, 16, 16), torch.randn(1, 3, 8, 8)]
     maps, logits = heads(levels)
-    each = [head(*heads.inputs(levels)) for head in heads.each]
+    each = [head(levels, heads.join(levels)) for head in heads.each]
     assert torch.allclose(maps, sum(one for one, _ in each) / 3, atol=1e-6)
     assert torch.allclose(logits, sum(one for _, one in each) / 3, atol=1e-6)
     assert not torch.equal(each[0][0], each[1][0])
-
-
-def test_the_distance_is_that_to_the_nearest_patch_of_another_image():
-    heads = Heads((8,), (5,), n_classes=1, width=8, map_stride=8, memory_patches=6)
-    generator = torch.Generator().manual_seed(0)
-    heads.memory.copy_(torch.randn(6, 5, generator=generator))
-    joined = torch.randn(2, 5, 3, 4, generator=generator)
-    own = torch.zeros(2, 6, dtype=torch.bool)
-    own[1, :4] = True
-    places = joined.flatten(2).transpose(1, 2)
-    every = torch.cdist(places, heads.memory[None].expand(2, -1, -1)) / 5**0.5
-    expected = [every[0].amin(dim=1), every[1][:, 4:].amin(dim=1)]
-    found = heads.distance(joined, own)
-    assert torch.allclose(found.flatten(1), torch.stack(expected), atol=1e-5)
-    # An image that owns every patch is compared with them rather than with none.
-    whole = heads.distance(joined, torch.ones_like(own))
-    assert torch.equal(whole, heads.distance(joined))
 
 
 def test_noise_stays_in_its_blobs():
@@ -241,27 +224,34 @@ def test_two_trainings_are_equal_and_leave_no_features(dataset):
     assert found.image_score == stored.raw_scores[sample.image_id]
 
 
-def test_several_heads_with_a_memory_of_good_patches_learn_and_come_back(dataset):
-    config = SMALL.model_copy(update={"heads": 2, "memory_patches": 40})
-    run = train_segmenter(dataset, config, name="memory", folds=[0], reporter=SilentReporter())
+def test_a_run_of_an_earlier_version_opens_and_one_with_a_retired_setting_says_so(
+    dataset, tmp_path
+):
+    config = SMALL.model_copy(update={"heads": 2})
+    run = train_segmenter(dataset, config, name="several", folds=[0], reporter=SilentReporter())
+    # As version 0.1 wrote it: settings and buffers that are no more, with nothing in them.
+    settings = run / "config.yaml"
+    text = settings.read_text(encoding="utf-8")
+    old = text.replace("config:\n", "config:\n  memory_patches: 0\n  drawn_defects: 0.0\n")
+    settings.write_text(old, encoding="utf-8")
+    weights = run / "fold-0" / "best.pt"
+    state = torch.load(weights, weights_only=True)
+    state |= {
+        "heads.memory": torch.zeros(0, 5),
+        "heads.distance_mean": torch.zeros(()),
+        "heads.distance_deviation": torch.ones(()),
+    }
+    torch.save(state, weights)
     stored = read_predictions(run, dataset)
-    again = load_segmenter(run, 0, device="cpu")
-    memory = again.network.module.network.heads.memory
-    assert memory.shape[0] == 40
-    assert len(torch.unique(memory, dim=0)) > 20
     sample = dataset.by_id[dataset.split.folds[0].test[0]]
+    again = load_segmenter(run, 0, device="cpu")
     found = again.predict(sample.image_id, read_image_rgb(sample.image_path))
     assert found.image_score == stored.raw_scores[sample.image_id]
-
-
-def test_a_memory_needs_two_good_images(tmp_path):
-    dataset = load_dataset(drawn_dataset(tmp_path, ConvertOptions(protocol="official")))
-    fold = dataset.split.folds[0]
-    split = replace(dataset.split, folds=(replace(fold, train=fold.train[:1], val=()),))
-    small = replace(dataset, split=split)
-    config = SMALL.model_copy(update={"memory_patches": 40})
-    with pytest.raises(TrainingError, match="two good images"):
-        train_segmenter(small, config, name="x", folds=[0], reporter=SilentReporter())
+    settings.write_text(old.replace("memory_patches: 0", "memory_patches: 40"), encoding="utf-8")
+    with pytest.raises(
+        InputError, match="trained with memory_patches, which the program no longer"
+    ):
+        load_segmenter(run, 0, device="cpu")
 
 
 def test_without_room_for_features_training_is_slower_and_says_so(dataset):
