@@ -22,6 +22,7 @@ from annotations import (
 )
 from annotations.errors import shortened
 from annotations.files import write_bytes_atomic
+from annotations.regions import rle_area
 from annotations.run_files import CLASSIFIER_FILE, CONFIG_FILE
 from classify.config import ClassifyConfig, config_class
 from classify.loop import remove_checkpoints
@@ -39,6 +40,8 @@ from training import (
     train_run,
 )
 
+VANISHING_PIXELS: Final = 4
+"""A defect of fewer, 2 by 2 at the network's size, is averaged away."""
 MOST_MODEL_BYTES: Final = 4 << 30
 _SMALL_MODEL_BYTES: Final = 64 << 20
 _MOST_UNPACKED: Final = 50
@@ -86,6 +89,9 @@ def train_classifier(
     seed_everything(config.seed)
     method = kind(config, resolve_device(config.device))
     _say_if_enlarged(dataset.samples, config.image_size, reporter)
+    train_ids = {image_id for fold in folds for image_id in dataset.split.folds[fold].train}
+    if warning := vanishing_defects(dataset, sorted(train_ids), config.image_size):
+        reporter.say(warning)
     learnt: dict[tuple[str, ...], tuple[Arrays, Calibration]] = {}
 
     def train_fold(job: FoldJob) -> tuple[Predictor, FoldThresholds]:
@@ -120,6 +126,37 @@ def _say_if_enlarged(samples: Sequence[Sample], side: int, reporter: Reporter) -
     small = sum(min(sample.image_hw) < side for sample in samples)
     if small:
         reporter.say(f"{small} of {len(samples)} images are enlarged to {side} pixels.")
+
+
+def vanishing_defects(dataset: Dataset, train_ids: Sequence[str], side: int) -> str:
+    """A warning where training images lose their defects to resizing; empty where none does.
+
+    Args:
+        dataset: of the training.
+        train_ids: images of the training side.
+        side: of the square that images are resized to, in pixels.
+    """
+    needed: list[int] = []
+    lost: list[tuple[float, str]] = []
+    for sample in dataset.select(train_ids):
+        areas = [rle_area(rle) for rle in dataset.truths[sample.image_id].masks or ()]
+        if not areas:
+            continue
+        share = max(areas) / (sample.image_hw[0] * sample.image_hw[1])
+        needed.append(math.ceil(math.sqrt(VANISHING_PIXELS / share)))
+        if share * side**2 < VANISHING_PIXELS:
+            lost.append((share * side**2, sample.image_id))
+    if not lost:
+        return ""
+    pixels, example = min(lost)
+    return (
+        f"WARNING: in {len(lost)} of {len(needed)} training images with defects, the largest "
+        f"defect covers less than {VANISHING_PIXELS} pixels once the image is resized to "
+        f"{side}×{side} (in {shortened(example, 80)}: {pixels:.2g}). A classifier cannot see what "
+        f"vanishes. Train with --image-size {max(needed)} for all of them, "
+        f"{sorted(needed)[len(needed) // 2]} for half, or train a detector or segmenter, which can "
+        "look through tiles."
+    )
 
 
 def _fold_data(job: FoldJob, name: str) -> FoldData:

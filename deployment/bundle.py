@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from annotations.errors import InputError, shortened
+from annotations.errors import InputError, UsageError, shortened
 from annotations.images import read_image_rgb
 from annotations.prediction import Prediction
 from annotations.prediction_files import FoldThresholds
@@ -25,8 +25,9 @@ from deployment.archive import (
     read_archive,
     unpack_array,
 )
-from deployment.networks import ENGINES, ONNX_RUNTIME, Engine
+from deployment.networks import CPU, ENGINES, ONNX_RUNTIME, Engine
 from deployment.runtime import SCORERS, Member, joint_thresholds, predict_jointly
+from deployment.threads import at_most_threads
 
 BundleVerdict = Decision
 
@@ -42,6 +43,8 @@ class Bundle:
         card: the model card, Markdown.
         thresholds: of its one model, or of the mean of several.
         members: its models.
+        threads: that compute one image, in the graphs' engine, NumPy and OpenCV alike; 0 is as
+            many as each chooses.
     """
 
     path: Path
@@ -50,6 +53,7 @@ class Bundle:
     card: str = field(repr=False)
     thresholds: FoldThresholds
     members: tuple[Member, ...] = field(repr=False)
+    threads: int = 0
 
     @property
     def family(self) -> str:
@@ -106,7 +110,8 @@ class Bundle:
 
     def raw_prediction(self, image_id: str, image_rgb: ImageRgb) -> Prediction:
         """What the models say of one image, uint8 (H, W, 3), before calibration."""
-        return predict_jointly(self.members, self.thresholds, image_id, image_rgb)
+        with at_most_threads(self.threads):
+            return predict_jointly(self.members, self.thresholds, image_id, image_rgb)
 
     def predict(self, image: "str | PathLike[str] | npt.NDArray[np.uint8]") -> BundleVerdict:
         """The verdict on one image.
@@ -128,17 +133,24 @@ class Bundle:
         )
 
 
-def open_bundle(path: "str | PathLike[str]", *, threads: int = 0) -> Bundle:
+def open_bundle(path: "str | PathLike[str]", *, threads: int = 0, provider: str = CPU) -> Bundle:
     """Open a bundle: prove every member's SHA-256, and load its graphs.
 
     Args:
         path: the file.
-        threads: that compute one image; 0 is one a core.
+        threads: that compute one image, in the graphs' engine as in NumPy and OpenCV; 0 is one a
+            core. While an image is computed, the bound holds for the whole process.
+        provider: what computes the graphs: cpu, cuda, tensorrt or openvino. Scores differ a little
+            from those of the CPU; `bundle check` knows those of the CPU alone.
 
     Raises:
+        UsageError: a negative number of threads, or a provider that the installed ONNX Runtime
+            lacks.
         InputError: no bundle, another version, truncated, changed, unsafe to read, or what runs its
             graphs is not installed.
     """
+    if threads < 0:
+        raise UsageError(f"threads must be 0 (one a core) or more, got {threads}.")
     place = Path(path)
     members, digest = read_archive(place)
     document = parse_json(place, members, BUNDLE)
@@ -148,13 +160,15 @@ def open_bundle(path: "str | PathLike[str]", *, threads: int = 0) -> Bundle:
             raise ValueError("it holds no model")
         engine = _engine(place, document)
         opened = tuple(
-            _open_member(members, number, model, engine, threads)
+            _open_member(members, number, model, engine, threads, provider)
             for number, model in enumerate(models)
         )
         if len({type(member.scorer) for member in opened}) != 1:
             raise ValueError("its models are of several kinds")
         joint = joint_thresholds([m.thresholds for m in opened], [m.fold for m in opened])
-        bundle = Bundle(place, digest, document, members[CARD].decode("utf-8"), joint, opened)
+        bundle = Bundle(
+            place, digest, document, members[CARD].decode("utf-8"), joint, opened, threads
+        )
         # Asked for once, so that what is missing is told now.
         _ = (
             document["split_digest"],
@@ -169,7 +183,7 @@ def open_bundle(path: "str | PathLike[str]", *, threads: int = 0) -> Bundle:
         if not 0 < bundle.threshold <= 1:
             raise ValueError(f"the threshold is {bundle.threshold}")
         bundle.raw_prediction("", np.zeros((32, 32, 3), np.uint8))
-    except InputError:
+    except (InputError, UsageError):
         raise
     except Exception as error:  # NumPy and ONNX Runtime raise many kinds
         raise InputError(
@@ -190,9 +204,14 @@ def _engine(place: Path, document: dict[str, Any]) -> Engine:
 
 
 def _open_member(
-    members: dict[str, bytes], number: int, model: dict[str, Any], engine: Engine, threads: int
+    members: dict[str, bytes],
+    number: int,
+    model: dict[str, Any],
+    engine: Engine,
+    threads: int,
+    provider: str,
 ) -> Member:
-    network = engine(members[graph_name(number)], threads=threads)
+    network = engine(members[graph_name(number)], threads=threads, provider=provider)
     arrays = {
         str(name): unpack_array(members[array_name(number, name)]) for name in model["arrays"]
     }

@@ -8,7 +8,7 @@ from typing import Any, Final, Protocol, cast
 import numpy as np
 import numpy.typing as npt
 
-from annotations.errors import InputError, shortened
+from annotations.errors import InputError, UsageError, shortened
 from annotations.scoring.base import Batch, Network
 from deployment.graph_check import require_plain
 
@@ -27,17 +27,39 @@ _FATAL: Final = 4
 """Of ONNX Runtime's severities: what else it says is in its exceptions."""
 
 
-class OnnxNetwork:
-    """A graph in ONNX Runtime, on the CPU."""
+CPU: Final = "cpu"
+PROVIDERS: Final[Mapping[str, str]] = {
+    CPU: "CPUExecutionProvider",
+    "cuda": "CUDAExecutionProvider",
+    "tensorrt": "TensorrtExecutionProvider",
+    "openvino": "OpenVINOExecutionProvider",
+}
+"""ONNX Runtime's own names of what computes a graph."""
+_IN_PLACE: Final = (
+    "in place of onnxruntime (`pip uninstall onnxruntime` first: they share a folder)."
+)
+_ADVICE: Final[Mapping[str, str]] = {
+    CPU: "Install it again: `pip install --force-reinstall onnxruntime`.",
+    "cuda": f"`pip install onnxruntime-gpu` {_IN_PLACE} It needs NVIDIA's driver, CUDA and cuDNN.",
+    "tensorrt": f"`pip install onnxruntime-gpu` {_IN_PLACE} It needs NVIDIA's driver, CUDA and "
+    "TensorRT.",
+    "openvino": f"`pip install onnxruntime-openvino` {_IN_PLACE}",
+}
 
-    def __init__(self, graph: bytes, *, threads: int = 0) -> None:
+
+class OnnxNetwork:
+    """A graph in ONNX Runtime."""
+
+    def __init__(self, graph: bytes, *, threads: int = 0, provider: str = CPU) -> None:
         """Load a graph.
 
         Args:
             graph: a serialised ONNX model.
             threads: that compute one image; 0 is one a core.
+            provider: what computes, a key of `PROVIDERS`.
 
         Raises:
+            UsageError: the ONNX Runtime that is installed lacks the provider.
             InputError: ONNX Runtime is not installed, or cannot load the graph.
         """
         try:
@@ -47,10 +69,20 @@ class OnnxNetwork:
                 "Opening a bundle needs ONNX Runtime: `pip install onnxruntime`, or install "
                 "defectune with the extra `bundle`."
             ) from error
+        require_provider(provider)
         require_plain(graph)
         try:
+            # On the CPU, where memory is bounded.
             _try(graph, threads)
-            self._session: Any = _session(graph, threads)
+            self._session: Any = _session(graph, threads, provider=provider)
+            if PROVIDERS[provider] not in self._session.get_providers():
+                raise InputError(
+                    f"ONNX Runtime has {PROVIDERS[provider]}, and could not start it: its driver "
+                    f"or libraries are missing. {_ADVICE[provider]} Or compute on the CPU "
+                    "(provider cpu)."
+                )
+        except InputError:
+            raise
         except Exception as error:  # ONNX Runtime has classes of its own for each fault
             if "vailable memory" in str(error):
                 raise InputError(
@@ -71,16 +103,23 @@ class OnnxNetwork:
 class OpenVinoNetwork:
     """A graph in OpenVINO, on the CPU, at full precision."""
 
-    def __init__(self, graph: bytes, *, threads: int = 0) -> None:
+    def __init__(self, graph: bytes, *, threads: int = 0, provider: str = CPU) -> None:
         """Compile a graph for this machine.
 
         Args:
             graph: a serialised ONNX model.
             threads: that compute one image; 0 leaves it to OpenVINO.
+            provider: cpu alone; the bundle chose what runs it.
 
         Raises:
+            UsageError: another provider.
             InputError: OpenVINO is not installed, or cannot read the graph.
         """
+        if provider != CPU:
+            raise UsageError(
+                f"This bundle was made for OpenVINO itself and computes on the CPU: the provider "
+                f"{shortened(provider, 40)!r} is ONNX Runtime's. Make it with --format onnx for it."
+            )
         try:
             import openvino
         except ImportError as error:
@@ -112,7 +151,7 @@ class OpenVinoNetwork:
 class Engine(Protocol):
     """Makes a network of a graph."""
 
-    def __call__(self, graph: bytes, *, threads: int = 0) -> Network:
+    def __call__(self, graph: bytes, *, threads: int = 0, provider: str = CPU) -> Network:
         """Load a graph; see `OnnxNetwork`."""
         ...
 
@@ -132,7 +171,28 @@ def _bound_memory() -> None:
     onnxruntime.create_and_register_allocator(where, limit)
 
 
-def _session(graph: bytes, threads: int, *, as_written: bool = False) -> Any:
+def require_provider(provider: str) -> None:
+    """Refuse what the installed ONNX Runtime cannot compute with.
+
+    Raises:
+        UsageError: an unknown provider, or one that is not in this build; says which build has it.
+    """
+    import onnxruntime
+
+    if provider not in PROVIDERS:
+        raise UsageError(
+            f"A provider is one of {', '.join(PROVIDERS)}, got {shortened(provider, 40)!r}."
+        )
+    there = onnxruntime.get_available_providers()
+    if PROVIDERS[provider] not in there:
+        held = ", ".join(name for name, theirs in PROVIDERS.items() if theirs in there)
+        raise UsageError(
+            f"The ONNX Runtime {onnxruntime.__version__} that is installed here has no provider "
+            f"{provider} (it has {held}). {_ADVICE[provider]}"
+        )
+
+
+def _session(graph: bytes, threads: int, *, as_written: bool = False, provider: str = CPU) -> Any:
     """A graph loaded; `as_written` without the steps that compute parts of it beforehand."""
     import onnxruntime
 
@@ -143,7 +203,9 @@ def _session(graph: bytes, threads: int, *, as_written: bool = False) -> Any:
     options.add_session_config_entry("session.use_env_allocators", "1")
     if as_written:
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
-    return onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
+    # What a provider cannot compute falls to the CPU; so does nothing that it can.
+    wanted = list(dict.fromkeys((PROVIDERS[provider], PROVIDERS[CPU])))
+    return onnxruntime.InferenceSession(graph, options, providers=wanted)
 
 
 def _try(graph: bytes, threads: int) -> None:

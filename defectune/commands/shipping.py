@@ -10,6 +10,13 @@ import typer
 from defectune.commands.arguments import DeviceOption
 from defectune.console import out
 
+ThreadsOption = Annotated[
+    int, typer.Option(min=0, help="That compute one image, of a bundle; 0 is one a core.")
+]
+ProviderOption = Annotated[
+    str,
+    typer.Option(help="What computes a bundle's graphs: cpu, cuda, tensorrt or openvino."),
+]
 HANDOFF_PATIENCE_S = 30.0
 """How long `watch --once` waits for its verdicts to be delivered."""
 
@@ -49,6 +56,8 @@ def predict(
     on: Annotated[
         str, typer.Option(help="Where images are predicted: local, or ray[:ADDRESS].")
     ] = "local",
+    threads: ThreadsOption = 0,
+    provider: ProviderOption = "cpu",
 ) -> None:
     """Give verdicts, regions and overlays for new images; a killed call goes on when repeated."""
     from defectune.inputs import listed_images
@@ -68,6 +77,8 @@ def predict(
         maps=maps,
         overlays=overlays,
         on=on,
+        threads=threads,
+        provider=provider,
     )
     show_predictions(done)
     raise typer.Exit(1 if done.n_failed else 0)
@@ -150,6 +161,8 @@ def watch(
             "USER:PASSWORD@ before HOST and :PORT after it where needed. Takes the extra `mqtt`.",
         ),
     ] = None,
+    threads: ThreadsOption = 0,
+    provider: ProviderOption = "cpu",
 ) -> None:
     """Give a verdict for every new file of a folder, one JSON line each; goes on after a kill."""
     from deployment import open_bundle
@@ -163,7 +176,7 @@ def watch(
     receivers: list[Receiver] = [Webhook(url) for url in webhook or ()]
     receivers += [MqttBroker(url) for url in mqtt or ()]
     require_distinct(receivers)
-    opened = open_bundle(bundle_file)
+    opened = open_bundle(bundle_file, threads=threads, provider=provider)
     verdicts = output / VERDICTS_FILE
     say(f"Verdicts: {verdicts}")
 

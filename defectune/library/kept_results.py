@@ -123,6 +123,7 @@ class Tally:
         n_failed: images that could not be read.
         n_good_with_regions: good, and yet with regions.
         n_bare: defective without a region.
+        n_remarked: with a remark: images that show too little for a verdict.
         first_failed: the first few of those that could not be read.
     """
 
@@ -131,6 +132,7 @@ class Tally:
     n_failed: int = 0
     n_good_with_regions: int = 0
     n_bare: int = 0
+    n_remarked: int = 0
     first_failed: list[str] = field(default_factory=list)
 
     def add(self, row: Mapping[str, str]) -> None:
@@ -139,6 +141,8 @@ class Tally:
         self.n_defective += row["verdict"] == "defective"
         self.n_good_with_regions += row["verdict"] == "good" and row["regions"] not in ("", "0")
         self.n_bare += row["verdict"] == "defective" and row["regions"] == "0"
+        # Rows of a call before there were remarks have none.
+        self.n_remarked += bool(row.get("remark"))
         if row["error"]:
             self.n_failed += 1
             if len(self.first_failed) < _NAMED:
@@ -156,6 +160,11 @@ class Tally:
             notes.append(f"{self.n_good_with_regions} images are good and yet have regions: {why}.")
         if self.n_bare:
             notes.append(f"{self.n_bare} images are defective without a region: {why}.")
+        if self.n_remarked:
+            notes.append(
+                f"{self.n_remarked} of {self.n_images} images are tiny or of one color, and their "
+                "verdicts say little; the column `remark` says why."
+            )
         if self.n_failed:
             more = " …" if self.n_failed > len(self.first_failed) else ""
             notes.append(

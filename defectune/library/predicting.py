@@ -9,13 +9,14 @@ from os import PathLike
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Final
 
-from annotations import read_image_rgb, write_png
+from annotations import UsageError, read_image_rgb, write_png
 from annotations.files import require_new_folder, write_json_atomic
 from annotations.prediction_files import map_levels, read_csv
 from annotations.prediction_writer import coco_results
 from annotations.run_files import IMAGES_FILE, MAPS_FOLDER, REGIONS_FILE
 from annotations.scoring.arrays import as_image
 from annotations.scoring.base import ImageRgb
+from annotations.scoring.remarks import remark_on
 from defectune.inputs import OUTPUT_MARKER, gather_images
 from defectune.library.arguments import Place, as_path, checked, several
 from defectune.library.decoding import decoded
@@ -52,6 +53,7 @@ if TYPE_CHECKING:
 
 COLUMNS: Final = (
     "image", "verdict", "image_score", "predicted_type", "regions", "overlay", "error",
+    "remark",
 )  # fmt: skip
 
 
@@ -112,6 +114,8 @@ def predict(
     maps: bool = False,
     overlays: str = "none",
     on: str = "local",
+    threads: int = 0,
+    provider: str = "cpu",
     progress: "bool | Reporter" = True,
 ) -> PredictedImages:
     """Give verdicts, regions and overlays for new images; a killed call goes on when repeated.
@@ -131,6 +135,8 @@ def predict(
         overlays: which images get a picture: none, defective or all; some 250 KB each.
         on: local; ray, ray:auto or ray:HOST:PORT (the extra `ray`), whose nodes must see the
             model, the images and `output` under the same paths. The files are the same.
+        threads: that compute one image, of a bundle; 0 is one a core.
+        provider: what computes a bundle's graphs: cpu, cuda, tensorrt or openvino.
         progress: bars or lines; False shows nothing; or a reporter of your own.
 
     Raises:
@@ -149,7 +155,9 @@ def predict(
             run.path if isinstance(run, Run) else as_path(run, what="run"),
             [as_path(one, what="image") for one in several(images)],
             as_path(output, what="output"),
-            PredictOptions(fold, device, threshold, operating_point, maps, overlays),
+            PredictOptions(
+                fold, device, threshold, operating_point, maps, overlays, threads, provider
+            ),
             on=on,
             reporter=reporter,
         )
@@ -208,6 +216,11 @@ def predict_images(
     """
     require_engine(on)
     bundle = Path(run) if Path(run).is_file() else None
+    if bundle is None and (options.threads or options.provider != "cpu"):
+        raise UsageError(
+            "threads and provider are of a bundle's runtime, and a run computes with torch: give "
+            "--device, or make a bundle of it (`defectune bundle RUN FILE`)."
+        )
     if bundle is not None:
         recipe, predictor = bundle_recipe(bundle, options)
     else:
@@ -321,5 +334,6 @@ def _predict_one(
         "predicted_type": verdict.predicted_type or "",
         "regions": "" if verdict.regions is None else str(len(verdict.regions)),
         "overlay": f"overlays/{name}.png" if drawn else "",
+        "remark": remark_on(image_rgb),
     }
     return line

@@ -43,6 +43,8 @@ class PredictOptions:
         operating_point: take the threshold that `evaluate` chose by costs or a bound.
         maps: also write score maps, as 16-bit PNGs.
         overlays: which images get a picture: all, defective or none.
+        threads: that compute one image, of a bundle; 0 is one a core.
+        provider: what computes a bundle's graphs.
 
     Raises:
         UsageError: an unknown word for `overlays`, both thresholds, or one that is not above 0
@@ -55,12 +57,16 @@ class PredictOptions:
     operating_point: bool = False
     maps: bool = False
     overlays: str = "none"
+    threads: int = 0
+    provider: str = "cpu"
 
     def __post_init__(self) -> None:
         if self.overlays not in OVERLAYS:
             raise UsageError(
                 f"--overlays takes {', '.join(OVERLAYS)}, got {shortened(repr(self.overlays), 80)}."
             )
+        if self.threads < 0:
+            raise UsageError(f"--threads must be 0 (one a core) or more, got {self.threads}.")
         if self.threshold is not None and self.operating_point:
             raise UsageError("Give --threshold or --operating-point, not both.")
         if self.threshold is not None and not (
@@ -187,7 +193,7 @@ def bundle_recipe(
             "A bundle has its threshold inside and computes on the CPU; make it with "
             "--operating-point, give --threshold, or predict with the run itself."
         )
-    bundle = open_bundle(path, threads=threads)
+    bundle = open_bundle(path, threads=threads or options.threads, provider=options.provider)
     folds = list(bundle.folds)
     if options.fold is not None and (bundle.refitted or folds != [options.fold]):
         held = "a refitted model" if bundle.refitted else f"the models of fold {folds}"

@@ -98,6 +98,26 @@ def test_pictures_are_made_only_when_asked_for(root, images, tmp_path):
     assert not list((tmp_path / "plain").rglob("*.png"))
 
 
+def test_a_black_or_tiny_image_gets_a_remark_that_is_counted(root, images, tmp_path):
+    write_png(images / "black.png", np.zeros((64, 64, 3), np.uint8))
+    write_png(images / "tiny.png", np.arange(300, dtype=np.uint8).reshape(10, 10, 3))
+    done = invoke("predict", root / "runs" / "run", images, "--output", tmp_path / "out")
+    assert done.exit_code == 0, done.output
+    remarks = {Path(row["image"]).name: row["remark"] for row in rows_of(tmp_path / "out")}
+    assert "black all over" in remarks.pop("black.png")
+    assert "10×10 pixels" in remarks.pop("tiny.png")
+    assert set(remarks.values()) == {""}
+    notes = json.loads((tmp_path / "out" / "predictions.json").read_text())["notes"]
+    assert any(note.startswith("2 of 5 images are tiny or of one color") for note in notes)
+
+
+def test_a_run_has_no_provider(root, images, tmp_path):
+    for option in (("--threads", 1), ("--provider", "cuda")):
+        done = invoke("predict", root / "runs" / "run", images, "--output", tmp_path / "o", *option)
+        assert done.exit_code == 2
+        assert "make a bundle of it" in " ".join(done.output.split())
+
+
 def test_a_broken_image_is_a_row_and_the_rest_goes_on(root, images, tmp_path):
     whole = (images / "a.png").read_bytes()
     (images / "a.png").write_bytes(whole[: len(whole) // 2])

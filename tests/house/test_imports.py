@@ -48,7 +48,7 @@ MAY_IMPORT: dict[str, set[str]] = {
 # A bundle's runtime is installed without torch: this is all that it needs; paho for --mqtt
 # alone, openvino for --format openvino.
 ONLY_THIRD_PARTY = {
-    "deployment": {"numpy", "cv2", "onnxruntime", "openvino", "paho"},
+    "deployment": {"numpy", "cv2", "onnxruntime", "openvino", "paho", "threadpoolctl"},
     "annotations": {"numpy", "cv2", "pycocotools", "pydantic", "PIL", "yaml"},
     # SciPy for bounds alone, inside a function: the runtime without torch has none.
     "inference": {"numpy", "cv2", "pycocotools", "scipy"},
