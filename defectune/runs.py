@@ -1,5 +1,6 @@
 """Where the run is that a call names; the same rule for every command."""
 
+import difflib
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -33,9 +34,12 @@ def find_run(text: str | Path, root: Path | None = None) -> Path:
             return place
     around = root
     if around is None:
-        around = next((p for p in (given, given.parent) if (p / _RUNS).is_dir()), None)
-    known = ", ".join(run.name for run in run_folders(around)) if around is not None else ""
-    where = "" if around is None else f"; finished runs in {around}: {known or 'none'}"
+        places = [given, given.parent, given.parent.parent, home]
+        around = next((p for p in places if (p / _RUNS).is_dir()), None)
+    names = [] if around is None else [run.name for run in run_folders(around)]
+    near = difflib.get_close_matches(given.name[:200], names, n=3)
+    where = "" if around is None else f"; finished runs in {around}: {', '.join(names) or 'none'}"
+    where += f" (did you mean {' or '.join(near)}?)" if near else ""
     found = " (that folder is not a run)" if given.is_dir() else ""
     raise InputError(
         f"There is no run {str(text)!r}{found}{where}. Give a run's name within OUT, or its "

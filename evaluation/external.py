@@ -122,6 +122,7 @@ def import_predictions(
         notes.append(f"image scores below 0 occur; all were raised by {shift:g}, threshold too")
     thresholds, missing = _thresholds(dataset, validation, options, shift, bounded=bounded)
     raised = map_shift(maps, dataset, notes)
+    notes += _one_sided(options, everything, regions)
     about: dict[str, Any] = {"family": FAMILY, "model": options.model, "notes": notes}
     about["class_names"] = list(dataset.class_names)
     if missing:
@@ -142,6 +143,36 @@ def import_predictions(
                 for (of_fold, image_id), score in sorted(validation.items()):
                     if of_fold == number:
                         writer.write_validation(image_id, RawScore(score + shift))
+    return notes
+
+
+def _one_sided(
+    options: ExternalOptions,
+    scores: Sequence[float],
+    regions: Mapping[str, Regions] | None,
+) -> list[str]:
+    """Warnings of thresholds that tell nothing apart: mostly they are on another scale."""
+    notes = []
+    low, high = min(scores), max(scores)
+    if options.threshold is not None and not low < options.threshold <= high:
+        side = "above" if options.threshold > high else "at or below"
+        notes.append(
+            f"WARNING: the threshold {options.threshold:g} lies {side} every image score ({low:g} "
+            f"to {high:g}), so that all images are called "
+            f"{'good' if options.threshold > high else 'defective'}. Is it on another scale? 16-bit "
+            "maps are read as whole numbers from 0 to 65,535."
+        )
+    cut = options.region_threshold
+    region_scores = [
+        float(score)
+        for one in (regions or {}).values()
+        for score in (() if one.scores is None else one.scores)
+    ]
+    if region_scores and cut > max(region_scores):
+        notes.append(
+            f"WARNING: the region threshold {cut:g} lies above every region's score (at most "
+            f"{max(region_scores):g}), so that no region counts as found."
+        )
     return notes
 
 

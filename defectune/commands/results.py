@@ -39,8 +39,9 @@ def evaluate(
         float | None, typer.Option(help="Of --external's image scores, on their own scale.")
     ] = None,
     region_threshold: Annotated[
-        float, typer.Option(help="Of --external's regions, on their own scale.")
-    ] = 0.5,
+        float | None,
+        typer.Option(help="Of --external's regions, on their own scale; 0.5 if not given."),
+    ] = None,
     everything: Annotated[
         bool, typer.Option("--all", help="Print every metric, not the main ones alone.")
     ] = False,

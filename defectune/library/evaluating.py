@@ -31,7 +31,7 @@ def evaluate(
     defect_rate: float | None = None,
     external: Mapping[str, Place] | Sequence[str] = (),
     threshold: float | None = None,
-    region_threshold: float = 0.5,
+    region_threshold: float | None = None,
     progress: "bool | Reporter" = True,
 ) -> "Leaderboard":
     """Evaluate runs on the same test images; writes leaderboard.json.
@@ -47,7 +47,7 @@ def evaluate(
         defect_rate: share of defective parts on your line, for the cost.
         external: predictions made elsewhere, by the name that their run gets.
         threshold: of the external image scores, on their own scale.
-        region_threshold: of the external regions, on their own scale.
+        region_threshold: of the external regions and maps, on their own scale; 0.5 where None.
         progress: bars or lines; False shows nothing; or a reporter of your own.
 
     Returns:
@@ -68,7 +68,21 @@ def evaluate(
     with shown(progress) as reporter:
         # All that can be refused is refused before the first image is read.
         costs = costs_of(cost_escape, cost_overkill, max_escape, max_overkill, defect_rate)
-        options = ExternalOptions(threshold=threshold, region_threshold=region_threshold)
+        given = [
+            name
+            for name, value in (("threshold", threshold), ("region_threshold", region_threshold))
+            if value is not None
+        ]
+        if given and not external:
+            raise UsageError(
+                f"--{given[0].replace('_', '-')} is of predictions made elsewhere: give it with "
+                "--external NAME=PATH. Runs that were trained here keep their own; an operating "
+                "point is chosen with --max-escape, --max-overkill or costs."
+            )
+        options = ExternalOptions(
+            threshold=threshold,
+            region_threshold=0.5 if region_threshold is None else region_threshold,
+        )
         data, named, names = as_dataset(dataset), _external_texts(external), run_texts(runs)
         check_request(data, names, fold=fold, external=named)
         import_external(data, named, options, reporter=reporter)

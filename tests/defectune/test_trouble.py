@@ -202,3 +202,20 @@ def test_images_of_12_bits_are_predicted_as_they_were_learnt(tmp_path):
     kind, _, stem = image_id.partition("/")
     verdict = run.predict(source / "test" / kind / f"{stem}.png")
     assert verdict.score == stored.image_scores[image_id]
+
+
+def test_a_threshold_of_nobody_and_a_run_of_another_name(tmp_path):
+    import defectune as dt
+    from annotations import InputError, UsageError
+    from defectune.runs import find_run
+    from tests.drawn import drawn_dataset
+
+    root = drawn_dataset(tmp_path)
+    settings = {"method": "patch-memory", "model": "resnet18", "weights": "none", "image_size": 32}
+    dt.train(root, "classify", name="segment-fast", device="cpu", progress=False, **settings)
+    for option in ({"threshold": 0.3}, {"region_threshold": 0.3}):
+        with pytest.raises(UsageError, match=r"threshold=?.* is of predictions made elsewhere"):
+            dt.evaluate(root, progress=False, **option)
+    for text in (root / "runs" / "segment", root / "segment"):
+        with pytest.raises(InputError, match=r"runs in .*: segment-fast \(did you mean segment-fa"):
+            find_run(text)

@@ -129,6 +129,35 @@ def test_maps_of_any_depth(tmp_path, dataset, kind):
     assert row.notes == tuple(notes)
 
 
+def test_a_threshold_on_another_scale_is_said_loudly(tmp_path, dataset):
+    place = tmp_path / "elsewhere" / "maps"
+    for image_id in dataset.split.test_ids:
+        path = place / f"{image_id}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        cv2.imwrite(str(path), dataset.truths[image_id].union_mask().astype(np.uint16) * 60_000 + 9)
+    for threshold, said in ((0.5, "at or below every"), (70_000, "above every"), (30_000, None)):
+        run = tmp_path / "runs" / f"at-{threshold}"
+        notes = import_predictions(dataset, place.parent, run, ExternalOptions(threshold=threshold))
+        warnings = [note for note in notes if note.startswith("WARNING")]
+        assert len(warnings) == (said is not None)
+        assert said is None or f"{said} image score (9 to 60009)" in warnings[0]
+
+
+def test_a_threshold_that_was_given_is_called_given_everywhere(tmp_path, dataset):
+    scores = tmp_path / "scores.csv"
+    rows = [f"{i},{0.2 + 0.6 * dataset.by_id[i].is_defective}" for i in dataset.split.test_ids]
+    scores.write_text("image_id,image_score\n" + "\n".join(rows) + "\n")
+    run = tmp_path / "runs" / "tuned"
+    import_predictions(dataset, scores, run, ExternalOptions(threshold=0.5))
+    board = evaluate_runs(dataset, [run])
+    assert board.rows[0].threshold_from == "given"
+    assert "given with the predictions" in board.rows[0].metrics["accuracy"].note
+    assert any("is not known" in line for line in board.differences)
+    document = board.to_json()
+    assert document["rows"][0]["threshold_from"] == "given"
+    assert "The threshold of tuned was given" in board.to_markdown()
+
+
 def test_scores_alone_with_a_threshold(tmp_path, dataset):
     path = tmp_path / "scores.csv"
     lines = [f"{i},{10 + 5 * dataset.by_id[i].is_defective}" for i in dataset.split.test_ids]
