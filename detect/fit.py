@@ -6,8 +6,10 @@ file that is moved into place whole, and every epoch draws its random numbers fr
 own number: an interrupted training ends with the weights of an undisturbed one.
 """
 
+import contextlib
 import copy
 import io
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
@@ -50,6 +52,7 @@ class _Keeper:
         self.best: dict[str, torch.Tensor] = dict(before["best"]) if before else {}
         self.architecture: Architecture | None = None
         self._shown = 0
+        self._threads = torch.get_num_threads()
         self._advance = job.reporter.track(
             f"{job.folder.parent.name}: fold {job.fold}", config.epochs
         )
@@ -58,6 +61,8 @@ class _Keeper:
         """After ultralytics has built everything, and before its first epoch."""
         # Our weights are written after every epoch; its last validation decides nothing.
         trainer.final_eval = lambda: None
+        # ultralytics takes all cores but one, whatever the process was given.
+        torch.set_num_threads(self._threads)
         self.architecture = architecture_of(trainer.ema.ema)
         self._prove_that_it_opens(trainer)
         if self._before is None:
@@ -176,15 +181,16 @@ def fit(job: FoldJob, config: DetectConfig, source: Path | Architecture, tiles: 
         data, validates = write_data(job, config, tiles)
         remove_tree(work)
         keeper = _Keeper(job, config, before)
-        trainer = _trainer(job, config, source, data, validates=validates)
-        for event, action in (
-            ("on_pretrain_routine_end", keeper.go_on),
-            ("on_train_epoch_start", keeper.begin_epoch),
-            ("on_model_save", keeper.saved),
-            ("on_fit_epoch_end", keeper.end_epoch),
-        ):
-            trainer.add_callback(event, action)
-        _run(trainer, architecture, start, job, config)
+        with _settings_of_torch_kept():
+            trainer = _trainer(job, config, source, data, validates=validates)
+            for event, action in (
+                ("on_pretrain_routine_end", keeper.go_on),
+                ("on_train_epoch_start", keeper.begin_epoch),
+                ("on_model_save", keeper.saved),
+                ("on_fit_epoch_end", keeper.end_epoch),
+            ):
+                trainer.add_callback(event, action)
+            _run(trainer, architecture, start, job, config)
         best: State = keeper.best
         made = keeper.architecture
         if made is None:
@@ -195,6 +201,20 @@ def fit(job: FoldJob, config: DetectConfig, source: Path | Architecture, tiles: 
     state_file.unlink(missing_ok=True)
     for folder in (work / "weights", job.folder / DATA_FOLDER):
         remove_tree(folder)
+
+
+@contextlib.contextmanager
+def _settings_of_torch_kept() -> Iterator[None]:
+    """ultralytics sets the process's number of threads and its deterministic mode; with other ones
+    than `predict` has, the fold's stored scores would differ from its in the last digits."""
+    threads = torch.get_num_threads()
+    deterministic = torch.are_deterministic_algorithms_enabled()
+    warn_only = torch.is_deterministic_algorithms_warn_only_enabled()
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+        torch.use_deterministic_algorithms(deterministic, warn_only=warn_only)
 
 
 def _state_to_go_on_from(job: FoldJob, config: DetectConfig) -> dict[str, Any] | None:

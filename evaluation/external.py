@@ -159,8 +159,8 @@ def _one_sided(
         notes.append(
             f"WARNING: the threshold {options.threshold:g} lies {side} every image score ({low:g} "
             f"to {high:g}), so that all images are called "
-            f"{'good' if options.threshold > high else 'defective'}. Is it on another scale? 16-bit "
-            "maps are read as whole numbers from 0 to 65,535."
+            f"{'good' if options.threshold > high else 'defective'}. Is it on another scale? "
+            "16-bit maps are read as whole numbers from 0 to 65,535."
         )
     cut = options.region_threshold
     region_scores = [

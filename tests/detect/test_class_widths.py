@@ -194,3 +194,34 @@ def test_weights_of_another_number_of_classes_are_no_weights_of_this_detector(tm
     assert text["class_names"] == ["class 0", "class 1", "class 2"]
     with pytest.raises(Exception, match=r"best\.safetensors is damaged"):
         load_detector(tmp_path)
+
+
+def test_training_leaves_threads_as_they_were_and_predict_gives_what_is_stored(dataset):
+    from annotations.images import read_image_rgb
+    from annotations.store import read_predictions
+    from detect import fit
+
+    seen = []
+    begin = fit._Keeper.begin_epoch
+    threads = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(
+                fit._Keeper,
+                "begin_epoch",
+                lambda self, trainer: (seen.append(torch.get_num_threads()), begin(self, trainer)),
+            )
+            config = CONFIG.model_copy(update={"weights": "none"})
+            run = train_detector(
+                dataset, config, name="threads", folds=[0], reporter=SilentReporter()
+            )
+        assert seen == [2]
+        assert torch.get_num_threads() == 2
+        stored = read_predictions(run, dataset)
+        predictor = load_box_predictor(run, 0, device="cpu")
+        for sample in dataset.select(dataset.split.folds[0].test):
+            found = predictor.predict(sample.image_id, read_image_rgb(sample.image_path))
+            assert found.image_score == stored.raw_scores[sample.image_id]
+    finally:
+        torch.set_num_threads(threads)
