@@ -156,6 +156,49 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
         )
 
 
+MARKS = {
+    "browser": ("tests/report/test_browser.py",),
+    "peers": (
+        "tests/converters/test_peers.py",
+        "tests/defectune/sweeps/",
+        "tests/defectune/test_on_ray.py",
+        "tests/detect/test_integrations.py",
+        "tests/house/test_notebooks.py",
+    ),
+    "chain": (
+        "tests/defectune/",
+        "tests/deployment/",
+        "tests/house/test_commands.py",
+        "tests/house/test_docs.py",
+        "tests/house/test_kills.py",
+        "tests/report/test_one_fold.py",
+    ),
+    "slow": (
+        "tests/detect/",
+        "tests/families/",
+        "tests/segment/",
+        "tests/training/test_backbones.py",
+        "tests/training/test_training.py",
+    ),
+}
+"""What `scripts/test --fast` leaves out, by the beginning of a test's path: one table, so that a new
+file in one of these folders is marked too."""
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Register the marks."""
+    for mark in MARKS:
+        config.addinivalue_line("markers", f"{mark}: left out by `scripts/test --fast`")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark the tests by where they stand."""
+    for item in items:
+        for mark, places in MARKS.items():
+            if item.nodeid.startswith(places):
+                item.add_marker(mark)
+
+
 @pytest.fixture(scope="session")
 def repo_root() -> Path:
     return Path(__file__).resolve().parents[1]

@@ -2,14 +2,14 @@
 
 from pathlib import Path
 
-import jupytext
 import pytest
-from nbclient import NotebookClient
-from nbformat.v4 import new_code_cell
 
 from converters.synthetic import draw_category
 from tests.drawn import SMALL
 
+jupytext = pytest.importorskip("jupytext", reason="needs the dependency group `peers`")
+nbclient = pytest.importorskip("nbclient", reason="needs the dependency group `peers`")
+nbformat_v4 = pytest.importorskip("nbformat.v4", reason="needs the dependency group `peers`")
 ROOT = Path(__file__).parents[2]
 TUTORIALS = sorted((ROOT / "docs" / "tutorials").glob("*.md"))
 
@@ -29,9 +29,9 @@ def test_a_tutorial_runs_in_a_kernel_and_shows_its_results(tmp_path, monkeypatch
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
     draw_category(tmp_path, SMALL)
     notebook = jupytext.read(ROOT / "docs" / "tutorials" / "good-parts.md")
-    notebook.cells.append(new_code_cell("board"))
-    notebook.cells.append(new_code_cell("data"))
-    client = NotebookClient(
+    notebook.cells.append(nbformat_v4.new_code_cell("board"))
+    notebook.cells.append(nbformat_v4.new_code_cell("data"))
+    client = nbclient.NotebookClient(
         notebook, timeout=300, kernel_name="python3", resources={"metadata": {"path": tmp_path}}
     )
     client.execute()
