@@ -181,8 +181,8 @@ MARKS = {
         "tests/training/test_training.py",
     ),
 }
-"""What `scripts/test --fast` leaves out, by the beginning of a test's path: one table, so that a new
-file in one of these folders is marked too."""
+"""What `scripts/test --fast` leaves out, by the beginning of a test's path: one table, so that a
+new file in one of these folders is marked too."""
 
 
 def pytest_configure(config: pytest.Config) -> None:
