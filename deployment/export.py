@@ -27,6 +27,7 @@ from deployment.archive import (
     write_archive,
 )
 from deployment.card import model_card
+from deployment.graph_words import graph_words, with_words
 from deployment.networks import ENGINES, INPUT, ONNX_RUNTIME
 from deployment.quantizing import moved_threshold, quantized
 from deployment.runtime import SCORERS
@@ -124,7 +125,8 @@ def make_bundle(
             graph, thresholds = _in_8_bits(
                 graph, scorer, thresholds, options.int8(fold), options.engine, depth
             )
-        members[graph_name(number)] = graph
+        words = graph_words(scorer, thresholds, settings["class_names"], options.threshold)
+        members[graph_name(number)] = with_words(graph, words)
         arrays = dict(sorted(scorer.arrays().items()))
         members |= {array_name(number, name): pack_array(a) for name, a in arrays.items()}
         models.append(
@@ -134,6 +136,7 @@ def make_bundle(
                 "recipe": scorer.recipe(),
                 "arrays": list(arrays),
                 "thresholds": thresholds.to_json(),
+                "graph": words,
             }
         )
     document = {

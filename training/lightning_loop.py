@@ -1,5 +1,6 @@
 """What trainings with Lightning share: progress, loggers, hardware, what stops them."""
 
+import csv
 import importlib.util
 import io
 import logging
@@ -8,13 +9,15 @@ import sys
 import warnings
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import lightning as L  # noqa: N812 - its own convention
 import numpy as np
 import torch
+from lightning.fabric.loggers.logger import rank_zero_experiment
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loggers import CSVLogger, Logger, MLFlowLogger, TensorBoardLogger
+from lightning.pytorch.loggers.csv_logs import ExperimentWriter
 
 from annotations import DefectuneError, TrainingError
 from annotations.files import write_bytes_atomic
@@ -108,9 +111,56 @@ def hardware_options(devices: list[torch.device]) -> dict[str, Any]:
     return options
 
 
+class _KeptRows(ExperimentWriter):
+    """Lightning's writer of metrics.csv, which goes on with what an interrupted training logged.
+
+    Lightning's own removes the file of the training that it goes on with.
+    """
+
+    def _check_log_dir_exists(self) -> None:
+        self._earlier: list[dict[str, str]] = []
+        path = Path(self.metrics_file_path)
+        if path.is_file():
+            with path.open(encoding="utf-8", newline="") as file:
+                # A line that a kill cut off has no step, or is logged again.
+                rows = [row for row in csv.DictReader(file) if (row.get("step") or "").isdecimal()]
+            self._earlier = rows
+
+    def save(self) -> None:
+        """Write what was logged; steps that are taken again replace their earlier rows."""
+        if self._earlier and self.metrics:
+            first = min(int(row["step"]) for row in self.metrics)
+            kept = [row for row in self._earlier if int(row["step"]) < first]
+            self._earlier = []
+            self.metrics_keys = sorted({key for row in kept for key in row})
+            Path(self.metrics_file_path).unlink(missing_ok=True)
+            if kept:
+                with Path(self.metrics_file_path).open("w", encoding="utf-8", newline="") as file:
+                    writer = csv.DictWriter(file, self.metrics_keys)
+                    writer.writeheader()
+                    writer.writerows(kept)
+        super().save()
+
+
+class KeptCsvLogger(CSVLogger):
+    """metrics.csv of all epochs, of a training that was killed and went on too."""
+
+    @property
+    @rank_zero_experiment
+    def experiment(self) -> ExperimentWriter:
+        """The writer, made when first asked for."""
+        if self._experiment is None:
+            self._fs.makedirs(self.root_dir, exist_ok=True)
+            self._experiment = _KeptRows(log_dir=self.log_dir)
+        return cast(ExperimentWriter, self._experiment)
+
+
 def loggers(folder: Path) -> list[Logger]:
     """CSV always; TensorBoard where it is installed; MLflow where it is and has an address."""
-    chosen: list[Logger] = [CSVLogger(folder, name="log", version=0)]
+    chosen: list[Logger] = [
+        # Every row at once: a kill loses what is only in memory.
+        KeptCsvLogger(folder, name="log", version=0, flush_logs_every_n_steps=1)
+    ]
     if importlib.util.find_spec("tensorboard") is not None:
         chosen.append(TensorBoardLogger(folder, name="tensorboard", version=0))
     address = os.environ.get("MLFLOW_TRACKING_URI")
