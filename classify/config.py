@@ -1,16 +1,11 @@
 """Settings of the baseline classifiers: a class for each method, told apart by `method`."""
 
-import difflib
-from collections.abc import Mapping
-from types import MappingProxyType
 from typing import Any, Final, Literal
 
 from pydantic import Field, model_validator
 
-from annotations import UsageError
-from annotations.errors import shortened
-from training import FamilyConfig
-from training.configs import MAX_EPOCHS
+from classify.register import FAMILY
+from training.configs import MAX_EPOCHS, FamilyConfig
 
 DISTANCES: Final = ("mahalanobis", "knn")
 
@@ -32,7 +27,7 @@ class ClassifyConfig(FamilyConfig):
     """
 
     method: str = "pretrained"
-    """What is learnt, and how: one of `METHOD_CONFIGS`."""
+    """What is learnt, and how: one of those in `register.py`."""
     batch_size: int = Field(default=32, ge=1, le=1024)
     """Images a step."""
 
@@ -48,7 +43,9 @@ class ClassifyConfig(FamilyConfig):
     @classmethod
     def says_of_unknown(cls, key: str) -> str:
         """The methods that have a setting which this one does not have."""
-        having = [name for name, kind in METHOD_CONFIGS.items() if key in kind.model_fields]
+        having = [
+            name for name, kind in FAMILY.config_classes().items() if key in kind.model_fields
+        ]
         if not having:
             return ""
         own = cls.model_fields["method"].default
@@ -195,19 +192,6 @@ class SupervisedConfig(PooledConfig, BestEpochConfig, AugmentedConfig):
     the sharper what is decoded, and the less the decoder learns of codes between images."""
 
 
-METHOD_CONFIGS: Final[Mapping[str, type[ClassifyConfig]]] = MappingProxyType(
-    {
-        "autoencoder": AutoencoderConfig,
-        "finetuned": FineTunedConfig,
-        "gan": GanConfig,
-        "patch-memory": PatchMemoryConfig,
-        "pretrained": PretrainedConfig,
-        "supervised": SupervisedConfig,
-    }
-)
-"""Settings by method."""
-
-
 def config_class(method: object) -> type[ClassifyConfig]:
     """The class of a method's settings.
 
@@ -217,17 +201,10 @@ def config_class(method: object) -> type[ClassifyConfig]:
     Raises:
         UsageError: there is none of this name; near ones are told.
     """
-    if method in DISTANCES:
-        return PretrainedConfig
-    if not isinstance(method, str) or method not in METHOD_CONFIGS:
-        near = difflib.get_close_matches(str(method)[:80], [*METHOD_CONFIGS, *DISTANCES], n=3)
-        hint = f" Did you mean {' or '.join(near)}?" if near else ""
-        raise UsageError(
-            f"Unknown method {shortened(repr(method), 80)}.{hint} Known: "
-            f"{', '.join(METHOD_CONFIGS)}; {' and '.join(DISTANCES)} are pretrained with that "
-            "distance."
-        )
-    return METHOD_CONFIGS[method]
+    kind = FAMILY.config_class(method)
+    if not issubclass(kind, ClassifyConfig):
+        raise TypeError(f"{kind.__name__} is no ClassifyConfig")
+    return kind
 
 
 def _do(names: list[str]) -> str:

@@ -1,23 +1,35 @@
 """`defectune demo`: the whole job on a category that is drawn on the spot."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
 from annotations import load_dataset
 from annotations.files import require_new_folder
 from defectune.families import train_family
-from defectune.library.progress import BarReporter
+from defectune.library.arguments import Place, as_path, checked
+from defectune.library.options import Option
+from defectune.library.progress import shown
 from defectune.summaries import show_conversion, show_leaderboard, show_predictions
+
+if TYPE_CHECKING:
+    from training import Reporter
 
 FOLDS = 2
 
 
-def run_demo(output: Path, *, seed: int, reporter: BarReporter) -> Path:
-    """Draw, convert, train all three families, evaluate, report, and predict.
+@checked
+def demo(
+    output: Annotated[Place, Option(metavar="FOLDER", named=True)] = "defectune-demo",
+    *,
+    seed: Annotated[int, Option(least=0)] = 0,
+    progress: "bool | Reporter" = True,
+) -> Path:
+    """Do the whole job on a small category that is drawn on the spot.
 
     Args:
-        output: a new or empty folder.
-        seed: of drawing, split and training.
-        reporter: for progress.
+        output: Folder to make; a new or an empty one.
+        seed: Seed of the drawn images, the split and the training.
+        progress: True for bars or lines, False for nothing, or a reporter of your own.
 
     Returns:
         The report's page.
@@ -25,6 +37,11 @@ def run_demo(output: Path, *, seed: int, reporter: BarReporter) -> Path:
     Raises:
         DefectuneError: `output` holds something, or a step failed.
     """
+    with shown(progress) as reporter:
+        return _whole_job(as_path(output, what="output"), seed=seed, reporter=reporter)
+
+
+def _whole_job(output: Path, *, seed: int, reporter: "Reporter") -> Path:
     from converters import ConvertOptions, convert
     from converters.synthetic import SyntheticConfig, draw_category
     from defectune.library.evaluating import evaluate_dataset, make_report
@@ -37,8 +54,8 @@ def run_demo(output: Path, *, seed: int, reporter: BarReporter) -> Path:
     source = draw_category(output / "source", SyntheticConfig(seed=seed))
     reporter.say("2/6  converting masks to COCO, YOLO and class masks, and freezing the split")
     dataset = output / "dataset"
-    report = convert(source, dataset, ConvertOptions(folds=FOLDS, seed=seed, find_groups=False))
-    show_conversion(report, dataset)
+    convert(source, dataset, ConvertOptions(folds=FOLDS, seed=seed, find_groups=False))
+    show_conversion(load_dataset(dataset), {})
     reporter.say("3/6  training a baseline on good images, a U-Net and a YOLO detector")
     common = {"seed": seed, "device": "auto"}
     for family, values, overrides in (
@@ -78,6 +95,6 @@ def run_demo(output: Path, *, seed: int, reporter: BarReporter) -> Path:
         PredictOptions(),
         reporter=reporter,
     )
-    show_predictions(done)
-    show_leaderboard(board, dataset)
+    show_predictions(done, {})
+    show_leaderboard(board, {"dataset": dataset})
     return page

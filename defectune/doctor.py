@@ -21,8 +21,8 @@ PACKAGES = (
 )
 
 
-def examine() -> bool:
-    """Print what is found.
+def doctor() -> bool:
+    """Say what works on this machine, and what to do about what doesn't.
 
     Returns:
         True where everything that the default settings need is there.

@@ -1,4 +1,4 @@
-"""One door to the three families."""
+"""Training and opening any family, with settings from wherever they come."""
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -8,9 +8,8 @@ from annotations import Dataset, InputError, UsageError, load_dataset, select_fo
 
 if TYPE_CHECKING:
     from training import Predictor, Reporter
-    from training.configs import Config, FamilyConfig
-
-MODEL_KEYS = {"detect": "model", "segment": "encoder", "classify": "model"}
+    from training.configs import FamilyConfig
+    from training.registry import Family
 
 
 def train_family(
@@ -30,7 +29,7 @@ def train_family(
     """Train one family on a converted dataset.
 
     Args:
-        family: detect, segment or classify.
+        family: name of a registered one.
         dataset_root: a converted dataset.
         fold: a number, or all.
         name: of the run; the family's, and the recipe's where it is not the default.
@@ -78,7 +77,7 @@ def train_config(
 
     Args:
         dataset: a converted dataset.
-        family: detect, segment or classify.
+        family: name of a registered one.
         config: of that family.
         name: of the run.
         folds: numbers.
@@ -90,20 +89,16 @@ def train_config(
     Raises:
         DefectuneError: see `train_family`.
     """
-    if family == "detect":
-        from detect import DetectConfig, train_detector
+    from training.registry import family_named
 
-        detect = _of_kind(config, DetectConfig)
-        return train_detector(dataset, detect, name=name, folds=folds, reporter=reporter)
-    if family == "segment":
-        from segment import HybridConfig, SegmentConfig, train_segmenter
-
-        segment = config if isinstance(config, HybridConfig) else _of_kind(config, SegmentConfig)
-        return train_segmenter(dataset, segment, name=name, folds=folds, reporter=reporter)
-    from classify import ClassifyConfig, train_classifier
-
-    classify = _of_kind(config, ClassifyConfig)
-    return train_classifier(dataset, classify, name=name, folds=folds, reporter=reporter)
+    registered = family_named(family)
+    if not registered.owns(config):
+        raise UsageError(
+            f"{type(config).__name__} holds no settings of {family}, whose settings are "
+            f"{' or '.join(k.__name__ for k in registered.config_classes().values())}."
+        )
+    train = registered.train_function()
+    return Path(train(dataset, config, name=name, folds=folds, reporter=reporter))
 
 
 def choose_config(
@@ -119,7 +114,7 @@ def choose_config(
     """All settings of a training, and the name that its run gets where none is given.
 
     Args:
-        family: detect, segment or classify.
+        family: name of a registered one.
         recipe: see `train_family`, as are the other arguments.
         model: network by name.
         values: settings by key; None means not given.
@@ -131,24 +126,28 @@ def choose_config(
         UsageError: an unknown setting or recipe (near ones are named), or a bad value.
         InputError: a recipe's file that cannot be read.
     """
-    from training import DEFAULT_RECIPE, build_config, read_recipe, recipe_names
+    from training.configs import build_config
+    from training.recipes import read_recipe
+    from training.registry import family_named
 
-    settings = {**values, MODEL_KEYS[family]: model}
-    method = values.get("method")
+    registered = family_named(family)
+    settings = dict(values)
+    if model is not None:
+        settings[registered.model_key] = model
+    if settings.get("method") is None:
+        settings.pop("method", None)
     if config is None:
-        if recipe is None and method in recipe_names(family):
+        if recipe is None:
             # Of a method's own, since no settings suit all of them.
-            recipe = str(method)
-        if recipe is None and DEFAULT_RECIPE in recipe_names(family):
-            recipe = DEFAULT_RECIPE
+            recipe = registered.method_named(settings.get("method")).recipe
         base = read_recipe(family, recipe) if recipe is not None else {}
     else:
         base, recipe = config.model_dump(exclude_defaults=True), None
-        if family != "detect":
+        if "method" in type(config).model_fields:
             # The method says whose settings they are.
             base = {**base, "method": config.model_dump()["method"]}
-    name = _run_name(family, recipe, {**base, **_given(settings)})
     kind = config_kind(family, base, settings, overrides)
+    name = _run_name(registered, recipe, {**base, **_given(settings)})
     if isinstance(config, kind):
         return config, name
     return build_config(kind, settings, overrides, recipe=base, notice=notice), name
@@ -160,87 +159,40 @@ def config_kind(
     settings: Mapping[str, Any],
     overrides: Sequence[str] = (),
 ) -> "type[FamilyConfig]":
-    """The class of a family's configuration; but for a detector's it depends on the method."""
-    if family == "detect":
-        from detect import DetectConfig
+    """The class of a family's configuration, which depends on the method."""
+    from training.registry import family_named
 
-        return DetectConfig
-    if family == "segment":
-        from segment import HybridConfig, SegmentConfig
-
-        chosen = _method(base, settings, overrides, default="unet")
-        return HybridConfig if chosen == "hybrid" else SegmentConfig
-    from classify import config_class
-
-    return config_class(_method(base, settings, overrides, default="pretrained"))
-
-
-def _of_kind(config: "FamilyConfig", kind: "type[Config]") -> "Config":
-    if not isinstance(config, kind):
-        raise UsageError(f"A {kind.__name__} is needed here, got {type(config).__name__}.")
-    return config
-
-
-def family_of(config: "FamilyConfig") -> str:
-    """The family that a configuration is of.
-
-    Raises:
-        UsageError: of none.
-    """
-    from classify import ClassifyConfig
-    from detect import DetectConfig
-    from segment import HybridConfig, SegmentConfig
-
-    for family, kind in (
-        ("detect", DetectConfig),
-        ("segment", SegmentConfig),
-        ("segment", HybridConfig),
-        ("classify", ClassifyConfig),
-    ):
-        if isinstance(config, kind):
-            return family
-    raise UsageError(
-        f"A configuration should be a DetectConfig, SegmentConfig or ClassifyConfig, got "
-        f"{type(config).__name__}."
-    )
-
-
-def _method(
-    recipe: Mapping[str, Any],
-    settings: Mapping[str, Any],
-    overrides: Sequence[str],
-    *,
-    default: str,
-) -> str:
-    """Whose settings they are; the last word wins, as for every setting."""
-    chosen = str({"method": default, **recipe, **_given(settings)}["method"])
+    # The last word wins, as for every setting.
+    chosen = {**base, **_given(settings)}.get("method")
     for text in overrides:
         key, _, value = text.partition("=")
         chosen = value.strip() if key.strip() == "method" else chosen
-    return chosen
+    registered = family_named(family)
+    kind = registered.config_class(None)
+    if "method" not in kind.model_fields and len(registered.methods) == 1:
+        # What is no setting of its only method is refused with all other unknown ones.
+        return kind
+    return registered.config_class(chosen)
 
 
 def _given(settings: Mapping[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in settings.items() if value is not None}
 
 
-def _run_name(family: str, recipe: str | None, settings: Mapping[str, Any]) -> str:
+def _run_name(family: "Family", recipe: str | None, settings: Mapping[str, Any]) -> str:
     """The family, and what is not the default."""
-    from training import DEFAULT_RECIPE
-
-    parts = [family]
-    method = settings.get("method", "pretrained")
-    if family == "classify":
-        from classify import config_class
-
-        if "model" in config_class(method).model_fields:
-            parts.append(str(settings.get("model", "efficientnet_lite0")))
-        parts += [method] if method not in ("pretrained", "mahalanobis") else []
+    parts = [family.name]
+    method = settings.get("method") or family.default_method
+    fields = family.config_class(method).model_fields
+    if family.named_by_model and family.model_key in fields:
+        default = fields[family.model_key].default
+        parts.append(str(settings.get(family.model_key, default)))
+    if method not in (family.default_method, *family.unnamed):
+        parts.append(str(method))
     if settings.get("oversample", "none") != "none":
         parts.append(str(settings["oversample"]))
-    if family == "segment" and method == "hybrid":
-        parts.append(method)
-    if recipe not in (None, DEFAULT_RECIPE, method):
+    own = family.method_named(method).recipe
+    if recipe not in (None, own, method):
         parts.append(Path(str(recipe)).stem)
     return "-".join(parts)
 
@@ -259,7 +211,7 @@ def train_seeds(
     """Train the same settings with several seeds, one run each, to see the spread.
 
     Args:
-        family: detect, segment or classify.
+        family: name of a registered one.
         dataset_root: a converted dataset.
         seed: the first one.
         seeds: how many; beyond one, `-seed-N` is added to the runs' names.
@@ -332,18 +284,12 @@ def open_predictor(run: Path, fold: int, *, device: str) -> "Predictor":
         InputError: not a run, an unknown family, or an unfinished fold.
     """
     from training import read_run_config
+    from training.registry import families
 
     family = read_run_config(run)["family"]
-    if family == "detect":
-        from detect import load_box_predictor
-
-        return load_box_predictor(run, fold, device=device)
-    if family == "segment":
-        from segment import load_segmenter
-
-        return load_segmenter(run, fold, device=device)
-    if family == "classify":
-        from classify import load_classifier
-
-        return load_classifier(run, fold, device=device)
-    raise InputError(f"{run} is a run of the unknown family {family!r}.")
+    if family not in families():
+        raise InputError(
+            f"{run} is a run of the unknown family {family!r}. Install the package that has it."
+        )
+    opened: Predictor = families()[family].open_function()(run, fold, device=device)
+    return opened

@@ -2,41 +2,55 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 from annotations import InputError, UsageError, load_dataset, read_predictions
 from annotations.files import folder_moved_into_place
 from annotations.images import read_image_rgb
+from defectune.library.arguments import Place, as_path, checked, several
+from defectune.library.options import Option
+from defectune.library.progress import shown
 from defectune.runs import dataset_of, find_run
 
 if TYPE_CHECKING:
     from training import Reporter
 
 
-def write_overlays(
-    run: str | Path, names: Sequence[str], output: Path, *, only: str, reporter: "Reporter"
+@checked
+def overlay(
+    run: Annotated[Place, Option(metavar="RUN")],
+    images: Annotated[str | Sequence[str], Option(metavar="IMAGE")] = (),
+    output: Annotated[Place, Option(metavar="FOLDER", named=True)] = "overlays",
+    *,
+    only: str = "all",
+    progress: "bool | Reporter" = True,
 ) -> int:
-    """Draw truth, prediction, heat map and verdict of test images.
+    """Draw truth and prediction over a run's test images; small ones are enlarged.
 
     Args:
-        run: a run's folder, or its name; see `runs.find_run`.
-        names: image ids, or beginnings of them; none for all.
-        output: a new or empty folder.
-        only: `all`, or `wrong` for images with a wrong verdict, a missed defect or a false alarm.
-        reporter: for progress.
+        run: A run's folder, OUT/NAME, or NAME within OUT.
+        images: Ids of images, or beginnings of ids; all test images if none are given.
+        output: Folder for the pictures; a new or an empty one.
+        only: Images to draw: all, or wrong (a wrong verdict, a missed defect or a false alarm).
+        progress: True for bars or lines, False for nothing, or a reporter of your own.
 
     Returns:
-        The number of overlays.
+        The number of pictures.
 
     Raises:
         DefectuneError: no such run or image, an existing output.
     """
+    if only not in ("all", "wrong"):
+        raise UsageError(f"--only takes all or wrong, got {only!r}.")
+    place = as_path(output, what="output")
+    with shown(progress) as reporter:
+        return _write(find_run(str(run)), several(images), place, only, reporter)
+
+
+def _write(run: Path, names: Sequence[str], output: Path, only: str, reporter: "Reporter") -> int:
     from evaluation import match_regions
     from report import write_overlay
 
-    if only not in ("all", "wrong"):
-        raise UsageError(f"--only takes all or wrong, got {only!r}.")
-    run = find_run(run)
     dataset = load_dataset(dataset_of(run))
     stored = read_predictions(run, dataset)
     known = [i for i in dataset.split.test_ids if i in stored.image_scores]

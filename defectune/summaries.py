@@ -1,25 +1,104 @@
-"""Tables about results, for the commands."""
+"""What each command prints of its result, and its exit status.
+
+A function here takes the result and the call's arguments by name. Its own keyword arguments are
+options of the command.
+"""
 
 from collections import Counter
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated, Any
 
+from annotations.files import read_json
 from annotations.run_files import LEADERBOARD_FILE
 from defectune.console import out, show_table, show_text
+from defectune.library.options import Option
 
 if TYPE_CHECKING:
-    from converters import ConversionReport
+    from annotations import Dataset
     from converters.check import CheckResult
     from converters.exporting import ExportReport
     from defectune.library.predicting import PredictedImages
+    from defectune.library.run import Run
+    from defectune.sweeps.running import Sweep
     from deployment.checking import BundleCheck
+    from deployment.export import MadeBundle
     from evaluation import Leaderboard, OperatingPoint
 
+Given = Mapping[str, Any]
+"""Arguments of a call, by name."""
 _SHOWN_IMAGES = 40
 
 
-def show_leaderboard(board: "Leaderboard", root: Path, *, everything: bool = False) -> None:
-    """Print the verdict in words, the table, the differences, and the operating points."""
+def show_page(page: Path, _given: Given) -> None:
+    """Print where the report is."""
+    out.print(f"The report: {page}", markup=False)
+
+
+def show_runs(runs: "Run | Sequence[Run]", _given: Given) -> None:
+    """Print where the trained runs are."""
+    for run in runs if isinstance(runs, Sequence) else [runs]:
+        out.print(f"The run: {run.path}", markup=False)
+
+
+def show_overlays(count: int, given: Given) -> None:
+    """Print how many pictures were drawn."""
+    out.print(f"{count} overlays in {given['output']}", markup=False)
+
+
+def show_waiting(left: int, _given: Given) -> int:
+    """Fail where deliveries wait."""
+    return 1 if left else 0
+
+
+def show_health(healthy: bool, _given: Given) -> int:
+    """Fail where something is missing; what was found is printed already."""
+    return 0 if healthy else 1
+
+
+def show_bundle(made: "MadeBundle", _given: Given) -> None:
+    """Print what a bundle holds."""
+    folds = "refitted" if made.refitted else f"fold {', '.join(map(str, made.folds))}"
+    out.print(
+        f"The bundle: {made.path} ({folds}, {made.bytes:,} bytes, {made.digest[:12]}…)",
+        markup=False,
+    )
+
+
+def show_sweep(done: "Sweep", given: Given) -> int:
+    """Print a sweep's tables, or what its search found."""
+    from defectune.sweeps.search import SEARCH_FILE
+    from defectune.sweeps.table import table_texts
+
+    if done.search is not None:
+        for line in done.search.lines():
+            show_text(line)
+        out.print(f"The trials: {Path(given['output']) / SEARCH_FILE}", markup=False)
+        return 0 if done.search.best is not None else 1
+    if done.n_done:
+        for table in done.tables:
+            show_table(table_texts(table), title=table.metric)
+            for line in table.words:
+                show_text(line)
+    out.print(f"{done.n_done} of {done.n_cells} cells done.", markup=False)
+    if done.page is not None:
+        out.print(f"The table: {done.page}", markup=False)
+    return 1 if done.failed else 0
+
+
+def show_leaderboard(
+    board: "Leaderboard",
+    given: Given,
+    *,
+    everything: Annotated[bool, Option(name="--all")] = False,
+) -> None:
+    """Print the verdict in words, the table, the differences, and the operating points.
+
+    Args:
+        board: what `evaluate` found.
+        given: arguments of the call.
+        everything: Print every metric, and not the main ones alone.
+    """
     from evaluation import HEADLINE, METRIC_NAMES, summarise, table_rows
 
     part = "" if board.fold is None else f", fold {board.fold} only"
@@ -47,7 +126,7 @@ def show_leaderboard(board: "Leaderboard", root: Path, *, everything: bool = Fal
     for point in board.operating_points:
         show_operating_point(point, board)
     if board.fold is None:
-        out.print(f"Written: {root / LEADERBOARD_FILE}", markup=False)
+        out.print(f"Written: {Path(given['dataset']) / LEADERBOARD_FILE}", markup=False)
 
 
 def show_operating_point(point: "OperatingPoint", board: "Leaderboard") -> None:
@@ -77,19 +156,20 @@ def show_operating_point(point: "OperatingPoint", board: "Leaderboard") -> None:
         show_table([names, *body], title="Curve on the test images (it chose nothing)")
 
 
-def show_check(result: "CheckResult", root: Path) -> None:
+def show_check(result: "CheckResult", given: Given) -> int:
     """Print what a check found."""
     rows = [["", ""], *([name, text] for name, text in result.facts)]
-    show_table(rows, title=f"Checked {root}")
+    show_table(rows, title=f"Checked {given['dataset']}")
     for problem in result.problems:
         out.print(f"Wrong: {problem}", markup=False)
     out.print(
         f"{len(result.problems)} problem(s)." if result.problems else "Nothing wrong was found.",
         markup=False,
     )
+    return 1 if result.problems else 0
 
 
-def show_export(report: "ExportReport", root: Path, output: Path) -> None:
+def show_export(report: "ExportReport", given: Given) -> None:
     """Print what an export wrote, and what its format could not hold."""
     value = report.to_json()
     rows = [["", ""], ["images", str(report.n_images)], ["regions", str(report.n_regions)]]
@@ -99,10 +179,11 @@ def show_export(report: "ExportReport", root: Path, output: Path) -> None:
     if report.box_error is not None:
         rows.append(["largest error of a box's edge", f"{report.box_error:.2g} pixels"])
     rows += [["note", note] for note in report.notes]
+    root, output = given["dataset"], given["output"]
     show_table(rows, title=f"Exported {root} to {output} as {report.format}")
 
 
-def show_predictions(done: "PredictedImages") -> None:
+def show_predictions(done: "PredictedImages", _given: Given) -> int:
     """Print the first verdicts, and what a reader must know about all of them."""
     shown = [
         [row["image"], row["verdict"] or "not read",
@@ -114,57 +195,56 @@ def show_predictions(done: "PredictedImages") -> None:
     for line in done.notes:
         out.print(line, markup=False)
     out.print(f"{done.n_images} images; all verdicts: {done.table}", markup=False)
+    return 1 if done.n_failed else 0
 
 
-def show_conversion(report: "ConversionReport", output: Path) -> None:
-    """Print one screen about a conversion."""
-    rows = [["", ""]]
-    rows.append(["layout", report.layout])
-    rows.append(["images", str(sum(report.n_images.values()))])
-    rows += [[f"  {name}", str(count)] for name, count in sorted(report.n_images.items())]
-    rows.append(["masks", str(report.n_masks)])
-    rows.append(["components", str(sum(report.n_components.values()))])
-    rows += [[f"  {name}", str(count)] for name, count in sorted(report.n_components.items())]
-    rows.append(["masks that came back bit for bit", f"{report.n_exact} of {report.n_masks}"])
-    rows.append(["empty masks (image label kept)", str(len(report.empty_masks))])
-    grey = report.ambiguous_pixels
-    rows.append(["grey mask pixels, cut at half", f"{sum(grey.values())} in {len(grey)} masks"])
-    rows += [[what, str(count)] for what, count in sorted(report.counts.items())]
-    for reason, count in Counter(report.left_out.values()).items():
+def show_conversion(dataset: "Dataset", _given: Given) -> None:
+    """Print one screen about a conversion, from its conversion.json."""
+    value = read_json(dataset.root / "conversion.json", what="the report of a conversion")
+    rows = [["", ""], ["layout", value["layout"]], ["images", str(value["images"])]]
+    rows += [[f"  {name}", str(count)] for name, count in value["images_by_folder"].items()]
+    rows.append(["masks", str(value["masks"])])
+    rows.append(["components", str(value["components"])])
+    by_type = value["components_by_type"]
+    rows += [[f"  {name}", str(count)] for name, count in by_type.items()]
+    trip = value["round_trip"]
+    rows.append(["masks that came back bit for bit", f"{trip['exact']} of {value['masks']}"])
+    rows.append(["empty masks (image label kept)", str(len(value["empty_masks"]))])
+    gray = value["ambiguous_pixels"]
+    rows.append(["gray mask pixels, cut at half", f"{sum(gray.values())} in {len(gray)} masks"])
+    rows += [[what, str(count)] for what, count in value["counts"].items()]
+    for reason, count in Counter(value["left_out"].values()).items():
         rows.append(["images left out", f"{count}: {reason}"])
-    left = report.leftovers
-    if left.images:
-        rows.append(["images left over", f"{len(left.images)}: no label speaks of them"])
-    for reason, count in Counter(reason for _, reason in left.labels).items():
+    left = value["leftovers"]
+    if left["n_images"]:
+        rows.append(["images left over", f"{left['n_images']}: no label speaks of them"])
+    for reason, count in Counter(label["reason"] for label in left["labels"]).items():
         rows.append(["labels left over", f"{count}: {reason}"])
-    idle = [name for name, count in report.n_components.items() if not count]
+    idle = [name for name, count in by_type.items() if not count]
     if idle:
         rows.append(["classes without a region", ", ".join(sorted(idle))])
-    rows += [["note", note] for note in report.notes]
-    grouping = report.grouping
-    rows.append(["exact duplicates (one group each)", str(len(grouping.duplicates))])
-    shared = grouping.shared
-    rows.append(
-        ["parts shown by several images", f"{len(shared)} ({sum(map(len, shared))} images)"]
-    )
-    rows.append(["  told", grouping.why])
-    rows.append(["files skipped", str(sum(report.skipped.values()))])
-    rows += [[f"  {reason}", str(count)] for reason, count in sorted(report.skipped.items())]
-    if report.options.group_by is not None:
-        rows.append(["images that --group-by did not match", str(grouping.unmatched)])
-    placed = ", ".join(f"{count} by {how}" for how, count in sorted(report.placed.items()))
+    rows += [["note", note] for note in value["notes"]]
+    parts = value["parts"]
+    rows.append(["exact duplicates (one group each)", str(len(value["duplicates"]))])
+    shared = f"{parts['groups_of_several_images']} ({parts['images_in_them']} images)"
+    rows.append(["parts shown by several images", shared])
+    rows.append(["  told", parts["told_by"]])
+    rows.append(["files skipped", str(sum(value["skipped"].values()))])
+    rows += [[f"  {reason}", str(count)] for reason, count in value["skipped"].items()]
+    if value["options"]["group_by"] is not None:
+        unmatched = str(value["images_without_group_match"])
+        rows.append(["images that --group-by did not match", unmatched])
+    placed = ", ".join(f"{count} by {how}" for how, count in sorted(value["placed"].items()))
     rows.append(["images placed", placed])
-    split = report.split
+    split = dataset.split
     rows.append(["split", f"{split.protocol}, {len(split.folds)} fold(s), seed {split.seed}"])
     if split.detail:
         rows.append(["", split.detail])
     rows.append(["split digest", split.digest[:16] + "…"])
-    show_table(rows, title=f"Converted {report.source} to {output}")
-    for warning in report.warnings:
-        show_text(f"Warning: {warning}")
+    show_table(rows, title=f"Converted {value['source']} to {dataset.root}")
 
 
-def show_bundle_check(found: "BundleCheck", file: Path) -> None:
+def show_bundle_check(found: "BundleCheck", given: Given) -> int:
     """Print what a bundle says otherwise than its run."""
     rows = [
         ["images compared", str(len(found.images))],
@@ -176,4 +256,5 @@ def show_bundle_check(found: "BundleCheck", file: Path) -> None:
         rows.append(["largest map difference, of the range", f"{found.largest_map_difference:.2g}"])
     rows += [["other verdict", image_id] for image_id in found.flips]
     rows.append(["note", found.note])
-    show_table(rows, title=f"Checked {file}")
+    show_table(rows, title=f"Checked {given['file']}")
+    return 1 if found.flips else 0

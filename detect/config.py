@@ -6,8 +6,7 @@ from pydantic import Field
 
 from annotations.scoring.tiling import MAX_TILES
 from annotations.scoring.views import Views
-from training import FamilyConfig
-from training.configs import MAX_EPOCHS
+from training.configs import MAX_EPOCHS, FamilyConfig
 
 
 class DetectConfig(FamilyConfig):
@@ -27,12 +26,12 @@ class DetectConfig(FamilyConfig):
     image_size: int = Field(default=320, ge=32, le=4096, multiple_of=32)
     """Side in pixels that images are resized to; YOLO needs a multiple of 32."""
     batch_size: int = Field(default=8, ge=1, le=1024)
-    """Images a step; every batch is one step of the optimiser."""
+    """Images a step; every batch is one step of the optimizer."""
     epochs: int = Field(default=60, ge=1, le=MAX_EPOCHS)
     """Passes over the training images."""
     shots_per_type: int | None = Field(default=None, ge=1, le=1_000_000)
     """Learn from at most so many defective images of each type, on the training and on the
-    validation side each; None takes all. Shows what more images would be worth."""
+    validation side each; all if not given. Shows what more images would be worth."""
     tiles: Literal["auto"] | Annotated[int, Field(ge=1, le=MAX_TILES)] = "auto"
     """Overlapping tiles along an image's longer side, each of `image_size`; 1 looks at the whole
     image at once, `auto` takes as many as the training side's defects need to be seen."""
@@ -47,7 +46,7 @@ class DetectConfig(FamilyConfig):
     tight_boxes: bool = True
     """Train on outlines, so that a rotated defect's box stays tight; else boxes, which grow."""
     optimizer: str = Field(default="AdamW", pattern="^(SGD|AdamW|Adam|RMSProp|auto)$")
-    """ultralytics' optimiser; its `auto` ignores `lr0`."""
+    """ultralytics' optimizer; its `auto` ignores `lr0`."""
     lr0: float = Field(default=1e-3, gt=0, le=10)
     """Learning rate at the start."""
     degrees: float = Field(default=180.0, ge=0, le=180)
@@ -61,7 +60,7 @@ class DetectConfig(FamilyConfig):
     close_mosaic: int = Field(default=10, ge=0, le=MAX_EPOCHS)
     """Epochs at the end without mosaics."""
     nominal_batch: int | None = Field(default=None, ge=1, le=65_536)
-    """Images gathered for one step of the optimiser; `batch_size` where it is None."""
+    """Images gathered for one step of the optimizer; `batch_size` if not given."""
     freeze: int = Field(default=0, ge=0, le=1000)
     """First layers that keep their pretrained weights."""
     max_detections: int = Field(default=100, ge=1, le=1000)

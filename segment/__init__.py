@@ -1,16 +1,17 @@
 """Segmenters: configuration, fine-tuning, prediction."""
 
-from annotations.scoring.masks import SegmentPredictor
-from segment.config import SegmentConfig
-from segment.hybrid.config import HybridConfig
-from segment.predict import MaskPredictor, load_mask_predictor, load_segmenter
-from segment.train import train_segmenter
+from typing import TYPE_CHECKING
 
-CONFIGS = {"unet": SegmentConfig, "hybrid": HybridConfig}
-"""Settings by method."""
+from annotations.lazy import lazy_names
+
+if TYPE_CHECKING:
+    from annotations.scoring.masks import SegmentPredictor
+    from segment.config import SegmentConfig
+    from segment.hybrid.config import HybridConfig
+    from segment.predict import MaskPredictor, load_mask_predictor, load_segmenter
+    from segment.train import train_segmenter
 
 __all__ = [
-    "CONFIGS",
     "HybridConfig",
     "MaskPredictor",
     "SegmentConfig",
@@ -19,3 +20,16 @@ __all__ = [
     "load_segmenter",
     "train_segmenter",
 ]
+
+__getattr__, __dir__ = lazy_names(
+    __name__,
+    {
+        "HybridConfig": "segment.hybrid.config",
+        "MaskPredictor": "segment.predict",
+        "SegmentConfig": "segment.config",
+        "SegmentPredictor": "annotations.scoring.masks",
+        "load_mask_predictor": "segment.predict",
+        "load_segmenter": "segment.predict",
+        "train_segmenter": "segment.train",
+    },
+)

@@ -7,8 +7,7 @@ from pydantic import Field, model_validator
 from annotations.scoring.tiling import MAX_TILES
 from annotations.scoring.views import Views
 from inference.thresholds import ThresholdAim
-from training import FamilyConfig
-from training.configs import MAX_EPOCHS
+from training.configs import MAX_EPOCHS, FamilyConfig
 
 
 class AimedConfig(FamilyConfig):
@@ -60,7 +59,7 @@ class SegmentConfig(AimedConfig):
     """Passes over the training images as sampled."""
     shots_per_type: int | None = Field(default=None, ge=1, le=1_000_000)
     """Learn from at most so many defective images of each type, on the training and on the
-    validation side each; None takes all. Shows what more images would be worth."""
+    validation side each; all if not given. Shows what more images would be worth."""
     tiles: Literal["auto"] | Annotated[int, Field(ge=1, le=MAX_TILES)] = "auto"
     """Overlapping tiles along an image's longer side, each of `image_size`; 1 looks at the whole
     image at once, `auto` takes as many as the training side's defects need to be seen."""
@@ -82,12 +81,12 @@ class SegmentConfig(AimedConfig):
     encoder_lr_factor: float = Field(default=0.3, ge=0, le=100)
     """The pretrained encoder learns at this part of it."""
     weight_decay: float = Field(default=1e-4, ge=0, le=10)
-    """Of AdamW."""
+    """Weight decay of AdamW."""
     precision: str = Field(default="auto", pattern="^(auto|32-true|bf16-mixed|16-mixed)$")
     """Lightning's precision; `auto` is mixed bfloat16 on a GPU, and on a CPU that computes in it,
     where it halves the time of training; else 32 bits."""
     accumulate: int = Field(default=1, ge=1, le=1024)
-    """Batches gathered for one step of the optimiser; with little memory, half the batch size
+    """Batches gathered for one step of the optimizer; with little memory, half the batch size
     and twice this give the same steps."""
     val_every: int = Field(default=3, ge=1, le=MAX_EPOCHS)
     """Epochs from one validation to the next."""

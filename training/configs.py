@@ -27,9 +27,9 @@ class FamilyConfig(BaseModel):
     image_size: int = Field(default=256, ge=32, le=4096)
     """Side in pixels that images are resized to."""
     batch_size: int = Field(default=16, ge=1, le=1024)
-    """Images a step."""
+    """Images in a step."""
     seed: int = Field(default=0, ge=0, le=MAX_SEED)
-    """Of everything random."""
+    """Seed of everything random."""
     device: str = "auto"
     """`auto` takes a GPU where there is one; else as torch names devices: `cpu`, `cuda:0`."""
 
@@ -66,7 +66,7 @@ def build_config(
         UsageError: an unknown key (near ones are named), a malformed text or a bad value.
     """
     merged: dict[str, Any] = {}
-    for key, value in [*recipe.items(), *values.items(), *map(_parse_override, overrides)]:
+    for key, value in [*recipe.items(), *values.items(), *map(parse_override, overrides)]:
         if value is None:
             continue
         if key not in kind.model_fields:
@@ -106,7 +106,12 @@ def _round_image_size(
         notice(f"Image size {size} is rounded up to {merged['image_size']}, a multiple of {step}.")
 
 
-def _parse_override(text: str) -> tuple[str, Any]:
+def parse_override(text: str) -> tuple[str, Any]:
+    """Key and value of a `key=value`, the value in YAML.
+
+    Raises:
+        UsageError: not of this form.
+    """
     key, separator, value = text.partition("=")
     if not separator or not key:
         raise UsageError(f"--set takes key=value, got {shortened(text)!r}.")

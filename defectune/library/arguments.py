@@ -1,4 +1,4 @@
-"""Arguments of the public functions: checked against their own annotations, and normalised."""
+"""Arguments of the public functions: checked against their own annotations, and normalized."""
 
 import functools
 import inspect
@@ -7,10 +7,19 @@ from collections.abc import Callable, Mapping, Sequence
 from numbers import Integral, Real
 from os import PathLike
 from pathlib import Path
-from typing import Any, Literal, ParamSpec, TypeVar, Union, get_args, get_origin
+from typing import (
+    Any,
+    Literal,
+    ParamSpec,
+    TypeVar,
+    Union,
+    get_args,
+    get_origin,
+)
 
 from annotations import Dataset, DefectuneError, UsageError, load_dataset
 from annotations.errors import shortened
+from defectune.library.options import option_of
 from defectune.library.wording import as_called
 
 P = ParamSpec("P")
@@ -29,12 +38,16 @@ def checked(function: Callable[P, R]) -> Callable[P, R]:
     Raises:
         UsageError: from the wrapped function; says what was expected and what was found.
     """
-    signature = inspect.signature(function)
+    whole = inspect.signature(function)
+    hints = {name: option_of(parameter.annotation) for name, parameter in whole.parameters.items()}
+    signature = whole.replace(
+        parameters=[p.replace(annotation=hints[p.name][0]) for p in whole.parameters.values()]
+    )
 
     @functools.wraps(function)
     def call(*args: P.args, **kwargs: P.kwargs) -> R:
         for name, value in signature.bind(*args, **kwargs).arguments.items():
-            parameter = signature.parameters[name]
+            parameter, least = signature.parameters[name], hints[name][1].least
             if parameter.kind is parameter.VAR_KEYWORD:
                 continue
             if not _fits(value, parameter.annotation):
@@ -42,6 +55,9 @@ def checked(function: Callable[P, R]) -> Callable[P, R]:
                     f"{function.__name__}() takes {_words(parameter.annotation)} as {name!r}, got "
                     f"{shortened(repr(value), 80)} ({type(value).__name__})."
                 )
+            if least is not None and isinstance(value, int | float) and not value >= least:
+                text = f"--{name.replace('_', '-')} needs at least {least:g}, got {value}."
+                raise UsageError(as_called(text, signature))
         try:
             return function(*args, **kwargs)
         except DefectuneError as error:
@@ -49,6 +65,8 @@ def checked(function: Callable[P, R]) -> Callable[P, R]:
                 error.args = (as_called(error.args[0], signature),)
             raise
 
+    # Shown by help() and editors, without what only the command line needs.
+    call.__signature__ = signature  # type: ignore[attr-defined]
     return call
 
 

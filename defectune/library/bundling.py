@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Annotated, Final
 
 from annotations import Dataset, InputError, UsageError, load_dataset
 from annotations.errors import shortened
@@ -12,6 +12,7 @@ from annotations.run_files import CONFIG_FILE, RUNS_FOLDER
 from defectune import families
 from defectune.library.arguments import Place, as_dataset, as_path, checked
 from defectune.library.environment import quiet_environment
+from defectune.library.options import Option
 from defectune.library.progress import shown
 from defectune.library.refitting import REFIT, refit
 from defectune.library.run import Run
@@ -30,8 +31,8 @@ CALIBRATION_IMAGES: Final = 32
 
 @checked
 def bundle(
-    run: Run | Place,
-    file: Place,
+    run: Annotated[Run | Place, Option(metavar="RUN")],
+    file: Annotated[Place, Option(metavar="FILE")],
     *,
     models: str = "first",
     format: str = "onnx",  # noqa: A002 - as the command calls it
@@ -41,18 +42,20 @@ def bundle(
 ) -> "MadeBundle":
     """Make one file of a finished run that gives the same verdicts without torch.
 
+    `bundle check` proves that it does.
+
     Args:
-        run: a run, its folder, or OUT/NAME.
-        file: to write; a new one.
-        models: `first`, the lowest finished fold's model, as `predict` takes it; `fold-K`, that
-            fold's; `ensemble`, all finished folds' models, whose calibrated scores are averaged;
-            `refit`, one model that is trained now, on the test images too.
-        format: what runs the graphs: onnx, ONNX Runtime, or openvino.
-        int8: 8-bit numbers in place of 32-bit ones, their ranges chosen on training images, the
-            threshold moved on validation images; verdicts change, and `check_bundle` tells which.
-        operating_point: its threshold is the one that `evaluate` chose by costs or a bound; of one
-            fold's model alone.
-        progress: bars or lines; False shows nothing; or a reporter of your own.
+        run: A run, its folder, or OUT/NAME.
+        file: File to write; a new one.
+        models: Models to put in: first (the lowest finished fold's, as predict takes it), fold-K
+            (that fold's), ensemble (all finished folds', whose calibrated scores are averaged) or
+            refit (one model that is trained now, on the test images too).
+        format: Engine that runs the graphs: onnx (ONNX Runtime) or openvino.
+        int8: Compute with 8-bit numbers, their ranges chosen on training images and the threshold
+            moved on validation images. Verdicts change, and a check of the bundle tells which.
+        operating_point: Take the threshold that evaluate chose by costs or a bound, for one fold's
+            model alone.
+        progress: True for bars or lines, False for nothing, or a reporter of your own.
 
     Raises:
         UsageError: an argument of a wrong type, or a fold that has not finished.
@@ -161,14 +164,17 @@ def _folds(run: Path, models: str, done: list[int]) -> list[int]:
 
 @checked
 def check_bundle(
-    file: Place, dataset: Dataset | Place, *, progress: "bool | Reporter" = True
+    file: Annotated[Place, Option(metavar="FILE")],
+    dataset: Annotated[Dataset | Place, Option(metavar="OUT")],
+    *,
+    progress: "bool | Reporter" = True,
 ) -> "BundleCheck":
     """Evaluate the test images again with a bundle, and compare with what its run stored.
 
     Args:
-        file: the bundle.
-        dataset: that its run was trained on, with the run in it.
-        progress: bars or lines; False shows nothing; or a reporter of your own.
+        file: The bundle.
+        dataset: The converted dataset that its run was trained on, with the run in it.
+        progress: True for bars or lines, False for nothing, or a reporter of your own.
 
     Raises:
         InputError: no bundle, or no such run.

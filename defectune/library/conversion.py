@@ -1,15 +1,17 @@
-"""Converting a source; its options as the command line and the library give them."""
+"""`convert`: a source becomes a dataset."""
 
 import inspect
 import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import TYPE_CHECKING, Annotated, Any, Final, cast
 
 from annotations import Dataset, Shots, UsageError, load_dataset
+from annotations.images import MAX_PIXELS
 from converters import ConversionReport, ConvertOptions, FindOptions, ReadOptions
 from converters import convert as convert_source
 from defectune.library.arguments import Place, as_path, checked
+from defectune.library.options import Option
 from defectune.library.progress import shown
 from defectune.library.wording import as_called
 from defectune.ray_tasks import require_engine
@@ -23,126 +25,100 @@ _HEX: Final = re.compile(r"^#?([0-9a-fA-F]{2})([0-9a-fA-F]{2})([0-9a-fA-F]{2})$"
 _TRIPLE: Final = re.compile(r"^(\d{1,3}):(\d{1,3}):(\d{1,3})$")
 
 
-def options_of(
-    *,
-    protocol: str,
-    folds: int | None,
-    shots: tuple[int | None, bool, str | None],
-    find: Mapping[str, Any],
-    read: Mapping[str, Any],
-    **others: Any,
-) -> ConvertOptions:
-    """The conversion's options, as the command line gives them.
-
-    Args:
-        protocol: as `ConvertOptions.protocol`; `--folds` alone asks for kfold.
-        folds: None where not given.
-        shots: --shots, --shots-per-type and --shots-of.
-        find: fields of `FindOptions`.
-        read: fields of `ReadOptions`, but for `good`.
-        others: further fields of `ConvertOptions`.
-
-    Raises:
-        UsageError: an option that the protocol does not use.
-    """
-    if folds is not None and protocol == "auto":
-        protocol = "kfold"
-    if folds is not None and protocol != "kfold":
-        raise UsageError(f"--folds belongs to --protocol kfold, and the protocol is {protocol}.")
-    few = None
-    if protocol == "few-shot" or shots != (None, False, None):
-        n, per_type, only_type = shots
-        few = Shots(DEFAULT_SHOTS if n is None else n, per_type, only_type)
-    return ConvertOptions(
-        protocol=cast(Any, protocol),
-        folds=DEFAULT_FOLDS if folds is None else folds,
-        shots=few,
-        find=FindOptions(**find),
-        read=ReadOptions(**read),
-        **others,
-    )
+_SOURCE: Final = Option("Source")
+_LABELS: Final = Option("Labels")
+_SPLIT: Final = Option("Split")
+_PIXELS: Final = Option("Pixels")
+_OUTPUT: Final = Option("Output")
 
 
 @checked
 def convert(
-    source: Place,
-    output: Place,
+    source: Annotated[Place, Option(metavar="SRC")],
+    output: Annotated[Place, Option(metavar="OUT")],
     *,
-    layout: str = "auto",
-    protocol: str = "auto",
-    folds: int | None = None,
-    seed: int = 0,
-    group_by: str | None = None,
-    find_groups: bool | None = None,
-    shots: int | None = None,
-    shots_per_type: bool = False,
-    shots_of: str | None = None,
-    split: Place | None = None,
-    images: str | None = None,
-    masks: str | None = None,
-    good: Sequence[str] = (),
-    no_mask_is_good: bool = False,
-    crowd_is_defect: bool = False,
-    classes: Sequence[str] = (),
-    mask_threshold: int | None = None,
-    mask_values: str | Mapping[int | tuple[int, int, int], str] | None = None,
-    invert_masks: bool | None = None,
-    bit_depth: int | None = None,
-    max_pixels: int | None = None,
-    min_area: int = 0,
-    merge_distance: float = 0.0,
-    one_class: str | None = None,
-    map_class: Mapping[str, str] | Sequence[str] = (),
-    ignore: Sequence[str] = (),
-    good_test_share: float = 0.3,
-    workers: int | None = None,
-    copy: bool = False,
-    allow_leftovers: bool = False,
-    on: str = "local",
+    layout: Annotated[str, _SOURCE] = "auto",
+    images: Annotated[str | None, Option("Source", "PATTERN")] = None,
+    masks: Annotated[str | None, Option("Source", "PATTERN")] = None,
+    bit_depth: Annotated[int | None, _SOURCE] = None,
+    max_pixels: Annotated[int | None, _SOURCE] = None,
+    workers: Annotated[int | None, _SOURCE] = None,
+    on: Annotated[str, _SOURCE] = "local",
+    good: Annotated[Sequence[str], Option("Labels", "CLASS")] = (),
+    no_mask_is_good: Annotated[bool, _LABELS] = False,
+    crowd_is_defect: Annotated[bool, _LABELS] = False,
+    classes: Annotated[Sequence[str], Option("Labels", "CLASS")] = (),
+    one_class: Annotated[str | None, Option("Labels", "NAME")] = None,
+    map_class: Annotated[Mapping[str, str] | Sequence[str], Option("Labels", "OLD=NEW")] = (),
+    ignore: Annotated[Sequence[str], Option("Labels", "CLASS")] = (),
+    allow_leftovers: Annotated[bool, _LABELS] = False,
+    protocol: Annotated[str, _SPLIT] = "auto",
+    folds: Annotated[int | None, _SPLIT] = None,
+    seed: Annotated[int, Option("Split", least=0)] = 0,
+    group_by: Annotated[str | None, Option("Split", "REGEX")] = None,
+    find_groups: Annotated[bool | None, _SPLIT] = None,
+    shots: Annotated[int | None, Option("Split", least=1)] = None,
+    shots_per_type: Annotated[bool, _SPLIT] = False,
+    shots_of: Annotated[str | None, Option("Split", "CLASS")] = None,
+    split: Annotated[Place | None, Option("Split", "FILE")] = None,
+    good_test_share: Annotated[float, _SPLIT] = 0.3,
+    mask_threshold: Annotated[int | None, _PIXELS] = None,
+    mask_values: Annotated[
+        str | Mapping[int | tuple[int, int, int], str] | None, Option("Pixels", "VALUE=CLASS,…")
+    ] = None,
+    invert_masks: Annotated[bool | None, _PIXELS] = None,
+    min_area: Annotated[int, _PIXELS] = 0,
+    merge_distance: Annotated[float, _PIXELS] = 0.0,
+    copy: Annotated[bool, _OUTPUT] = False,
     progress: "bool | Reporter" = True,
 ) -> Dataset:
     """Convert images and ground-truth masks to COCO, YOLO, class masks and a frozen split.
 
-    The options are those of `defectune convert`, under the same names. What was read, repaired
-    and refused is in `conversion.json` of the output.
+    What was read, repaired and refused is in `conversion.json` of the output.
 
     Args:
-        source: folder of one dataset, a label file, or a .zip.
-        output: a new or empty folder.
-        layout: of the source; `auto` finds it out.
-        protocol: of the split: kfold, holdout, few-shot, leave-one-type-out or official; `auto`
-            keeps the source's own division where its training side has defects, else kfold.
-        folds: for kfold; 5 where None.
-        seed: of the split.
-        group_by: regular expression on the path; its match names the physical part.
-        find_groups: find photographs of one part by texture; None does so without `group_by`.
-        shots: for few-shot: defective training images; 10 where None.
-        shots_per_type: so many of each type, and not in all.
-        shots_of: for few-shot: train on this type only, test on the others.
-        split: a split of your own, in JSON, in place of a protocol.
-        images: for pairs: a pattern such as "{class}/{name}.jpg".
-        masks: for pairs: a pattern such as "{class}/{name}_mask.png".
-        good: class names that mean good.
-        no_mask_is_good: an image without mask or label is good.
-        crowd_is_defect: `iscrowd` and `difficult` regions are defects.
-        classes: names of class numbers, in order.
-        mask_threshold: mask values from this on are inside; half of the range where None.
-        mask_values: class by mask value or colour, as a mapping or as "1=crack,2=dent".
-        invert_masks: dark is inside; None asks where most masks look inverted.
-        bit_depth: of 16-bit images' values, 8 to 16; None takes what the set uses.
-        max_pixels: larger images are refused; 178 million where None.
-        min_area: smaller regions are removed, and counted.
-        merge_distance: regions of a class nearer than this many pixels become one.
-        one_class: one name for all defects.
-        map_class: new class name by old one, or texts OLD=NEW; `good` drops a class.
-        ignore: classes that are neither defect nor background.
-        good_test_share: share of good images for testing, where the source has no test side.
-        workers: reading processes; one a core where None.
-        copy: copy images in place of linking them.
-        allow_leftovers: convert, though images or labels are left over.
-        on: where images and masks are read: local; ray, ray:auto or ray:HOST:PORT (the extra
-            `ray`), whose nodes must see `source` under the same path. The files are the same.
-        progress: bars or lines; False shows nothing; or a reporter of your own.
+        source: Folder of one dataset, a label file, or a .zip.
+        output: Folder of the converted dataset; a new or an empty one.
+        layout: Layout of the source. auto finds it out; the others are mvtec (also AD 2, LOCO,
+            MPDD and BTAD), visa, real-iad, dagm, deeppcb, coco, yolo, voc, labelme, cvat,
+            label-studio, supervisely, rle-table, class-masks and pairs.
+        images: Pattern of the images' paths in the layout pairs, such as "{class}/{name}.jpg".
+        masks: Pattern of the masks' paths in the layout pairs, such as "{class}/{name}_mask.png".
+        bit_depth: Bits that the values of 16-bit images use, 8 to 16; if not given, as many as
+            the dataset uses.
+        max_pixels: Refuse images of more pixels than this; 178 million if not given.
+        workers: Number of processes that read; one for each core if not given.
+        on: Where images and masks are read: local, or on Ray as ray, ray:auto or ray:HOST:PORT.
+            Ray's nodes must see `source` under the same path. The results are the same.
+        good: Name of a class that means good. Can be repeated.
+        no_mask_is_good: Take an image without a mask or a label as good.
+        crowd_is_defect: Take regions marked as crowd (COCO) or difficult (VOC) as defects.
+        classes: Names of the class numbers, in their order. Can be repeated.
+        one_class: Give all defects this one name.
+        map_class: Rename a class; the new name good drops it. Can be repeated.
+        ignore: Name of a class that is neither defect nor background. Can be repeated.
+        allow_leftovers: Convert even where images or labels of the source would be left over.
+        protocol: How images are divided into training and test: kfold, holdout, few-shot,
+            leave-one-type-out or official. auto keeps the source's own division where its
+            training side has defects, and is kfold elsewhere.
+        folds: Number of folds for the protocol kfold; 5 if not given.
+        seed: Seed of the split.
+        group_by: Regular expression on an image's path; what it matches names the physical part.
+        find_groups: Find photographs of one part by their texture; done by default unless
+            `group_by` is given.
+        shots: Number of defective training images for the protocol few-shot; 10 if not given.
+        shots_per_type: Take that many images of each defect type, and not in all.
+        shots_of: Train on this defect type alone and test on the others, for few-shot.
+        split: JSON file with a split of your own, in place of a protocol.
+        good_test_share: Share of the good images to test on, where the source has no test side.
+        mask_threshold: Lowest mask value that is inside a defect; half of the range if not given.
+        mask_values: Meaning of mask values or colors: 1=crack,2=dent,255=ignore or #ff0000=crack.
+        invert_masks: Say whether dark pixels are inside; refused as unclear if most masks look
+            inverted and this is not given.
+        min_area: Remove regions of fewer pixels than this, and count them.
+        merge_distance: Join regions of one class that are nearer than this many pixels.
+        copy: Copy the images in place of linking them.
+        progress: True for bars or lines, False for nothing, or a reporter of your own.
 
     Returns:
         The converted dataset.
@@ -161,35 +137,35 @@ def convert(
         report = convert_with_report(
             as_path(source, what="source"),
             as_path(output, what="output"),
-            options_of(
+            ConvertOptions(
                 layout=layout,
-                protocol=protocol,
-                folds=folds,
+                protocol=cast(Any, _protocol(protocol, folds)),
+                folds=DEFAULT_FOLDS if folds is None else folds,
                 seed=seed,
                 group_by=group_by,
                 find_groups=find_groups,
-                shots=(shots, shots_per_type, shots_of),
+                shots=_shots(protocol, shots, shots_per_type, shots_of),
                 split_file=None if split is None else as_path(split, what="split"),
-                find={
-                    "images": images,
-                    "masks": masks,
-                    "good": tuple(good),
-                    "no_mask_is_good": no_mask_is_good,
-                    "classes": tuple(classes),
-                    "crowd_is_defect": crowd_is_defect,
-                },
-                read={
-                    "mask_threshold": mask_threshold,
-                    "min_area": min_area,
-                    "merge_distance": merge_distance,
-                    "one_class": one_class,
-                    "map_class": parse_class_map(map_class),
-                    "ignore": tuple(ignore),
-                    "mask_values": parse_mask_values(mask_values),
-                    "invert_masks": invert_masks,
-                    "bit_depth": bit_depth,
-                    **({} if max_pixels is None else {"max_pixels": max_pixels}),
-                },
+                find=FindOptions(
+                    images=images,
+                    masks=masks,
+                    good=tuple(good),
+                    no_mask_is_good=no_mask_is_good,
+                    classes=tuple(classes),
+                    crowd_is_defect=crowd_is_defect,
+                ),
+                read=ReadOptions(
+                    mask_threshold=mask_threshold,
+                    min_area=min_area,
+                    merge_distance=merge_distance,
+                    one_class=one_class,
+                    map_class=parse_class_map(map_class),
+                    ignore=tuple(ignore),
+                    mask_values=parse_mask_values(mask_values),
+                    invert_masks=invert_masks,
+                    bit_depth=bit_depth,
+                    max_pixels=MAX_PIXELS if max_pixels is None else max_pixels,
+                ),
                 good_test_share=good_test_share,
                 workers=workers,
                 copy_images=copy,
@@ -201,6 +177,23 @@ def convert(
         for warning in report.warnings:
             reporter.say(as_called(f"Warning: {warning}", inspect.signature(convert)))
     return load_dataset(Path(output))
+
+
+def _protocol(protocol: str, folds: int | None) -> str:
+    """The protocol; folds alone ask for kfold."""
+    if folds is None or protocol == "kfold":
+        return protocol
+    if protocol != "auto":
+        raise UsageError(f"--folds belongs to --protocol kfold, and the protocol is {protocol}.")
+    return "kfold"
+
+
+def _shots(
+    protocol: str, number: int | None, per_type: bool, only_type: str | None
+) -> Shots | None:
+    if protocol != "few-shot" and (number, per_type, only_type) == (None, False, None):
+        return None
+    return Shots(DEFAULT_SHOTS if number is None else number, per_type, only_type)
 
 
 def convert_with_report(

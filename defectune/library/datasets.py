@@ -3,13 +3,14 @@
 from collections.abc import Callable
 from os import PathLike
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 from annotations import Dataset
 from annotations.run_digests import run_problems
 from converters.check import CheckResult, check_dataset
 from converters.exporting import ExportReport, export_dataset
 from defectune.library.arguments import Place, as_dataset, as_path, checked
+from defectune.library.options import Option
 from defectune.library.progress import shown
 from defectune.library.run import Run
 from defectune.runs import dataset_of, is_run
@@ -41,17 +42,20 @@ def load(dataset: Place) -> Dataset:
 
 @checked
 def check(
-    dataset: Dataset | Run | Place, *, reshots: bool = True, progress: "bool | Reporter" = True
+    dataset: Annotated[Dataset | Run | Place, Option(metavar="OUT")],
+    *,
+    reshots: bool = True,
+    progress: "bool | Reporter" = True,
 ) -> CheckResult:
-    """Prove a converted dataset again: files, labels, round trip, and that no part leaks.
+    """Prove a converted dataset, or a run, again: files, labels, and that no part leaks.
 
-    Of a run: that its models and predictions belong together, and are as
-    they were trained.
+    A dataset's masks are also read back from its COCO file. A run's models and predictions should
+    belong together, and be as they were trained.
 
     Args:
-        dataset: a dataset, or its folder; or a run, or its folder, OUT/runs/NAME.
-        reshots: also look for photographs of one part on two sides.
-        progress: bars or lines; False shows nothing; or a reporter of your own.
+        dataset: A converted dataset or a run, or the folder of either: OUT, or OUT/runs/NAME.
+        reshots: Also look for photographs of one part on two sides of the split.
+        progress: True for bars or lines, False for nothing, or a reporter of your own.
 
     Returns:
         What was looked at, and `problems`, which is empty where all holds.
@@ -85,19 +89,19 @@ def check(
 
 @checked
 def export(
-    dataset: Dataset | Place,
-    output: Place,
-    format: str = "coco",  # noqa: A002
+    dataset: Annotated[Dataset | Place, Option(metavar="OUT")],
+    output: Annotated[Place, Option(metavar="FOLDER")],
+    format: Annotated[str, Option(named=True)] = "coco",  # noqa: A002
     *,
     progress: "bool | Reporter" = True,
 ) -> ExportReport:
     """Write a converted dataset in another format, and measure what that cannot hold.
 
     Args:
-        dataset: a dataset, or its folder.
-        output: a new or empty folder; images are copied.
-        format: coco, coco-polygons, yolo, yolo-seg, voc or masks.
-        progress: bars or lines; False shows nothing; or a reporter of your own.
+        dataset: A converted dataset, or its folder.
+        output: Folder to write to; a new or an empty one. Images are copied.
+        format: Format to write: coco, coco-polygons, yolo, yolo-seg, voc or masks.
+        progress: True for bars or lines, False for nothing, or a reporter of your own.
 
     Returns:
         What the format could and could not hold; the same stands in export.json.

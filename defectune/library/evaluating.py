@@ -2,13 +2,14 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 from annotations import Dataset, InputError, UsageError, read_predictions
 from annotations.errors import shortened
 from annotations.files import read_json, remove_dead_files, write_json_atomic
 from annotations.run_files import LEADERBOARD_FILE, REPORT_FOLDER, RUNS_FOLDER
 from defectune.library.arguments import Place, as_dataset, as_path, checked, several
+from defectune.library.options import Option
 from defectune.library.progress import shown
 from defectune.library.run import Run
 from defectune.runs import find_runs
@@ -18,37 +19,44 @@ if TYPE_CHECKING:
     from training import Reporter
 
 
+_COSTS: Final = Option("Operating point")
+_EXTERNAL: Final = Option("Predictions made elsewhere")
+
+
 @checked
 def evaluate(
-    dataset: Dataset | Place,
-    runs: Run | Place | Sequence[Run | Place] = (),
+    dataset: Annotated[Dataset | Place, Option(metavar="OUT")],
+    runs: Annotated[Run | Place | Sequence[Run | Place], Option(metavar="RUN")] = (),
     *,
     fold: int | None = None,
-    cost_escape: float | None = None,
-    cost_overkill: float | None = None,
-    max_escape: float | None = None,
-    max_overkill: float | None = None,
-    defect_rate: float | None = None,
-    external: Mapping[str, Place] | Sequence[str] = (),
-    threshold: float | None = None,
-    region_threshold: float | None = None,
+    cost_escape: Annotated[float | None, _COSTS] = None,
+    cost_overkill: Annotated[float | None, _COSTS] = None,
+    max_escape: Annotated[float | None, _COSTS] = None,
+    max_overkill: Annotated[float | None, _COSTS] = None,
+    defect_rate: Annotated[float | None, _COSTS] = None,
+    external: Annotated[
+        Mapping[str, Place] | Sequence[str], Option("Predictions made elsewhere", "NAME=PATH")
+    ] = (),
+    threshold: Annotated[float | None, _EXTERNAL] = None,
+    region_threshold: Annotated[float | None, _EXTERNAL] = None,
     progress: "bool | Reporter" = True,
 ) -> "Leaderboard":
-    """Evaluate runs on the same test images; writes leaderboard.json.
+    """Evaluate runs on the same test images, and write leaderboard.json.
 
     Args:
-        dataset: a dataset, or its folder.
-        runs: runs, their folders or names; none takes all finished ones.
-        fold: evaluate the test images of this fold alone; leaderboard.json is then left as it is.
-        cost_escape: of a defective part called good; with `cost_overkill`.
-        cost_overkill: of a good part called defective; with `cost_escape`.
-        max_escape: highest share of defective parts that may escape.
-        max_overkill: highest share of good parts to call defective.
-        defect_rate: share of defective parts on your line, for the cost.
-        external: predictions made elsewhere, by the name that their run gets.
-        threshold: of the external image scores, on their own scale.
-        region_threshold: of the external regions and maps, on their own scale; 0.5 where None.
-        progress: bars or lines; False shows nothing; or a reporter of your own.
+        dataset: A converted dataset, or its folder.
+        runs: Runs, their folders or names; all finished runs if none are given.
+        fold: Evaluate the test images of this fold alone, and leave leaderboard.json as it is.
+        cost_escape: Cost of an escape (a defective part called good); give `cost_overkill` too.
+        cost_overkill: Cost of an overkill (a good part called defective); give `cost_escape` too.
+        max_escape: Highest share of defective parts that may escape.
+        max_overkill: Highest share of good parts that may be called defective.
+        defect_rate: Share of defective parts on your line, for the expected cost.
+        external: Predictions made elsewhere, by the name that their run gets. Can be repeated.
+        threshold: Threshold of the external image scores, on their own scale.
+        region_threshold: Threshold of the external regions and maps, on their own scale; 0.5 if
+            not given.
+        progress: True for bars or lines, False for nothing, or a reporter of your own.
 
     Returns:
         The leaderboard; a notebook shows it as a table.
@@ -91,8 +99,8 @@ def evaluate(
 
 @checked
 def report(
-    dataset: Dataset | Place,
-    runs: Run | Place | Sequence[Run | Place] = (),
+    dataset: Annotated[Dataset | Place, Option(metavar="OUT")],
+    runs: Annotated[Run | Place | Sequence[Run | Place], Option(metavar="RUN")] = (),
     *,
     fold: int | None = None,
     progress: "bool | Reporter" = True,
@@ -100,11 +108,11 @@ def report(
     """Write report/index.html: the table, and truth beside every model's prediction.
 
     Args:
-        dataset: a dataset, or its folder.
-        runs: runs, their folders or names; none takes all finished ones.
-        fold: show the test images of one fold only; of runs that have finished one and the same
-            fold, that fold is taken where this is None.
-        progress: bars or lines; False shows nothing; or a reporter of your own.
+        dataset: A converted dataset, or its folder.
+        runs: Runs, their folders or names; all finished runs if none are given.
+        fold: Show the test images of one fold only; if not given and all runs have finished one
+            and the same fold alone, that one.
+        progress: True for bars or lines, False for nothing, or a reporter of your own.
 
     Returns:
         The page.

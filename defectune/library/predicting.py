@@ -2,12 +2,13 @@
 
 import csv
 import json
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from os import PathLike
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, Final
+from typing import IO, TYPE_CHECKING, Annotated, Any, Final
 
 from annotations import UsageError, read_image_rgb, write_png
 from annotations.files import require_new_folder, write_json_atomic
@@ -17,7 +18,7 @@ from annotations.run_files import IMAGES_FILE, MAPS_FOLDER, REGIONS_FILE
 from annotations.scoring.arrays import as_image
 from annotations.scoring.base import ImageRgb
 from annotations.scoring.remarks import remark_on
-from defectune.inputs import OUTPUT_MARKER, gather_images
+from defectune.inputs import OUTPUT_MARKER, gather_images, listed_images
 from defectune.library.arguments import Place, as_path, checked, several
 from defectune.library.decoding import decoded
 from defectune.library.environment import quiet_environment
@@ -33,6 +34,7 @@ from defectune.library.kept_results import (
     write_regions,
     write_table,
 )
+from defectune.library.options import Option
 from defectune.library.progress import shown
 from defectune.library.recipe import (
     PredictOptions,
@@ -103,9 +105,9 @@ class PredictedImages:
 
 @checked
 def predict(
-    run: Run | Place,
-    images: Place | Sequence[Place],
-    output: Place,
+    run: Annotated[Run | Place, Option(metavar="RUN|BUNDLE")],
+    images: Annotated[Place | Sequence[Place], Option(metavar="IMAGES", lone_dash=True)],
+    output: Annotated[Place, Option(metavar="FOLDER", named=True)],
     *,
     fold: int | None = None,
     device: str = "auto",
@@ -114,7 +116,7 @@ def predict(
     maps: bool = False,
     overlays: str = "none",
     on: str = "local",
-    threads: int = 0,
+    threads: Annotated[int, Option(least=0)] = 0,
     provider: str = "cpu",
     progress: "bool | Reporter" = True,
 ) -> PredictedImages:
@@ -123,21 +125,24 @@ def predict(
     For one image in memory, see `Run.predict`.
 
     Args:
-        run: a run, its folder, OUT/NAME, or a bundle's file.
-        images: files, folders with all that is in them, or patterns (`line/**/*.png`).
-        output: a new or empty folder, for images.csv, regions.json, predictions.json and overlays.
-        fold: whose model; None takes the first finished one.
-        device: auto, cpu, cuda:0 …
-        threshold: calibrated scores from this on are defective; None takes 0.5, the threshold
-            that training chose.
-        operating_point: take the threshold that `evaluate` chose by costs or a bound.
-        maps: also write score maps, as 16-bit PNGs.
-        overlays: which images get a picture: none, defective or all; some 250 KB each.
-        on: local; ray, ray:auto or ray:HOST:PORT (the extra `ray`), whose nodes must see the
-            model, the images and `output` under the same paths. The files are the same.
-        threads: that compute one image, of a bundle; 0 is one a core.
-        provider: what computes a bundle's graphs: cpu, cuda, tensorrt or openvino.
-        progress: bars or lines; False shows nothing; or a reporter of your own.
+        run: A run, its folder, OUT/NAME or NAME within OUT; or a bundle's file.
+        images: Files, folders with all that is in them, or patterns such as line/**/*.png; -
+            reads paths from standard input, one on each line.
+        output: Folder for images.csv, regions.json, predictions.json and overlays; a new or an
+            empty one.
+        fold: Fold whose model predicts; the first finished one if not given.
+        device: Device to compute on: auto, cpu or cuda:0.
+        threshold: Call images defective from this calibrated score on; if not given, from 0.5,
+            which stands for the threshold that training chose.
+        operating_point: Take the threshold that evaluate chose by costs or a bound.
+        maps: Also write score maps, as 16-bit PNGs.
+        overlays: Images that get a picture of some 250 KB: none, defective or all.
+        on: Where images are predicted: local, or on Ray as ray, ray:auto or ray:HOST:PORT. Ray's
+            nodes must see the model, the images and `output` under the same paths. The results
+            are the same.
+        threads: Threads that compute one image, of a bundle; 0 is one for each core.
+        provider: Engine that computes a bundle's graphs: cpu, cuda, tensorrt or openvino.
+        progress: True for bars or lines, False for nothing, or a reporter of your own.
 
     Raises:
         UsageError: an argument of a wrong type, a fold that has not finished, both thresholds, or
@@ -153,7 +158,7 @@ def predict(
     with shown(progress) as reporter:
         return predict_images(
             run.path if isinstance(run, Run) else as_path(run, what="run"),
-            [as_path(one, what="image") for one in several(images)],
+            _image_paths(images),
             as_path(output, what="output"),
             PredictOptions(
                 fold, device, threshold, operating_point, maps, overlays, threads, provider
@@ -161,6 +166,12 @@ def predict(
             on=on,
             reporter=reporter,
         )
+
+
+def _image_paths(images: Place | Sequence[Place]) -> list[Path]:
+    paths = [as_path(one, what="image") for one in several(images)]
+    listed = listed_images(sys.stdin) if Path("-") in paths else []
+    return [path for path in paths if path != Path("-")] + listed
 
 
 def predict_one(

@@ -21,6 +21,13 @@ def error_console() -> "Console":
     return Console(stderr=True, highlight=False, soft_wrap=True)
 
 
+def output_console() -> "Console":
+    """A console on standard output."""
+    from rich.console import Console
+
+    return Console(highlight=False, soft_wrap=True)
+
+
 class BarReporter:
     """Draws a bar for every long task; without a terminal or a notebook, a line now and then.
 

@@ -36,6 +36,7 @@ def refit(run: Path, reporter: "Reporter") -> Path:
         DefectuneError: see `families.train_config`.
     """
     from training import read_run_config, stored_config
+    from training.registry import family_named
 
     settings = read_run_config(run)
     dataset = load_dataset(dataset_of(run))
@@ -46,7 +47,8 @@ def refit(run: Path, reporter: "Reporter") -> Path:
     family = str(settings["family"])
     config = stored_config(run, config_kind(family, settings["config"], {}))
     own_good = any(not s.is_defective and s.source_split != "test" for s in dataset.samples)
-    if family == "classify" and own_good and not _needs_defects(str(settings["config"]["method"])):
+    learns_from = family_named(family).method_named(settings["config"].get("method")).learns_from
+    if own_good and learns_from == {"good"}:
         reporter.say(
             "This method learns from the good images alone that the source gives for training, and "
             "the test images add none: --models first is the same model."
@@ -59,12 +61,6 @@ def refit(run: Path, reporter: "Reporter") -> Path:
         folds=[0],
         reporter=reporter,
     )
-
-
-def _needs_defects(method: str) -> bool:
-    from classify.methods import method_named
-
-    return method_named(method).needs_defects
 
 
 def without_test_side(dataset: Dataset, root: Path) -> Dataset:

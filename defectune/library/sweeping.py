@@ -2,10 +2,11 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from defectune.library.arguments import Place, as_path, checked, several
 from defectune.library.environment import quiet_environment
+from defectune.library.options import Option
 from defectune.library.progress import shown
 
 if TYPE_CHECKING:
@@ -15,38 +16,37 @@ if TYPE_CHECKING:
 
 @checked
 def sweep(
-    grid: Place | Mapping[str, Any],
-    output: Place,
+    grid: Annotated[Place | Mapping[str, Any], Option(metavar="GRID")],
+    output: Annotated[Place, Option(metavar="FOLDER", named=True)],
     *,
     on: str = "local",
-    workers: int | None = None,
-    retries: int = 1,
-    only: str | Sequence[str] = (),
+    workers: Annotated[int | None, Option(least=1)] = None,
+    retries: Annotated[int, Option(least=0)] = 1,
+    only: Annotated[str | Sequence[str], Option(metavar="PATTERN")] = (),
     resume: bool = True,
     dry_run: bool = False,
-    search: int | None = None,
-    track: str | None = None,
+    search: Annotated[int | None, Option(metavar="N", least=1)] = None,
+    track: Annotated[str | None, Option(metavar="mlflow[:URI]")] = None,
     progress: "bool | Reporter" = True,
 ) -> "Sweep":
-    """Train and evaluate every cell of a grid: dataset × model × fold × seed; ends in one table.
+    """Train and evaluate every cell of a grid (dataset × model × fold × seed), for one table.
 
     Cells that are done are never done again: the same call goes on with an interrupted sweep. The
     datasets themselves get no runs and no leaderboard; both stand in `output`.
 
     Args:
-        grid: a YAML file, or its content; see the page on sweeps.
-        output: a new folder, or one of the same sweep.
-        on: local; ray, ray:auto or ray:HOST:PORT (the extra `ray`).
-        workers: at most so many cells at a time; None takes as many as fit.
-        retries: further tries of a cell that fails.
-        only: patterns of cells' names, such as `bottle--*`; none takes all.
-        resume: go on where `output` holds a sweep; False refuses that.
-        dry_run: say how many cells there are and how long they may take, and do nothing.
-        search: search the grid's `search` settings by so many trials in all (the extra `search`),
-            scored on validation images alone; None does the grid as it is.
-        track: `mlflow` or `mlflow:URI` (the extra `mlflow`) tracks cells there too; without an
-            address, in `output`'s mlflow.db.
-        progress: bars or lines; False shows nothing; or a reporter of your own.
+        grid: YAML file, or its content: datasets, runs, folds, seeds and metrics.
+        output: Folder of the sweep; a new one, or one of the same sweep.
+        on: Where cells run: local, or on Ray as ray, ray:auto or ray:HOST:PORT.
+        workers: Highest number of cells at a time; if not given, as many as memory and cores allow.
+        retries: Number of further tries of a cell that fails.
+        only: Pattern of the names of the cells to do, such as 'bottle--*'. Can be repeated.
+        resume: Go on where `output` holds a begun sweep; otherwise refuse to.
+        dry_run: Say how many cells there are and how long they may take, and do nothing.
+        search: Search the grid's search settings by this many trials in all, scored on validation
+            images alone.
+        track: Track cells in MLflow too, at this address; without one, in mlflow.db in `output`.
+        progress: True for bars or lines, False for nothing, or a reporter of your own.
 
     Returns:
         The sweep: `tables`, `failed`, `to_markdown()` and its `page`.

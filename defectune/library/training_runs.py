@@ -1,11 +1,12 @@
 """Training a family on a converted dataset."""
 
-from typing import TYPE_CHECKING, Any, Final, Literal, get_args, overload
+from typing import TYPE_CHECKING, Annotated, Any, Final, overload
 
 from annotations import Dataset, TrainingError, UsageError
 from annotations.errors import shortened
 from defectune.library.arguments import Place, as_dataset, as_path, checked
 from defectune.library.environment import quiet_environment
+from defectune.library.options import Option
 from defectune.library.progress import shown
 from defectune.library.run import Run
 
@@ -13,61 +14,29 @@ if TYPE_CHECKING:
     from training import Reporter
     from training.configs import FamilyConfig
 
-Family = Literal["detect", "segment", "classify"]
 MOST_SEEDS: Final = 100
 
 
+# What the options are stands once, below; an overload tells the types of results alone.
 @overload
 def train(
-    dataset: Dataset | Place,
-    family: "Family | FamilyConfig",
-    *,
-    recipe: Place | None = None,
-    fold: int | str = "all",
-    model: str | None = None,
-    method: str | None = None,
-    oversample: str | None = None,
-    weights: Place | None = None,
-    epochs: int | None = None,
-    image_size: int | None = None,
-    seed: int | None = None,
-    seeds: None = None,
-    device: str | None = None,
-    name: str | None = None,
-    progress: "bool | Reporter" = True,
-    **settings: Any,
+    dataset: Dataset | Place, family: "str | FamilyConfig", *, seeds: None = None, **options: Any
 ) -> Run: ...
 
 
 @overload
 def train(
-    dataset: Dataset | Place,
-    family: "Family | FamilyConfig",
-    *,
-    recipe: Place | None = None,
-    fold: int | str = "all",
-    model: str | None = None,
-    method: str | None = None,
-    oversample: str | None = None,
-    weights: Place | None = None,
-    epochs: int | None = None,
-    image_size: int | None = None,
-    seed: int | None = None,
-    seeds: int,
-    device: str | None = None,
-    name: str | None = None,
-    progress: "bool | Reporter" = True,
-    **settings: Any,
+    dataset: Dataset | Place, family: "str | FamilyConfig", *, seeds: int, **options: Any
 ) -> list[Run]: ...
 
 
 @checked
 def train(
-    dataset: Dataset | Place,
-    family: "Family | FamilyConfig",
+    dataset: Annotated[Dataset | Place, Option(metavar="OUT")],
+    family: "str | FamilyConfig",
     *,
-    recipe: Place | None = None,
-    fold: int | str = "all",
+    recipe: Annotated[Place | None, Option(metavar="NAME|FILE")] = None,
+    fold: Annotated[int | str, Option(metavar="K|all")] = "all",
     model: str | None = None,
     method: str | None = None,
     oversample: str | None = None,
@@ -75,7 +44,7 @@ def train(
     epochs: int | None = None,
     image_size: int | None = None,
     seed: int | None = None,
-    seeds: int | None = None,
+    seeds: Annotated[int | None, Option(metavar="N")] = None,
     device: str | None = None,
     name: str | None = None,
     progress: "bool | Reporter" = True,
@@ -86,23 +55,24 @@ def train(
     Folds that have finished are skipped: the same call goes on with an interrupted training.
 
     Args:
-        dataset: a dataset, or its folder.
-        family: detect, segment or classify; or a configuration, which then holds all settings.
-        recipe: settings to begin with: few-defects (the default), plain, fast, or a YAML file.
-        fold: a fold's number from 0, or all.
-        model: detect: yolo11n.pt, yolo-lite0 …; segment: an encoder; classify: a network.
-        method: classify: pretrained, finetuned, patch-memory, autoencoder, gan or supervised.
-        oversample: classify, supervised: none, repeat, injection or deepsmote.
-        weights: auto (the default), none, or a file.
-        epochs: passes over the training images.
-        image_size: side in pixels.
-        seed: of everything random.
-        seeds: train so many runs, with seeds from `seed` (or the configuration's) on, to see the
-            spread; `-seed-N` is added to their names. 1 to 100.
-        device: auto (the default), cpu, or cuda:0 …
-        name: of the run; the family's, and what is not the default, where None.
-        progress: bars or lines; False shows nothing; or a reporter of your own.
-        settings: any other field of the family's configuration.
+        dataset: A converted dataset, or its folder.
+        family: Name of a family (detect, segment, classify, or that of another package), or a
+            configuration, which then holds all settings.
+        recipe: Named settings to begin with, or a YAML file of them. What is given besides wins.
+        fold: Number of the fold to train, from 0, or all.
+        model: Name of the network: yolo11n.pt or yolo-lite0 for detect, an encoder for segment.
+        method: What is learned, and how; see the family's settings.
+        oversample: How defect types get more images, for the method supervised of classify.
+        weights: Pretrained weights: auto, none, or a file.
+        epochs: Number of passes over the training images.
+        image_size: Side in pixels that images are resized to.
+        seed: Seed of everything random.
+        seeds: Train this many runs with consecutive seeds, to see the spread; -seed-N is added to
+            their names. 1 to 100.
+        device: Device to compute on: auto, cpu or cuda:0.
+        name: Name of the run; if not given, the family's and what is not the default.
+        progress: True for bars or lines, False for nothing, or a reporter of your own.
+        settings: Any other setting of the family, which wins over the options. Can be repeated.
 
     Returns:
         The run; a list of runs where `seeds` is given.
@@ -122,15 +92,16 @@ def train(
         >>> [run.name for run in runs]
         ['spread-seed-0', 'spread-seed-1']
     """
-    from defectune.families import family_of, train_seeds
+    from defectune.families import train_seeds
     from training.configs import FamilyConfig
+    from training.registry import families, family_named, family_of
 
-    if not isinstance(family, FamilyConfig) and family not in get_args(Family):
+    if not isinstance(family, FamilyConfig | str):
         raise UsageError(
-            f"train() takes {' or '.join(map(repr, get_args(Family)))} or a configuration as "
+            f"train() takes {' or '.join(map(repr, families()))} or a configuration as "
             f"'family', got {shortened(repr(family), 80)} ({type(family).__name__})."
         )
-
+    registered = family_named(family) if isinstance(family, str) else family_of(family)
     values = {
         "weights": None if weights is None else str(weights),
         "epochs": epochs,
@@ -156,7 +127,7 @@ def train(
     with shown(progress) as reporter:
         try:
             paths = train_seeds(
-                family if isinstance(family, str) else family_of(family),
+                registered.name,
                 data.root,
                 seed=seed,
                 seeds=1 if seeds is None else seeds,

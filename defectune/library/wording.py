@@ -10,6 +10,7 @@ from typing import Any, Final, get_args, get_origin
 _AT_THE_LINE: ContextVar[bool] = ContextVar("at the command line", default=False)
 _COMMAND: Final = re.compile(r"(`[^`\s-][^`]*\s[^`]*`)")
 """A command to be typed, which stays one."""
+_ARGUMENT: Final = re.compile(r"`([^`\s]+)`")
 # Elsewhere than at the end of its clause, a word may be prose.
 _OPTION: Final = re.compile(
     r"(?<![\w-])--(?P<name>[a-z][a-z0-9]*(?:-[a-z0-9]+)*)(?![\w-])"
@@ -55,6 +56,20 @@ def in_python(text: str, signature: inspect.Signature) -> str:
     parts = _COMMAND.split(text)
     parts[::2] = [_OPTION.sub(_replacement(signature), part) for part in parts[::2]]
     return "".join(parts)
+
+
+def in_flags(text: str, names: Mapping[str, str]) -> str:
+    """Turn the arguments that a docstring names in backticks into options.
+
+    Args:
+        text: of a docstring.
+        names: of every parameter, as it is typed.
+
+    Examples:
+        >>> in_flags("Done unless `group_by` is given.", {"group_by": "--group-by"})
+        'Done unless --group-by is given.'
+    """
+    return _ARGUMENT.sub(lambda match: names.get(match[1], match[1]), text)
 
 
 def _replacement(signature: inspect.Signature) -> Callable[["re.Match[str]"], str]:

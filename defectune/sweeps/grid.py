@@ -16,7 +16,6 @@ from annotations.errors import DefectuneError, shortened
 from annotations.yaml_files import read_yaml
 
 MAX_CELLS: Final = 100_000
-FAMILIES: Final = ("detect", "segment", "classify")
 _OF_THE_GRID: Final = {"seed": "seeds", "fold": "folds"}
 _PLAIN: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}")
 
@@ -152,14 +151,16 @@ def models_of(grid: Grid, *, source: str) -> list[Model]:
 
 
 def _models(entry: Mapping[str, Any], source: str) -> list[Model]:
-    from defectune.families import MODEL_KEYS, choose_config
+    from defectune.families import choose_config
+    from training.registry import families
 
     family = entry.get("family")
-    if family not in FAMILIES:
-        near = difflib.get_close_matches(str(family)[:80], FAMILIES, n=1)
+    known = families()
+    if not isinstance(family, str) or family not in known:
+        near = difflib.get_close_matches(str(family)[:80], known, n=1)
         hint = f" Did you mean {near[0]}?" if near else ""
         raise InputError(
-            f"{source}: family should be {', '.join(FAMILIES)}, got "
+            f"{source}: family should be {', '.join(known)}, got "
             f"{shortened(repr(family), 80)}.{hint}"
         )
     for key, instead in _OF_THE_GRID.items():
@@ -177,8 +178,9 @@ def _models(entry: Mapping[str, Any], source: str) -> list[Model]:
         chosen = dict(zip(given, combination, strict=True))
         recipe = chosen.pop("recipe", None)
         # `model` is every family's word for its network, as in `dt.train`.
-        model = chosen.pop("model", None) if MODEL_KEYS[family] != "model" else None
-        model = chosen.pop(MODEL_KEYS[family], model)
+        key = known[family].model_key
+        model = chosen.pop("model", None)
+        model = chosen.pop(key, model)
         try:
             config, default = choose_config(
                 family,
@@ -186,7 +188,6 @@ def _models(entry: Mapping[str, Any], source: str) -> list[Model]:
                 model=None if model is None else str(model),
                 values=chosen,
             )
-            _require_method(family, config)
         except DefectuneError as error:
             raise InputError(f"{source}: {shortened(error, 600)}") from error
         name = str(entry["name"]) if "name" in entry else default
@@ -196,13 +197,6 @@ def _models(entry: Mapping[str, Any], source: str) -> list[Model]:
         tail = [f"{k}-{values[k]}" for k in varied if k not in said or str(values[k]) not in name]
         made.append(Model(plain_name("-".join([name, *tail]), source), family, _settings(config)))
     return made
-
-
-def _require_method(family: str, config: Any) -> None:
-    if family == "classify":
-        from classify import method_named
-
-        method_named(config.method)
 
 
 def _settings(config: Any) -> dict[str, Any]:

@@ -33,7 +33,7 @@ class HybridConfig(AimedConfig):
     """Passes over the training images as sampled."""
     shots_per_type: int | None = Field(default=None, ge=0, le=1_000_000)
     """Learn from at most so many defective images of each type, on the training and on the
-    validation side each; None takes all, 0 learns from good images alone."""
+    validation side each; all if not given, 0 learns from good images alone."""
     tiles: Literal["auto"] | Annotated[int, Field(ge=1, le=MAX_TILES)] = "auto"
     """Overlapping tiles along an image's longer side, each of `image_size`; 1 looks at the whole
     image at once, `auto` takes as many as the training side's defects need to be seen."""
@@ -68,10 +68,10 @@ class HybridConfig(AimedConfig):
     learning_rate: float = Field(default=2e-3, gt=0, le=10)
     """Highest learning rate of the one-cycle schedule."""
     weight_decay: float = Field(default=1e-4, ge=0, le=10)
-    """Of AdamW."""
+    """Weight decay of AdamW."""
     precision: str = Field(default="auto", pattern="^(auto|32-true|bf16-mixed)$")
-    """Of training the head: `auto` is mixed bfloat16 on a GPU, and on a CPU that computes in it.
-    Features and predictions are computed in 32 bits."""
+    """Precision of training the head; `auto` is mixed bfloat16 on a GPU, and on a CPU that computes
+    in it. Features and predictions are computed in 32 bits."""
     min_area_fraction: float = Field(default=2e-5, ge=0, le=1)
     """Predicted regions of fewer pixels than this part of the image are left out; on validation
     images a larger one is chosen where it makes for a better F1 of the regions found."""

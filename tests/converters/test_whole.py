@@ -22,7 +22,7 @@ from annotations import (
 from benchmarks.sources import BAD, NAMES, SOURCES, coco_file, images, picture, put
 from converters import ConvertOptions, FindOptions, ReadOptions, convert
 from converters.check import check_dataset
-from defectune.library.conversion import options_of
+from defectune.library.conversion import convert as convert_by_name
 
 
 def written(root, layout, kind):
@@ -108,12 +108,12 @@ def test_wrong_options_are_refused_before_an_image_is_read(tmp_path):
         convert(root, tmp_path / "out", ConvertOptions(protocol="nested"))  # type: ignore[arg-type]
 
 
-def test_folds_ask_for_kfold_and_belong_to_no_other_protocol():
-    nothing = (None, False, None)
-    made = options_of(protocol="auto", folds=3, shots=nothing, find={}, read={})
-    assert (made.protocol, made.folds) == ("kfold", 3)
-    with pytest.raises(UsageError, match="--folds belongs to"):
-        options_of(protocol="holdout", folds=3, shots=nothing, find={}, read={})
+def test_folds_ask_for_kfold_and_belong_to_no_other_protocol(tmp_path):
+    root = written(tmp_path / "source", "coco", "boxes")
+    made = convert_by_name(root, tmp_path / "out", folds=3, progress=False).split
+    assert (made.protocol, len(made.folds)) == ("kfold", 3)
+    with pytest.raises(UsageError, match="folds belongs to protocol='kfold'"):
+        convert_by_name(root, tmp_path / "x", protocol="holdout", folds=3, progress=False)
 
 
 def test_classes_that_never_occur_are_told(tmp_path):

@@ -23,7 +23,7 @@ def shown(monkeypatch, tmp_path):
 
 
 def test_it_says_what_is_here_and_where_the_rest_belongs(shown, tmp_path):
-    assert doctor.examine()
+    assert doctor.doctor()
     assert shown["EfficientNet-Lite0, ImageNet"][0].endswith("tensors")
     assert shown["yolo11n.pt"][0] == "not here"
     assert "https://" in shown["yolo11n.pt"][1]
@@ -36,5 +36,5 @@ def test_a_missing_part_of_the_installation_is_a_failure(shown, monkeypatch):
         raise WeightsNotFoundError("Install the package again.")
 
     monkeypatch.setattr("training.efficientnet_lite0_state_dict", missing)
-    assert not doctor.examine()
+    assert not doctor.doctor()
     assert shown["EfficientNet-Lite0, ImageNet"] == ["missing", "Install the package again."]

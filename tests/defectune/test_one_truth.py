@@ -10,7 +10,7 @@ import json
 import cv2
 import numpy as np
 import pytest
-from typer.testing import CliRunner
+from tests.line import CliRunner
 
 from annotations import encode_rle, load_dataset, read_predictions, rle_area
 from annotations.prediction_writer import coco_results

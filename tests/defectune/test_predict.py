@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from typer.testing import CliRunner
+from tests.line import CliRunner
 
 from annotations import InputError, OutputExistsError, UsageError, write_png
 from converters.synthetic import draw_category

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from typer.testing import CliRunner
 
 import defectune as dt
 from annotations import InputError, UsageError, load_dataset
@@ -23,6 +22,7 @@ from deployment.archive import MANIFEST, pack_array, unpack_array, write_archive
 from detect import DetectConfig, train_detector
 from segment import HybridConfig, SegmentConfig, train_segmenter
 from tests.drawn import classify_config, drawn_dataset
+from tests.line import CliRunner
 from training import SilentReporter
 
 _CLASSIFY = {
@@ -216,7 +216,7 @@ import sys
 
 class Blocker:
     names = {{"torch", "torchvision", "ultralytics", "lightning", "timm", "albumentations"}}
-    more = {{"sklearn", "scipy", "matplotlib", "typer", "rich"}}
+    more = {{"sklearn", "scipy", "matplotlib", "cyclopts", "rich"}}
 
     def find_spec(self, name, path=None, target=None):
         if name.partition(".")[0] in self.names | self.more:

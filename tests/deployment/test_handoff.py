@@ -12,16 +12,16 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import numpy as np
 import pytest
-from typer.testing import CliRunner
 
 import defectune as dt
 from annotations import InputError, UsageError, load_dataset, write_png
 from classify import ClassifyConfig, train_classifier
 from defectune.cli import app
-from defectune.commands import shipping
+from defectune.library import watching
 from deployment import handoff
 from deployment.handoff import DeliveryError, Handoff, MqttBroker, Webhook
 from tests.drawn import drawn_dataset
+from tests.line import CliRunner
 from training import SilentReporter
 
 
@@ -299,7 +299,7 @@ def test_a_watch_that_is_killed_while_it_delivers_loses_none(tmp_path, server, b
 
 def test_the_command_delivers_and_says_what_is_left(tmp_path, server, monkeypatch, bundle):
     draw(tmp_path / "in", 3)
-    monkeypatch.setattr(shipping, "HANDOFF_PATIENCE_S", 0.3)
+    monkeypatch.setattr(watching, "HANDOFF_PATIENCE_S", 0.3)
     call = [
         "watch", str(bundle), str(tmp_path / "in"), "--output", str(tmp_path / "out"), "--once",
         "--interval", "0.02", "--webhook", server.url,
@@ -309,7 +309,7 @@ def test_the_command_delivers_and_says_what_is_left(tmp_path, server, monkeypatc
     assert away.exit_code == 1
     assert "3 deliveries wait for the next watch" in away.output
     server.status = None
-    monkeypatch.setattr(shipping, "HANDOFF_PATIENCE_S", 30)
+    monkeypatch.setattr(watching, "HANDOFF_PATIENCE_S", 30)
     back = CliRunner().invoke(app, call)
     assert back.exit_code == 0, back.output
     assert files(server.bodies) == ["0.png", "1.png", "2.png"]

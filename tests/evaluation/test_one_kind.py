@@ -66,7 +66,7 @@ def test_nothing_is_best(tmp_path, defective, capsys):
     what = "good" if defective else "defective"
     assert board.missing_kind.startswith(f"No {what} image is evaluated:")
     assert board.to_json()["missing_kind"] == board.missing_kind
-    show_leaderboard(board, tmp_path)
+    show_leaderboard(board, {"dataset": tmp_path})
     shown = capsys.readouterr().out
     assert board.missing_kind in shown
     assert "is best" not in shown

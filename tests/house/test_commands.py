@@ -36,6 +36,7 @@ def test_the_build_server_runs_the_readmes_command(repo_root: Path) -> None:
         "scripts/coverage",
         "scripts/format",
         "scripts/lint",
+        "scripts/reference",
         "scripts/release-check",
         "scripts/test",
         "scripts/types",

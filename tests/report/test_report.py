@@ -270,19 +270,19 @@ def test_misses_and_false_alarms_are_named():
 def test_overlays_of_a_run(tmp_path):
     from annotations import InputError, UsageError
     from defectune.library.progress import BarReporter
-    from defectune.overlays import write_overlays
+    from defectune.overlays import overlay
 
     dataset, run = build(tmp_path, wrong="broken_small/002")
     with BarReporter() as reporter:
-        write_overlays(run, [], tmp_path / "all", only="all", reporter=reporter)
-        write_overlays(run, ["good/"], tmp_path / "good", only="all", reporter=reporter)
-        write_overlays(run, [], tmp_path / "wrong", only="wrong", reporter=reporter)
+        overlay(run, [], tmp_path / "all", only="all", progress=reporter)
+        overlay(run, ["good/"], tmp_path / "good", only="all", progress=reporter)
+        overlay(run, [], tmp_path / "wrong", only="wrong", progress=reporter)
         with pytest.raises(InputError, match="no image called nobody"):
-            write_overlays(run, ["nobody"], tmp_path / "x", only="all", reporter=reporter)
+            overlay(run, ["nobody"], tmp_path / "x", only="all", progress=reporter)
         with pytest.raises(UsageError, match="all or wrong"):
-            write_overlays(run, [], tmp_path / "x", only="bad", reporter=reporter)
+            overlay(run, [], tmp_path / "x", only="bad", progress=reporter)
         with pytest.raises(OutputExistsError):
-            write_overlays(run, [], tmp_path / "all", only="all", reporter=reporter)
+            overlay(run, [], tmp_path / "all", only="all", progress=reporter)
     names = {p.stem for p in (tmp_path / "all").iterdir()}
     assert names == {dataset.by_id[i].stem for i in dataset.split.test_ids}
     assert all(p.stem.startswith("good__") for p in (tmp_path / "good").iterdir())

@@ -8,7 +8,8 @@ import pytest
 from pydantic import ValidationError
 
 from annotations import DefectuneError, InputError, UsageError, WeightsNotFoundError
-from classify import METHOD_CONFIGS, ClassifyConfig, all_methods
+from classify import ClassifyConfig, all_methods
+from classify.register import FAMILY
 from defectune.families import choose_config, train_family
 from detect import DetectConfig
 from detect.network import published_architecture
@@ -80,8 +81,8 @@ def test_a_setting_of_another_method_is_refused_with_the_method_that_has_it():
 
 
 def test_every_method_has_its_own_settings():
-    assert set(all_methods()) == set(METHOD_CONFIGS)
-    for name, kind in METHOD_CONFIGS.items():
+    assert set(all_methods()) == set(FAMILY.methods)
+    for name, kind in FAMILY.config_classes().items():
         made = ClassifyConfig(method=name)
         assert type(made) is kind
         assert made.method == name

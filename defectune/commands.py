@@ -1,0 +1,104 @@
+"""The commands of the command line, in the order of `--help`."""
+
+from typing import Final
+
+from defectune.door import Command
+
+COMMANDS: Final = (
+    Command(
+        "demo",
+        "defectune.demo:demo",
+        "defectune.summaries:show_page",
+        ("defectune demo", "defectune demo --output tried --seed 1"),
+    ),
+    Command(
+        "convert",
+        "defectune.library.conversion:convert",
+        "defectune.summaries:show_conversion",
+        (
+            "defectune convert bottle data/bottle",
+            "defectune convert photos.zip data/lid --protocol holdout --group-by 'part_\\d+'",
+        ),
+    ),
+    # Its families stand in training/registry.py, each with its own options and examples.
+    Command("train", "defectune.library.training_runs:train", "defectune.summaries:show_runs"),
+    Command(
+        "evaluate",
+        "defectune.library.evaluating:evaluate",
+        "defectune.summaries:show_leaderboard",
+        (
+            "defectune evaluate data/bottle",
+            "defectune evaluate data/bottle detect --cost-escape 50 --cost-overkill 1",
+        ),
+    ),
+    Command(
+        "check",
+        "defectune.library.datasets:check",
+        "defectune.summaries:show_check",
+        ("defectune check data/bottle", "defectune check data/bottle/runs/detect"),
+    ),
+    Command(
+        "report",
+        "defectune.library.evaluating:report",
+        "defectune.summaries:show_page",
+        ("defectune report data/bottle", "defectune report data/bottle detect segment"),
+    ),
+    Command(
+        "overlay",
+        "defectune.overlays:overlay",
+        "defectune.summaries:show_overlays",
+        (
+            "defectune overlay data/bottle/detect",
+            "defectune overlay data/bottle/detect broken_large --only wrong",
+        ),
+    ),
+    Command(
+        "predict",
+        "defectune.library.predicting:predict",
+        "defectune.summaries:show_predictions",
+        (
+            "defectune predict data/bottle/detect new/ --output verdicts",
+            "find new -name '*.png' | defectune predict detect.bundle - --output verdicts",
+        ),
+    ),
+    Command(
+        "export",
+        "defectune.library.datasets:export",
+        "defectune.summaries:show_export",
+        ("defectune export data/bottle elsewhere --format voc",),
+    ),
+    Command(
+        "bundle",
+        "defectune.library.bundling:bundle",
+        "defectune.summaries:show_bundle",
+        (
+            "defectune bundle data/bottle/detect detect.bundle",
+            "defectune bundle check detect.bundle data/bottle",
+        ),
+    ),
+    Command(
+        "bundle check",
+        "defectune.library.bundling:check_bundle",
+        "defectune.summaries:show_bundle_check",
+        ("defectune bundle check detect.bundle data/bottle",),
+    ),
+    Command(
+        "watch",
+        "defectune.library.watching:watch",
+        "defectune.summaries:show_waiting",
+        (
+            "defectune watch detect.bundle camera/ --output verdicts",
+            "defectune watch detect.bundle camera/ --output verdicts --once",
+        ),
+    ),
+    Command(
+        "sweep",
+        "defectune.library.sweeping:sweep",
+        "defectune.summaries:show_sweep",
+        (
+            "defectune sweep grid.yaml --output swept --dry-run",
+            "defectune sweep grid.yaml --output swept --workers 4",
+        ),
+    ),
+    Command("doctor", "defectune.doctor:doctor", "defectune.summaries:show_health"),
+)

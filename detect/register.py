@@ -1,0 +1,21 @@
+"""What the detector is, for everybody who trains or opens one."""
+
+from typing import Final
+
+from training.registry import Family, Method
+
+FAMILY: Final = Family(
+    name="detect",
+    summary="Fine-tune a detector, which finds defects as boxes.",
+    methods={
+        "yolo": Method("detect.config:DetectConfig", frozenset({"boxes", "masks"}), "few-defects")
+    },
+    default_method="yolo",
+    train="detect.train:train_detector",
+    open="detect.predict:load_box_predictor",
+    other_names=("yolo", "detection", "detector", "boxes", "bbox", "rtdetr", "fasterrcnn"),
+    examples=(
+        "defectune train detect data/bottle",
+        "defectune train detect data/bottle --model yolo11s.pt --image-size 640",
+    ),
+)

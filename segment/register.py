@@ -1,0 +1,26 @@
+"""What the segmenters are, for everybody who trains or opens one."""
+
+from typing import Final
+
+from training.registry import Family, Method
+
+FAMILY: Final = Family(
+    name="segment",
+    summary="Fine-tune a segmenter, which finds defects pixel by pixel.",
+    methods={
+        "unet": Method("segment.config:SegmentConfig", frozenset({"masks"}), "few-defects"),
+        # Without a defect it learns from good images and from noise in feature space.
+        "hybrid": Method(
+            "segment.hybrid.config:HybridConfig", frozenset({"masks", "good"}), "hybrid"
+        ),
+    },
+    default_method="unet",
+    train="segment.train:train_segmenter",
+    open="segment.predict:load_segmenter",
+    model_key="encoder",
+    other_names=("unet", "segmentation", "segmenter", "segformer", "masks", "deeplab"),
+    examples=(
+        "defectune train segment data/bottle",
+        "defectune train segment data/bottle --method hybrid --image-size 512",
+    ),
+)
