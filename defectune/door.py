@@ -228,7 +228,7 @@ def description_of(function: Callable[..., Any]) -> str:
 
 def _parameter(entry: Entry, names: Mapping[str, str], group: Group | None) -> inspect.Parameter:
     kind, flag = line_type(entry.hint), entry.flag
-    repeated = get_origin(kind) is list
+    repeated = list[str] in (kind, *get_args(kind))
     switch = bool in (kind, *get_args(kind))
     looks = Parameter(
         name=flag or entry.metavar,
@@ -260,9 +260,9 @@ def line_type(hint: Any) -> Any:
     union = get_origin(hint) in (Union, types.UnionType)
     kinds = [one for one in (get_args(hint) if union else (hint,)) if one is not types.NoneType]
     origins = {get_origin(one) or one for one in kinds}
-    if Sequence in origins:
-        return list[str]
     optional = union and types.NoneType in get_args(hint)
+    if Sequence in origins:
+        return list[str] | None if optional else list[str]
     kind: Any = str
     if len(kinds) == 1 and (kinds[0] in (bool, int, float) or get_origin(kinds[0]) is Literal):
         kind = kinds[0]

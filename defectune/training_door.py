@@ -66,6 +66,7 @@ def _family_app(command: Command, family: "Family") -> App:
     mixed = {name for name in fields if _is_mixed(family, name)}
 
     def call(*, dataset: Any, settings: Sequence[str], **given: Any) -> Any:
+        from annotations import UsageError
         from training.configs import parse_override
 
         chosen = {key: value for key, value in given.items() if value not in (None, [], ())}
@@ -73,6 +74,11 @@ def _family_app(command: Command, family: "Family") -> App:
             _, chosen[key] = parse_override(f"{key}={chosen[key]}")
         for key, value in map(parse_override, settings):
             _require_setting(key, kinds)
+            if key == "seed" and chosen.get("seed", value) != value:
+                raise UsageError(
+                    f"The seed is given twice: --seed {chosen['seed']} and --set seed={value}. "
+                    "Give it as --seed alone."
+                )
             chosen[key] = value
         return train(dataset, family.name, **chosen)
 

@@ -63,9 +63,7 @@ def watch(
     receivers: list[Receiver] = [Webhook(url) for url in webhook]
     receivers += [MqttBroker(url) for url in mqtt]
     require_distinct(receivers)
-    opened = open_bundle(
-        as_path(bundle, what="bundle"), threads=threads, provider=provider
-    )
+    opened = open_bundle(as_path(bundle, what="bundle"), threads=threads, provider=provider)
     verdicts = place / VERDICTS_FILE
     handoffs: list[Handoff] = []
     options = WatchOptions(interval, patience, once)

@@ -111,6 +111,7 @@ def test_a_default_of_a_family_is_what_its_training_takes():
         (("convert", "a", "b", "--min-aera", "3"), "Did you mean --min-area?"),
         (("convrt",), 'Did you mean "convert"?'),
         (("train", "detect", "a", "--set", "fold=1"), "no setting of a model"),
+        (("train", "detect", "a", "--seed", "1", "--set", "seed=2"), "The seed is given twice"),
         (("train", "detect", "a", "--method", "gan"), "--method"),
         (("convert", "a", "b", "--seed", "-1"), "--seed needs at least 0, got -1."),
     ],
@@ -137,6 +138,7 @@ class BrightConfig(FamilyConfig):
 def train_bright(dataset, config, *, name, folds, reporter):
     run = dataset.root / "runs" / name
     run.mkdir(parents=True)
+    (run / "config.yaml").write_text("family: bright\\n")
     (run / "bright.txt").write_text(f"{config.margin} {list(folds)}")
     return run
 

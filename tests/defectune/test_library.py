@@ -229,7 +229,7 @@ WRONG = {
     "an empty path": (lambda _: dt.load(" "), UsageError, ["should be a path"]),
     "a byte of zero": (lambda _: dt.load("a\0b"), UsageError, ["should be a path"]),
     "a family that is none": (
-        lambda _: dt.train("out", "yolo"), UsageError, ["'detect' or 'segment'", "'yolo'"],
+        lambda _: dt.train("out", "yolo"), UsageError, ["Did you mean detect?", "'yolo'"],
     ),
     "epochs in words": (
         lambda _: dt.train("out", "segment", epochs="ten"), UsageError,

@@ -10,7 +10,6 @@ import json
 import cv2
 import numpy as np
 import pytest
-from tests.line import CliRunner
 
 from annotations import encode_rle, load_dataset, read_predictions, rle_area
 from annotations.prediction_writer import coco_results
@@ -18,6 +17,7 @@ from converters.synthetic import draw_category
 from defectune.cli import app
 from report.overlay import draw_overlay
 from tests.drawn import SMALL
+from tests.line import CliRunner
 
 SHARED = ("--weights", "none", "--device", "cpu", "--fold", "all")
 TRAIN = {
@@ -191,7 +191,7 @@ def test_a_region_on_ignored_pixels_is_no_false_alarm_in_pictures(root, monkeypa
     seen.clear()
     invoke("overlay", root / "runs" / "masks", "--output", root / "pictures")
     assert seen.count(True) == 12
-    assert defectune.overlays.write_overlays is not None
+    assert defectune.overlays.overlay is not None
 
 
 def test_the_operating_point_is_what_predict_uses_when_asked(root, source, tmp_path):

@@ -11,7 +11,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from tests.line import CliRunner
 
 from annotations import InputError, OutputExistsError, UsageError, write_png
 from converters.synthetic import draw_category
@@ -23,6 +22,7 @@ from defectune.library.kept_results import Tally, partial_folder
 from defectune.library.recipe import Recipe
 from defectune.runs import find_run
 from tests.drawn import SMALL
+from tests.line import CliRunner
 
 
 def invoke(*arguments):
