@@ -84,8 +84,10 @@ def test_ctrl_c_answers_in_words(command, way, monkeypatch, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (("evaluate", "OUT", "--region-threshold", "nan"), "--region-threshold must be a finite"),
-        (("evaluate", "OUT", "--region-threshold", "inf"), "--region-threshold must be a finite"),
+        (("evaluate", "OUT", "--external", "a=b", "--region-threshold", "nan"),
+         "--region-threshold must be a finite"),
+        (("evaluate", "OUT", "--external", "a=b", "--region-threshold", "inf"),
+         "--region-threshold must be a finite"),
         (("evaluate", "OUT", "--max-escape", "2"), "--max-escape must be"),
         (("predict", "RUN", "x", "--output", "y", "--threshold", "nan"), "--threshold is on the"),
         (("predict", "RUN", "x", "--output", "y", "--threshold", "0"), "--threshold is on the"),
