@@ -28,8 +28,6 @@ import torch
 
 from annotations import write_png
 from annotations.prediction_files import FoldThresholds
-from annotations.scoring.boxes import MIN_SCORE, SAME_IOU
-from annotations.scoring.patches import PatchScorer
 from classify.anomaly.memory import PatchMemory
 from classify.features import FeatureNetwork
 from deployment import open_bundle
@@ -47,6 +45,8 @@ from deployment.export import graph_of
 from detect.network import published_architecture
 from detect.predict import BoxPredictor
 from detect.ultralytics_setup import import_ultralytics
+from inference.boxes import MIN_SCORE, SAME_IOU
+from inference.patches import PatchScorer
 
 MODEL = "yolo11n.pt"
 PATCH_SIDE, PATCHES = 256, 2000

@@ -7,9 +7,9 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from annotations.scoring.images import normalised, resize_square
 from classify.anomaly.memory import patches_of
 from classify.config import NetworkConfig, PooledConfig
+from inference.images import normalised, resize_square
 from training.backbones import Backbone, patch_stages
 from training.torch_network import TorchNetwork
 

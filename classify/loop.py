@@ -20,9 +20,9 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from annotations import Sample
 from annotations.files import remove_tree
 from annotations.images import read_image_rgb
-from annotations.scoring.images import resize_square
 from classify.config import AugmentedConfig, ClassifyConfig
 from classify.method import FoldData
+from inference.images import resize_square
 from training import seed_everything
 from training.device import device_list
 from training.geometry import PartGeometry, estimate_geometry

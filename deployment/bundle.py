@@ -13,9 +13,6 @@ from annotations.images import read_image_rgb
 from annotations.prediction import Prediction
 from annotations.prediction_files import FoldThresholds
 from annotations.scores import CalibratedScore
-from annotations.scoring.arrays import as_image
-from annotations.scoring.base import ImageRgb
-from annotations.scoring.decision import Decision, decide
 from deployment.archive import (
     BUNDLE,
     CARD,
@@ -28,6 +25,9 @@ from deployment.archive import (
 from deployment.networks import CPU, ENGINES, ONNX_RUNTIME, Engine
 from deployment.runtime import SCORERS, Member, joint_thresholds, predict_jointly
 from deployment.threads import at_most_threads
+from inference.arrays import as_image
+from inference.base import ImageRgb
+from inference.decision import Decision, decide
 
 BundleVerdict = Decision
 

@@ -14,10 +14,10 @@ from annotations.prediction import Prediction
 from annotations.prediction_files import THRESHOLD
 from annotations.regions import Regions
 from annotations.run_files import RUNS_FOLDER
-from annotations.scoring.base import ImageRgb
-from annotations.scoring.decision import Decision, decide
 from annotations.store import StoredPredictions, read_predictions
 from deployment.bundle import Bundle
+from inference.base import ImageRgb
+from inference.decision import Decision, decide
 
 SAME_REGION: float = 0.5
 """Boxes of one type that overlap by this intersection over union are one region."""

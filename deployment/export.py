@@ -1,6 +1,7 @@
 """Making a bundle of a finished run. Needs torch and onnx; the runtime never imports this file."""
 
 import io
+import json
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -15,7 +16,6 @@ from annotations.files import read_json
 from annotations.images import read_image_rgb
 from annotations.prediction_files import THRESHOLD, FoldThresholds
 from annotations.run_files import LEADERBOARD_FILE
-from annotations.scoring.base import Network, Scorer
 from deployment.archive import (
     BUNDLE,
     CARD,
@@ -27,10 +27,11 @@ from deployment.archive import (
     write_archive,
 )
 from deployment.card import model_card
-from deployment.graph_words import graph_words, with_words
+from deployment.graph_words import METADATA_KEY, graph_words
 from deployment.networks import ENGINES, INPUT, ONNX_RUNTIME
 from deployment.quantizing import moved_threshold, quantized
 from deployment.runtime import SCORERS
+from inference.base import Network, Scorer
 from training import map_range, read_run_config, run_thresholds
 from training.torch_network import TorchNetwork
 
@@ -289,3 +290,18 @@ def _versions() -> dict[str, str]:
         except PackageNotFoundError:
             found[name] = "not installed"
     return found
+
+
+def with_words(graph: bytes, words: Mapping[str, Any]) -> bytes:
+    """A graph with its words in `metadata_props`; needs onnx.
+
+    Args:
+        graph: a serialised ONNX model.
+        words: see `graph_words`.
+    """
+    import onnx
+
+    model = onnx.load_from_string(graph)
+    text = json.dumps(words, sort_keys=True, ensure_ascii=False)
+    onnx.helper.set_model_props(model, {METADATA_KEY: text})
+    return bytes(model.SerializeToString())

@@ -4,13 +4,12 @@ Stands in the graph's `metadata_props`, under the key `defectune`, and in bundle
 each model. docs/graph.md explains every entry.
 """
 
-import json
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from annotations.errors import InputError
 from annotations.prediction_files import FoldThresholds
-from annotations.scoring.base import Scorer
+from inference.base import Scorer
 
 METADATA_KEY: Final = "defectune"
 FORMAT: Final = "defectune-graph-1"
@@ -132,18 +131,3 @@ def _normalization(kind: str, recipe: Mapping[str, Any]) -> tuple[list[float], l
     if kind == "masks":
         return [0.5] * 3, [0.5] * 3
     return [0.0] * 3, [1.0] * 3
-
-
-def with_words(graph: bytes, words: Mapping[str, Any]) -> bytes:
-    """A graph with its words in `metadata_props`; needs onnx.
-
-    Args:
-        graph: a serialised ONNX model.
-        words: see `graph_words`.
-    """
-    import onnx
-
-    model = onnx.load_from_string(graph)
-    text = json.dumps(words, sort_keys=True, ensure_ascii=False)
-    onnx.helper.set_model_props(model, {METADATA_KEY: text})
-    return bytes(model.SerializeToString())

@@ -9,8 +9,8 @@ import numpy as np
 import numpy.typing as npt
 
 from annotations.errors import InputError, UsageError, shortened
-from annotations.scoring.base import Batch, Network
 from deployment.graph_check import require_plain
+from inference.base import Batch, Network
 
 INPUT: Final = "images"
 ONNX_RUNTIME: Final = "onnxruntime"

@@ -10,8 +10,8 @@ import numpy.typing as npt
 
 from annotations.errors import InputError, shortened
 from annotations.prediction_files import FoldThresholds
-from annotations.scoring.base import Batch, ImageRgb, Network, Scorer
 from deployment.networks import INPUT
+from inference.base import Batch, ImageRgb, Network, Scorer
 
 OPERATORS: Final = ("Conv", "Gemm", "MatMul")
 """What takes the time. A detector's boxes and scores are joined in one tensor after the last of

@@ -13,14 +13,14 @@ from annotations.prediction import Prediction
 from annotations.prediction_files import THRESHOLD, FoldThresholds
 from annotations.regions import Regions
 from annotations.scores import RawScore
-from annotations.scoring.base import ImageRgb, Scorer
-from annotations.scoring.boxes import BoxScorer
-from annotations.scoring.distances import DistanceScorer
-from annotations.scoring.masks import FittedMaskScorer, Look, MaskScorer, SegmentPredictor
-from annotations.scoring.patches import PatchScorer
-from annotations.scoring.reconstruction import ErrorScorer
-from annotations.scoring.types import TypeScorer
-from annotations.scoring.views import fuse_boxes
+from inference.base import ImageRgb, Scorer
+from inference.boxes import BoxScorer
+from inference.distances import DistanceScorer
+from inference.masks import FittedMaskScorer, Look, MaskScorer, SegmentPredictor
+from inference.patches import PatchScorer
+from inference.reconstruction import ErrorScorer
+from inference.types import TypeScorer
+from inference.views import fuse_boxes
 
 SCORERS: Final[Mapping[str, type[Scorer]]] = {
     kind.kind: kind

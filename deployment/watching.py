@@ -14,9 +14,9 @@ from annotations.errors import ImageReadError, InputError, OutputExistsError, sh
 from annotations.images import read_image_rgb, sha256_of
 from annotations.locks import hold_lock
 from annotations.scores import CalibratedScore
-from annotations.scoring.decision import decide
 from deployment.bundle import Bundle
 from deployment.seen import Facts, FolderView, Memory, as_text, facts_of
+from inference.decision import decide
 
 VERDICTS_FILE: Final = "verdicts.jsonl"
 LOCK_FILE: Final = ".lock"

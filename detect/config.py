@@ -4,8 +4,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from annotations.scoring.tiling import MAX_TILES
-from annotations.scoring.views import Views
+from inference.tiling import MAX_TILES
+from inference.views import Views
 from training.configs import MAX_EPOCHS, FamilyConfig
 
 

@@ -12,8 +12,8 @@ import yaml
 from annotations import Dataset, Regions, Sample, TrainingError
 from annotations.files import remove_tree, write_text_atomic
 from annotations.images import write_png
-from annotations.scoring.tiling import crop_window, cut_tile, tile_windows
 from detect.config import DetectConfig
+from inference.tiling import crop_window, cut_tile, tile_windows
 from training import FoldJob
 from training.contact_sheet import (
     CONTACT_SHEET,

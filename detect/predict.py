@@ -7,11 +7,11 @@ from typing import Any
 import torch
 
 from annotations.run_files import TILES_FILE
-from annotations.scoring.boxes import BoxScorer
-from annotations.scoring.tiling import read_tiles
-from annotations.scoring.views import Views
 from detect.config import DetectConfig
 from detect.network import load_detector
+from inference.boxes import BoxScorer
+from inference.tiling import read_tiles
+from inference.views import Views
 from training import fold_folder, resolve_device, stored_config
 from training.torch_network import TorchNetwork
 

@@ -14,7 +14,6 @@ from annotations import (
 from annotations.files import write_json_atomic
 from annotations.images import read_image_rgb
 from annotations.run_files import TILES_FILE
-from annotations.scoring.tiling import choose_tiles
 from detect import lite0
 from detect.config import DetectConfig
 from detect.data import choose_images
@@ -29,6 +28,7 @@ from detect.network import (
 )
 from detect.predict import BoxPredictor
 from inference.matching import FoundLevels, best_region_threshold, found_levels
+from inference.tiling import choose_tiles
 from training import (
     FoldJob,
     Predictor,

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 from annotations.lazy import lazy_names
 
 if TYPE_CHECKING:
-    from annotations.scoring.masks import SegmentPredictor
+    from inference.masks import SegmentPredictor
     from segment.config import SegmentConfig
     from segment.hybrid.config import HybridConfig
     from segment.predict import MaskPredictor, load_mask_predictor, load_segmenter
@@ -27,7 +27,7 @@ __getattr__, __dir__ = lazy_names(
         "HybridConfig": "segment.hybrid.config",
         "MaskPredictor": "segment.predict",
         "SegmentConfig": "segment.config",
-        "SegmentPredictor": "annotations.scoring.masks",
+        "SegmentPredictor": "inference.masks",
         "load_mask_predictor": "segment.predict",
         "load_segmenter": "segment.predict",
         "train_segmenter": "segment.train",

@@ -4,9 +4,9 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from annotations.scoring.tiling import MAX_TILES
-from annotations.scoring.views import Views
 from inference.thresholds import ThresholdAim
+from inference.tiling import MAX_TILES
+from inference.views import Views
 from training.configs import MAX_EPOCHS, FamilyConfig
 
 

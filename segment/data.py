@@ -13,8 +13,8 @@ from torch.utils.data import Sampler
 
 from annotations import Dataset, Sample
 from annotations.images import read_image_rgb
-from annotations.scoring.images import half_normalised, resize_image
-from annotations.scoring.tiling import crop_window, cut_tile, resize_for_tiles, tile_windows
+from inference.images import half_normalised, resize_image
+from inference.tiling import crop_window, cut_tile, resize_for_tiles, tile_windows
 from training.injection import DefectInjector, LabelledImage
 
 Item = tuple[torch.Tensor, torch.Tensor]

@@ -6,9 +6,9 @@ import torch
 
 from annotations import InputError
 from annotations.run_files import IMAGE_SCORE_FILE, SEGMENTER_WEIGHTS_FILE, TILES_FILE
-from annotations.scoring.masks import MaskScorer, SegmentPredictor
-from annotations.scoring.score_stack import ScoreStack, read_stack
-from annotations.scoring.tiling import read_tiles
+from inference.masks import MaskScorer, SegmentPredictor
+from inference.score_stack import ScoreStack, read_stack
+from inference.tiling import read_tiles
 from segment.config import SegmentConfig
 from segment.network import build_network
 from training import (

@@ -1,5 +1,5 @@
 """Fitting the weights of an image's score to validation images; see
-`annotations.scoring.score_stack`."""
+`inference.score_stack`."""
 
 import hashlib
 from collections.abc import Sequence
@@ -8,7 +8,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from annotations.scoring.score_stack import Array, ScoreStack, map_statistics
+from inference.score_stack import Array, ScoreStack, map_statistics
 
 FEWEST: Final = 8
 """Good and defective validation images each, from which on weights are fitted."""

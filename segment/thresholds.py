@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from annotations import FoldThresholds, Sample
 from annotations.images import read_image_rgb
-from annotations.scoring.masks import Look, SegmentPredictor
+from inference.masks import Look, SegmentPredictor
 from inference.matching import match_regions
 from segment.config import AimedConfig
 from segment.data import resize_class_mask

@@ -6,8 +6,8 @@ from pathlib import Path
 from annotations import Dataset, FoldThresholds, Sample, require_defects_in_training
 from annotations.files import write_json_atomic
 from annotations.run_files import IMAGE_SCORE_FILE, SEGMENTER_WEIGHTS_FILE, TILES_FILE
-from annotations.scoring.masks import Look
-from annotations.scoring.tiling import choose_tiles
+from inference.masks import Look
+from inference.tiling import choose_tiles
 from segment.config import SegmentConfig
 from segment.fit import fit, with_masks
 from segment.hybrid.config import HybridConfig

@@ -11,7 +11,7 @@ import numpy as np
 from annotations import Dataset, Sample
 from annotations.files import write_text_atomic
 from annotations.images import read_image_rgb, write_png
-from annotations.scoring.tiling import long_side
+from inference.tiling import long_side
 from training.injection import DefectInjector, Injected, LabelledImage
 
 CONTACT_SHEET: Final = "injected.png"

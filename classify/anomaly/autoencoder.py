@@ -4,7 +4,7 @@ Bergmann, Löwe, Fauser, Sattlegger, Steger: Improving Unsupervised Defect Segme
 Structural Similarity to Autoencoders (VISAPP 2019): squared error and SSIM (Wang, Bovik, Sheikh,
 Simoncelli 2004, window 11), both as loss and as map. Unlike there, the two are added, whole images
 and not crops are squeezed, and errors are counted against what is usual on good images (see
-`annotations.scoring.reconstruction`).
+`inference.reconstruction`).
 """
 
 from typing import Final
@@ -13,8 +13,6 @@ import lightning as L  # noqa: N812 - its own convention
 import torch
 from torchmetrics.functional.image import structural_similarity_index_measure
 
-from annotations.scoring.images import unit_planes
-from annotations.scoring.reconstruction import ErrorScorer, UsualErrors
 from classify.anomaly.method import AnomalyMethod
 from classify.config import AutoencoderConfig
 from classify.convnets import image_decoder, image_encoder
@@ -26,6 +24,8 @@ from classify.method import (
     need_good,
     state_arrays,
 )
+from inference.images import unit_planes
+from inference.reconstruction import ErrorScorer, UsualErrors
 from training import Predictor
 from training.torch_network import TorchNetwork
 

@@ -17,8 +17,6 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from annotations.scoring.images import unit_planes
-from annotations.scoring.reconstruction import ErrorScorer, UsualErrors, top_mean
 from classify.anomaly.method import AnomalyMethod
 from classify.config import GanConfig
 from classify.convnets import image_decoder, image_encoder
@@ -30,6 +28,8 @@ from classify.method import (
     need_good,
     state_arrays,
 )
+from inference.images import unit_planes
+from inference.reconstruction import ErrorScorer, UsualErrors, top_mean
 from training import Predictor
 from training.torch_network import TorchNetwork
 

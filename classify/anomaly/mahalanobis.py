@@ -2,7 +2,7 @@
 
 Rippel, Mertens, Merhof: Modeling the Distribution of Normal Data in Pre-Trained Deep Features
 for Anomaly Detection (ICPR 2020), section III: a Gaussian a stage with shrunk covariance, and the
-sum of the Mahalanobis distances over the stages (`annotations.scoring.distances`).
+sum of the Mahalanobis distances over the stages (`inference.distances`).
 """
 
 from collections.abc import Callable, Sequence
@@ -11,7 +11,7 @@ import numpy as np
 from sklearn.covariance import ledoit_wolf
 
 from annotations import InputError
-from annotations.scoring.distances import Array, Distances, GaussianDistances
+from inference.distances import Array, Distances, GaussianDistances
 
 __all__ = ["Array", "Distances", "Gaussians", "held_out_distances"]
 

@@ -14,7 +14,7 @@ import numpy.typing as npt
 import torch
 
 from annotations import InputError
-from annotations.scoring.patches import PatchDistances, Patches
+from inference.patches import PatchDistances, Patches
 
 PROJECTED = 64
 """Dimensions of the random projection."""

@@ -4,12 +4,12 @@ import numpy as np
 import torch
 
 from annotations.images import read_image_rgb
-from annotations.scoring.patches import PatchScorer
 from classify.anomaly.memory import PatchMemory
 from classify.anomaly.method import AnomalyMethod
 from classify.config import PatchMemoryConfig
 from classify.features import FeatureNetwork
 from classify.method import Arrays, FoldData, need_good
+from inference.patches import PatchScorer
 from training import Predictor
 
 

@@ -1,7 +1,7 @@
 """Distance to the good images in the features of a frozen, pretrained network.
 
 Rippel, Mertens, Merhof (ICPR 2020) for the Gaussians, Bergman, Cohen, Hoshen (arXiv:2002.10445)
-for the neighbours; see `classify.anomaly.mahalanobis` and `annotations.scoring.nearest`.
+for the neighbours; see `classify.anomaly.mahalanobis` and `inference.nearest`.
 """
 
 from collections.abc import Sequence
@@ -11,13 +11,13 @@ import torch
 
 from annotations import InputError, Sample
 from annotations.images import read_image_rgb
-from annotations.scoring.distances import DistanceScorer
-from annotations.scoring.nearest import NearestGood
 from classify.anomaly.mahalanobis import Array, Distances, Gaussians, held_out_distances
 from classify.anomaly.method import AnomalyMethod
 from classify.config import DistanceConfig, PretrainedConfig
 from classify.features import FeatureNetwork
 from classify.method import Arrays, Calibration, FoldData
+from inference.distances import DistanceScorer
+from inference.nearest import NearestGood
 from training import Predictor, Reporter
 
 

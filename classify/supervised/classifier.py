@@ -15,8 +15,6 @@ from torch import nn
 from torch.nn import functional
 
 from annotations import InputError, Sample
-from annotations.scoring.images import resize_square
-from annotations.scoring.types import TypeScorer
 from classify.config import SupervisedConfig
 from classify.features import FeatureNetwork
 from classify.loop import Item, MakeItem, load_small, of_epoch, train_module, vary
@@ -30,6 +28,8 @@ from classify.method import (
     state_arrays,
 )
 from classify.supervised.deepsmote import oversample
+from inference.images import resize_square
+from inference.types import TypeScorer
 from training import Predictor, probability_thresholds
 from training.contact_sheet import CONTACT_SHEET, load_labelled, write_contact_sheet
 from training.geometry import estimate_geometry

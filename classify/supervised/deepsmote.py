@@ -34,11 +34,11 @@ from torch.nn import functional
 from annotations import InputError
 from annotations.files import write_text_atomic
 from annotations.images import write_png
-from annotations.scoring.images import resize_square
 from classify.config import SupervisedConfig
 from classify.convnets import image_decoder, image_encoder
 from classify.loop import Item, train_module, unit_tensor
 from classify.method import FoldData, ImageRgb
+from inference.images import resize_square
 
 SHEET: Final = "deepsmote.png"
 LEARNING_RATE: Final = 1e-3

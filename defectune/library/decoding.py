@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Final
 
 from annotations import ImageReadError, read_image_rgb
-from annotations.scoring.base import ImageRgb
+from inference.base import ImageRgb
 
 AHEAD: Final = 2
 """Images that are decoded while the network looks at those before."""

@@ -15,9 +15,6 @@ from annotations.files import require_new_folder, write_json_atomic
 from annotations.prediction_files import map_levels, read_csv
 from annotations.prediction_writer import coco_results
 from annotations.run_files import IMAGES_FILE, MAPS_FOLDER, REGIONS_FILE
-from annotations.scoring.arrays import as_image
-from annotations.scoring.base import ImageRgb
-from annotations.scoring.remarks import remark_on
 from defectune.inputs import OUTPUT_MARKER, gather_images, listed_images
 from defectune.library.arguments import Place, as_path, checked, several
 from defectune.library.decoding import decoded
@@ -49,6 +46,9 @@ from defectune.library.shards import Part, kept, parts_of, take
 from defectune.library.verdict import Verdict
 from defectune.ray_tasks import require_engine
 from defectune.runs import find_run
+from inference.arrays import as_image
+from inference.base import ImageRgb
+from inference.remarks import remark_on
 
 if TYPE_CHECKING:
     from training import Predictor, Reporter

@@ -16,12 +16,12 @@ from annotations.files import read_json
 from annotations.prediction_files import THRESHOLD, FoldThresholds
 from annotations.run_files import CONFIG_FILE, meta_path
 from annotations.scores import CalibratedScore
-from annotations.scoring.base import ImageRgb
-from annotations.scoring.decision import decide
 from defectune import families
 from defectune.inputs import Inputs
 from defectune.library.verdict import Verdict
 from defectune.runs import operating_threshold
+from inference.base import ImageRgb
+from inference.decision import decide
 
 if TYPE_CHECKING:
     from deployment import Bundle

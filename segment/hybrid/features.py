@@ -14,8 +14,8 @@ from torch.nn import functional
 
 from annotations import TrainingError, UsageError
 from annotations.files import remove_tree
-from annotations.scoring.base import ImageRgb
-from annotations.scoring.images import normalised
+from inference.base import ImageRgb
+from inference.images import normalised
 from training.backbones import Backbone
 
 STRIDES: Final = (2, 4, 8, 16)

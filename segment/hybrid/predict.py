@@ -6,8 +6,8 @@ from typing import Final
 import torch
 
 from annotations.run_files import TILES_FILE
-from annotations.scoring.masks import FittedMaskScorer
-from annotations.scoring.tiling import read_tiles
+from inference.masks import FittedMaskScorer
+from inference.tiling import read_tiles
 from segment.hybrid.config import HybridConfig
 from segment.hybrid.features import FrozenFeatures
 from segment.hybrid.network import JOINED_FROM, SCALE, Heads

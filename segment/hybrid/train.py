@@ -13,9 +13,9 @@ import torch
 
 from annotations import Sample, TrainingError
 from annotations.images import read_image_rgb
-from annotations.scoring.images import fitted_hw, resize_to
-from annotations.scoring.tiling import cut_tile, resize_for_tiles, tile_windows
-from annotations.scoring.views import view_of
+from inference.images import fitted_hw, resize_to
+from inference.tiling import cut_tile, resize_for_tiles, tile_windows
+from inference.views import view_of
 from segment.data import resize_class_mask
 from segment.hybrid.config import HybridConfig
 from segment.hybrid.features import (

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from annotations.scoring.remarks import remark_on
+from inference.remarks import remark_on
 
 
 @pytest.mark.parametrize(

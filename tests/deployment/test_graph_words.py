@@ -15,11 +15,11 @@ import defectune as dt
 from annotations import load_dataset
 from annotations.images import read_image_rgb
 from annotations.scores import RawScore
-from annotations.scoring.images import normalised, resize_square
 from classify import train_classifier
 from deployment import open_bundle
 from deployment.archive import graph_name, read_archive
 from detect import DetectConfig, train_detector
+from inference.images import normalised, resize_square
 from segment import SegmentConfig, train_segmenter
 from tests.drawn import classify_config, drawn_dataset
 from training import SilentReporter

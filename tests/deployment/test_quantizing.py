@@ -6,8 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from annotations import FoldThresholds, InputError
-from annotations.scoring.boxes import BoxScorer
 from deployment.quantizing import moved_threshold, quantized
+from inference.boxes import BoxScorer
 
 scores = st.lists(st.floats(1e-6, 1 - 1e-6), min_size=1, max_size=20)
 thresholds = st.floats(1e-5, 1 - 1e-5)

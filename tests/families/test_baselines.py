@@ -15,8 +15,6 @@ from sklearn.neighbors import NearestNeighbors
 
 from annotations import InputError, ProtocolError, load_dataset, read_predictions
 from annotations.images import read_image_rgb
-from annotations.scoring.nearest import NearestGood
-from annotations.scoring.reconstruction import UsualErrors, top_mean
 from classify import all_methods, load_classifier, train_classifier
 from classify.anomaly.autoencoder import error_maps
 from classify.anomaly.memory import PatchMemory, greedy_centres, patches_of
@@ -27,6 +25,8 @@ from classify.train import load_arrays
 from converters import ConvertOptions
 from converters.synthetic import SyntheticConfig
 from evaluation import evaluate_runs
+from inference.nearest import NearestGood
+from inference.reconstruction import UsualErrors, top_mean
 from tests.drawn import classify_config, drawn_dataset
 from training import SilentReporter
 from training.lightning_loop import Progress

@@ -78,7 +78,7 @@ ONLY_INSIDE_FUNCTIONS = {
     "inference": {"scipy"},
     "defectune": FRAMEWORKS
     | {"albumentations", "cv2", "scipy", "sklearn"}
-    | {"classify", "detect", "evaluation", "inference", "report", "segment", "training"},
+    | {"classify", "detect", "evaluation", "report", "segment", "training"},
 }
 
 

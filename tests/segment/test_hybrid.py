@@ -14,9 +14,9 @@ from annotations import (
     read_image_rgb,
     read_predictions,
 )
-from annotations.scoring.images import fitted_hw
-from annotations.scoring.score_stack import NAMES, read_stack
 from converters import ConvertOptions
+from inference.images import fitted_hw
+from inference.score_stack import NAMES, read_stack
 from segment import HybridConfig, load_segmenter, train_segmenter
 from segment.hybrid.features import FeatureCache, FrozenFeatures, views_that_fit
 from segment.hybrid.network import Heads, add_noise, blob_mask, hybrid_loss

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from annotations import load_dataset
-from annotations.scoring.masks import Look, SegmentPredictor
+from inference.masks import Look, SegmentPredictor
 from segment.thresholds import _choose_regions
 from tests.drawn import drawn_dataset
 

@@ -10,8 +10,8 @@ import numpy.typing as npt
 
 from annotations.prediction import Prediction
 from annotations.scores import RawScore
-from annotations.scoring.base import Arrays, ImageRgb, Network, Scorer
-from annotations.scoring.images import resize_square, unit_planes
+from inference.base import Arrays, ImageRgb, Network, Scorer
+from inference.images import resize_square, unit_planes
 
 ErrorMap = npt.NDArray[np.float32]
 BLUR_PART: Final = 1 / 64

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from annotations.scoring.boxes import MIN_SCORE, SAME_IOU, letterboxed, suppressed
 from detect.ultralytics_setup import import_ultralytics
+from inference.boxes import MIN_SCORE, SAME_IOU, letterboxed, suppressed
 
 
 @pytest.mark.parametrize(

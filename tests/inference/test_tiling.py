@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from annotations import Regions
-from annotations.scoring.tiling import (
+from inference.tiling import (
     MAX_TILES,
     OVERLAP,
     choose_tiles,

@@ -14,9 +14,9 @@ import numpy.typing as npt
 
 from annotations.prediction import Prediction
 from annotations.scores import RawScore
-from annotations.scoring.base import Arrays, ImageRgb, Network, Scorer
-from annotations.scoring.images import normalised, resize_square
-from annotations.scoring.nearest import NearestGood
+from inference.base import Arrays, ImageRgb, Network, Scorer
+from inference.images import normalised, resize_square
+from inference.nearest import NearestGood
 
 Array = npt.NDArray[np.float64]
 

@@ -5,7 +5,7 @@ from typing import Final
 import numpy as np
 
 from annotations.errors import UsageError
-from annotations.scoring.base import ImageRgb
+from inference.base import ImageRgb
 
 _WANTED: Final = "An image should be a path or a uint8 array, RGB (H, W, 3) or grey (H, W)"
 

@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 
 from annotations import UsageError
-from annotations.scoring.arrays import as_image
+from inference.arrays import as_image
 
 GREY = np.arange(12, dtype=np.uint8).reshape(3, 4)
 RGB = np.repeat(GREY[..., None], 3, axis=2)

@@ -11,17 +11,17 @@ import numpy.typing as npt
 
 from annotations import FoldThresholds, Prediction, mask_to_regions
 from annotations.scores import RawScore
-from annotations.scoring.base import Arrays, Batch, ImageRgb, Network, Scorer
-from annotations.scoring.images import (
+from inference.base import Arrays, Batch, ImageRgb, Network, Scorer
+from inference.images import (
     fitted_hw,
     half_normalised,
     normalised,
     resize_image,
     resize_to,
 )
-from annotations.scoring.score_stack import ScoreStack, map_statistics
-from annotations.scoring.tiling import cut_tile, join_tiles, resize_for_tiles, tile_windows
-from annotations.scoring.views import map_back, view_of
+from inference.score_stack import ScoreStack, map_statistics
+from inference.tiling import cut_tile, join_tiles, resize_for_tiles, tile_windows
+from inference.views import map_back, view_of
 
 TILES_AT_ONCE: Final = 8
 

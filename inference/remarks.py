@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from annotations.scoring.base import ImageRgb
+from inference.base import ImageRgb
 
 SMALLEST_SIDE: Final = 32
 """Pixels: one place of the deepest map of a usual network."""

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from annotations import Regions, mask_to_regions
-from annotations.scoring.views import boxes_back, fuse_boxes, map_back, view_of
+from inference.views import boxes_back, fuse_boxes, map_back, view_of
 
 
 @given(st.integers(1, 9), st.integers(1, 9), st.integers(0, 7))

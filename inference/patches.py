@@ -13,8 +13,8 @@ import numpy.typing as npt
 
 from annotations.prediction import Prediction
 from annotations.scores import RawScore
-from annotations.scoring.base import Arrays, ImageRgb, Network, Scorer
-from annotations.scoring.images import normalised, resize_square
+from inference.base import Arrays, ImageRgb, Network, Scorer
+from inference.images import normalised, resize_square
 
 Patches = npt.NDArray[np.float32]
 BLUR_SIGMA: Final = 4.0

@@ -14,9 +14,9 @@ import numpy.typing as npt
 from annotations.prediction import Prediction
 from annotations.regions import Regions
 from annotations.scores import RawScore
-from annotations.scoring.base import Arrays, Batch, ImageRgb, Network, Scorer
-from annotations.scoring.tiling import cut_tile, merge_boxes, tile_windows, tiled_hw
-from annotations.scoring.views import boxes_back, fuse_boxes, view_of
+from inference.base import Arrays, Batch, ImageRgb, Network, Scorer
+from inference.tiling import cut_tile, merge_boxes, tile_windows, tiled_hw
+from inference.views import boxes_back, fuse_boxes, view_of
 
 MIN_SCORE: Final = 0.001
 SAME_IOU: Final = 0.6

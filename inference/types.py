@@ -5,8 +5,8 @@ from typing import Any, Self
 
 from annotations.prediction import Prediction
 from annotations.scores import RawScore
-from annotations.scoring.base import Arrays, ImageRgb, Network, Scorer
-from annotations.scoring.images import normalised, resize_square
+from inference.base import Arrays, ImageRgb, Network, Scorer
+from inference.images import normalised, resize_square
 
 
 class TypeScorer(Scorer):

@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from annotations.scoring.base import ImageRgb
+from inference.base import ImageRgb
 
 SIDE_STEP: Final = 32
 """Sides of fitted images are multiples of it, so that every level of a network is a whole part."""

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from annotations.scoring.images import resize_square
+from inference.images import resize_square
 
 
 def test_enlarging_makes_no_blocks():
