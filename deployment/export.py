@@ -4,7 +4,7 @@ import io
 import json
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -13,8 +13,7 @@ import torch
 
 from annotations.errors import DefectuneError, InputError, shortened
 from annotations.files import read_json
-from annotations.images import read_image_rgb
-from annotations.prediction_files import THRESHOLD, FoldThresholds
+from annotations.prediction_files import THRESHOLD
 from annotations.run_files import LEADERBOARD_FILE
 from deployment.archive import (
     BUNDLE,
@@ -29,7 +28,6 @@ from deployment.archive import (
 from deployment.card import model_card
 from deployment.graph_words import METADATA_KEY, graph_words
 from deployment.networks import ENGINES, INPUT, ONNX_RUNTIME
-from deployment.quantizing import moved_threshold, quantized
 from deployment.runtime import SCORERS
 from inference.base import Network, Scorer
 from training import map_range, read_run_config, run_thresholds
@@ -67,15 +65,12 @@ class BundleOptions:
     Attributes:
         refitted: the folder of a training on all images, whose one model is taken.
         engine: what runs the graphs, a key of `ENGINES`.
-        int8: of each fold, training images to choose the ranges of 8-bit numbers on, and validation
-            images to choose the threshold on again; None leaves the graphs at full precision.
         threshold: calibrated scores from this on are defective.
         chosen_by: who chose it, in words; empty for training.
     """
 
     refitted: Path | None = None
     engine: str = ONNX_RUNTIME
-    int8: Callable[[int], tuple[Sequence[Path], Sequence[Path]]] | None = None
     threshold: float = THRESHOLD
     chosen_by: str = ""
 
@@ -103,7 +98,7 @@ def make_bundle(
         InputError: a model that cannot be exported.
     """
     settings = read_run_config(run)
-    depth = settings["bit_depth"]
+    settings["bit_depth"]
     members: dict[str, bytes] = {}
     models = []
     for number, fold in enumerate(folds):
@@ -116,16 +111,8 @@ def make_bundle(
                 "models cannot be put into a bundle."
             )
         thresholds = run_thresholds(options.refitted or run, fold)
-        # Proved by the engine that will run it; 8-bit numbers are made of what was proved.
+        # Proved by the engine that will run it.
         graph = graph_of(scorer, options.engine)
-        if options.int8 is not None:
-            say(
-                f"{whose}: making 8-bit numbers. Some verdicts will change: `defectune bundle "
-                "check` says which."
-            )
-            graph, thresholds = _in_8_bits(
-                graph, scorer, thresholds, options.int8(fold), options.engine, depth
-            )
         words = graph_words(scorer, thresholds, settings["class_names"], options.threshold)
         members[graph_name(number)] = with_words(graph, words)
         arrays = dict(sorted(scorer.arrays().items()))
@@ -150,7 +137,7 @@ def make_bundle(
         "threshold": options.threshold,
         "threshold_chosen_by": options.chosen_by,
         "engine": options.engine,
-        "precision": "fp32" if options.int8 is None else "int8",
+        "precision": "fp32",
         "map_range": list(map_range(run)),
         "refitted": options.refitted is not None,
         "models": models,
@@ -161,30 +148,6 @@ def make_bundle(
     digest = write_archive(path, members)
     refitted = options.refitted is not None
     return MadeBundle(path, digest, tuple(folds), path.stat().st_size, refitted)
-
-
-def _in_8_bits(
-    graph: bytes,
-    scorer: Scorer,
-    thresholds: FoldThresholds,
-    images: tuple[Sequence[Path], Sequence[Path]],
-    engine: str,
-    bit_depth: int | None,
-) -> tuple[bytes, FoldThresholds]:
-    """A graph with 8-bit numbers, and the threshold where it belongs among its scores."""
-    train, validation = images
-    graph = quantized(graph, scorer, [read_image_rgb(p, bit_depth=bit_depth) for p in train])
-    small = SCORERS[scorer.kind].build(
-        scorer.recipe(), dict(scorer.arrays()), ENGINES[engine](graph)
-    )
-    before, after = [], []
-    for path in validation:
-        image_rgb = read_image_rgb(path, bit_depth=bit_depth)
-        before.append(float(scorer.predict("", image_rgb).image_score))
-        after.append(float(small.predict("", image_rgb).image_score))
-    moved = moved_threshold(thresholds, before, after)
-    words = f"{thresholds.chosen_on}; moved to 8-bit scores on {len(before)} validation images"
-    return graph, replace(thresholds, raw_threshold=moved, chosen_on=words)
 
 
 def leaderboard_row(run: Path) -> Mapping[str, Any] | None:

@@ -343,8 +343,8 @@ class Handoff:
         if not self._n_aside:
             # Once for a row of them.
             self._say(
-                f"{error}, {REFUSALS} times for {row['file']}: it takes the verdict for wrong. "
-                f"Given up, and kept in {self._aside}; the next ones are delivered."
+                f"{shortened(error)}, {REFUSALS} times for {row['file']}: it takes the verdict for "
+                f"wrong. Given up, and kept in {self._aside}; the next ones are delivered."
             )
         self._n_aside += 1
 

@@ -1,11 +1,10 @@
 """Bundles: made of a run, and checked against it."""
 
-from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final
 
-from annotations import Dataset, InputError, UsageError, load_dataset
+from annotations import Dataset, InputError, UsageError
 from annotations.errors import shortened
 from annotations.prediction_files import THRESHOLD
 from annotations.run_files import CONFIG_FILE, RUNS_FOLDER
@@ -16,7 +15,7 @@ from defectune.library.options import Option
 from defectune.library.progress import shown
 from defectune.library.refitting import REFIT, refit
 from defectune.library.run import Run
-from defectune.runs import dataset_of, find_run, operating_threshold
+from defectune.runs import find_run, operating_threshold
 
 if TYPE_CHECKING:
     from deployment import Bundle
@@ -26,7 +25,6 @@ if TYPE_CHECKING:
 
 ENSEMBLE: Final = "ensemble"
 FORMATS: Final = {"onnx": "onnxruntime", "openvino": "openvino"}
-CALIBRATION_IMAGES: Final = 32
 
 
 @checked
@@ -36,7 +34,6 @@ def bundle(
     *,
     models: str = "first",
     format: str = "onnx",  # noqa: A002 - as the command calls it
-    int8: bool = False,
     operating_point: bool = False,
     progress: "bool | Reporter" = True,
 ) -> "MadeBundle":
@@ -51,8 +48,6 @@ def bundle(
             (that fold's), ensemble (all finished folds', whose calibrated scores are averaged) or
             refit (one model that is trained now, on the test images too).
         format: Engine that runs the graphs: onnx (ONNX Runtime) or openvino.
-        int8: Compute with 8-bit numbers, their ranges chosen on training images and the threshold
-            moved on validation images. Verdicts change, and a check of the bundle tells which.
         operating_point: Take the threshold that evaluate chose by costs or a bound, for one fold's
             model alone.
         progress: True for bars or lines, False for nothing, or a reporter of your own.
@@ -79,11 +74,6 @@ def bundle(
     quiet_environment()
     if format not in FORMATS:
         raise UsageError(f"--format takes {' or '.join(FORMATS)}, got {shortened(format, 40)!r}.")
-    if int8 and format != "onnx":
-        raise UsageError(
-            "--int8 makes graphs for ONNX Runtime, and OpenVINO computes them otherwise: verdicts "
-            "change by the dozen. Use one of --int8 and --format openvino."
-        )
     _require_installed(format)
     from deployment.export import BundleOptions, make_bundle
 
@@ -107,7 +97,6 @@ def bundle(
             BundleOptions(
                 refitted=None if models != REFIT else source,
                 engine=FORMATS[format],
-                int8=_calibration_images(place) if int8 else None,
                 threshold=threshold,
                 chosen_by=chosen_by,
             ),
@@ -127,21 +116,6 @@ def _require_installed(format_: str) -> None:
             "--format openvino needs openvino, not installed here: `pip install "
             "'defectune[openvino]'` (or `uv sync --extra openvino`)."
         )
-
-
-def _calibration_images(run: Path) -> Callable[[int], tuple[list[Path], list[Path]]]:
-    """Of each fold, some training images, spread over all types, and the validation images."""
-    data = load_dataset(dataset_of(run))
-
-    def of_fold(fold: int) -> tuple[list[Path], list[Path]]:
-        train = data.select(data.split.folds[fold].train)
-        ordered = sorted(train, key=lambda sample: (sample.defect_type, sample.image_id))
-        step = max(1, len(ordered) / CALIBRATION_IMAGES)
-        count = min(len(ordered), CALIBRATION_IMAGES)
-        chosen = [ordered[int(number * step)].image_path for number in range(count)]
-        return chosen, [sample.image_path for sample in data.select(data.split.folds[fold].val)]
-
-    return of_fold
 
 
 def _folds(run: Path, models: str, done: list[int]) -> list[int]:

@@ -81,30 +81,9 @@ def test_a_bundle_says_what_its_run_says(root, name):
     made = dt.bundle(run, root / f"{name}-ov.bundle", format="openvino", progress=False)
     assert open_bundle(made.path).document["engine"] == "openvino"
     found = dt.check_bundle(made.path, root, progress=False)
-    # One epoch leaves a detector's scores all alike, and the threshold among them.
-    assert name == "detect" or not found.flips
+    # One epoch leaves a detector's scores all alike: the threshold lies a margin away from them.
+    assert not found.flips
     assert found.largest_score_difference <= 1e-3
-
-
-@pytest.mark.filterwarnings("ignore")
-@pytest.mark.parametrize("name", ["patch-memory", "supervised", "unet-tiles", "hybrid", "detect"])
-def test_8_bit_numbers_change_scores_a_little(root, name):
-    train, config = RUNS[name]
-    dataset = load_dataset(root)
-    run = train(dataset, config, name=f"{name}-8", folds=[0], reporter=SilentReporter())
-    full = dt.bundle(run, root / f"{name}-32.bundle", progress=False)
-    made = dt.bundle(run, root / f"{name}-8.bundle", int8=True, progress=False)
-    small, plain = open_bundle(made.path), open_bundle(full.path)
-    assert (small.precision, plain.precision) == ("int8", "fp32")
-    assert made.bytes < 0.6 * full.bytes
-    assert "int8" in small.card
-    images = [dataset.by_id[i].image_path for i in dataset.split.folds[0].test]
-    differences = [small.predict(p).score - plain.predict(p).score for p in images]
-    assert any(differences)
-    assert np.abs(differences).max() < 0.1
-    # Ranges are chosen on the same images, so the same file is made.
-    again = dt.bundle(run, root / f"{name}-8-again.bundle", int8=True, progress=False)
-    assert again.digest == made.digest
 
 
 def test_an_operating_point_goes_into_the_bundle(root, memory, tmp_path):
@@ -129,8 +108,6 @@ def test_an_operating_point_goes_into_the_bundle(root, memory, tmp_path):
 def test_an_unknown_format_is_refused(root, memory, tmp_path):
     with pytest.raises(UsageError, match="--format takes onnx or openvino, got 'tensorrt'"):
         dt.bundle(root / "pm", tmp_path / "x", format="tensorrt", progress=False)
-    with pytest.raises(UsageError, match="one of --int8 and --format openvino"):
-        dt.bundle(root / "pm", tmp_path / "x", format="openvino", int8=True, progress=False)
 
 
 def test_an_ensemble_is_the_mean_of_calibrated_scores(root, memory):
@@ -174,8 +151,8 @@ def test_a_refitted_model_learns_from_the_test_images_too(root, name):
     dt.bundle(run, root / f"{name}-refit-2.bundle", models="refit", progress=False)
     assert {p: p.stat().st_mtime_ns for p in made.rglob("*") if p.is_file()} == written
     found = dt.check_bundle(path, root, progress=False)
-    # One epoch leaves a detector's scores all alike, and the threshold among them.
-    assert name == "detect" or not found.flips
+    # One epoch leaves a detector's scores all alike: the threshold lies a margin away from them.
+    assert not found.flips
     assert len(found.images) == len(dataset.split.test_ids)
     assert found.largest_score_difference <= 1e-4
     assert "learnt from them" in found.note

@@ -135,7 +135,6 @@ def arrows_in(source: str) -> Iterator[Arrow]:
 
 # The files that make graphs of trained models; the runtime never imports them.
 MAKES_GRAPHS = "deployment/export.py"
-HELPS_TO_MAKE_GRAPHS = "deployment/quantizing.py"
 MAY_MAKE_GRAPHS = {
     "annotations", "classify", "deployment", "detect", "inference", "segment", "training",
 }  # fmt: skip
@@ -184,9 +183,8 @@ def test_the_export_imports_families_and_nobody_of_the_runtime_imports_it(repo_r
     assert {a.target for a in arrows_in(source)} & ours <= MAY_MAKE_GRAPHS
     for path in (repo_root / "deployment").glob("*.py"):
         text = path.read_text(encoding="utf-8")
-        for made in (MAKES_GRAPHS, HELPS_TO_MAKE_GRAPHS):
-            module = made.removesuffix(".py").replace("/", ".")
-            assert module not in text or path.as_posix().endswith((MAKES_GRAPHS, made))
+        module = MAKES_GRAPHS.removesuffix(".py").replace("/", ".")
+        assert module not in text or path.as_posix().endswith(MAKES_GRAPHS)
 
 
 def test_the_table_knows_every_root_folder(repo_root: Path) -> None:
