@@ -24,6 +24,14 @@ def shortened(value: object, limit: int = MAX_SHOWN) -> str:
     return text if len(text) <= limit else f"{text[: limit - 1]}…"
 
 
+def install_extra(extra: str) -> str:
+    """How to install one of the program's extras, for a message: the program is on no index."""
+    return (
+        f"In the program's folder, `uv sync --extra {extra}` installs it there, and `uv tool "
+        f"install '.[{extra}]'` for the command everywhere"
+    )
+
+
 def _bounded(message: str) -> str:
     """A message whose words are cut where they are longer than any path can be."""
     return _ENDLESS.sub(lambda word: f"{word[0][:MAX_SHOWN]}…", message)

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from annotations import DefectuneError, InputError, UsageError
-from annotations.errors import shortened
+from annotations.errors import install_extra, shortened
 from defectune.library.environment import THREAD_VARIABLES, quiet_environment
 
 ENGINES: Final = ("local", "ray")
@@ -70,8 +70,8 @@ def require_ray() -> None:
 
     if find_spec("ray") is None:
         raise UsageError(
-            "--on ray needs Ray, which is not installed. Install it with `pip install "
-            "'defectune[ray]'` (or `uv sync --extra ray`), or use --on local."
+            f"--on ray needs Ray, which is not installed. {install_extra('ray')}; or use --on "
+            "local."
         )
 
 

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any, Final, Protocol
 from urllib.parse import SplitResult, quote, unquote, urlsplit, urlunsplit
 
-from annotations.errors import InputError, UsageError, shortened
+from annotations.errors import InputError, UsageError, install_extra, shortened
 from annotations.files import read_json, write_json_atomic
 from deployment.deadline import Deadline
 
@@ -155,8 +155,8 @@ class MqttBroker:
             import paho.mqtt.client as mqtt
         except ImportError as error:
             raise UsageError(
-                "--mqtt needs paho-mqtt, which is not installed. Install it with `pip install "
-                "'defectune[mqtt]'` (or `uv sync --extra mqtt`)."
+                "--mqtt needs paho-mqtt, which is not installed. "
+                f"{install_extra('mqtt')}; for the runtime alone, `pip install paho-mqtt`."
             ) from error
         self._mqtt: Any = mqtt
 

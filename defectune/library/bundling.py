@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final
 
 from annotations import Dataset, InputError, UsageError
-from annotations.errors import shortened
+from annotations.errors import install_extra, shortened
 from annotations.prediction_files import THRESHOLD
 from annotations.run_files import CONFIG_FILE, RUNS_FOLDER
 from defectune import families
@@ -108,13 +108,12 @@ def _require_installed(format_: str) -> None:
     """Refuse before a refit trains for an hour what would fail after it."""
     if missing := [name for name in ("onnx", "onnxruntime") if find_spec(name) is None]:
         raise InputError(
-            f"Making a bundle needs {' and '.join(missing)}, not installed here: `pip install "
-            "'defectune[bundle]'` (or `uv sync --extra bundle`)."
+            f"Making a bundle needs {' and '.join(missing)}, not installed here. "
+            f"{install_extra('bundle')}."
         )
     if format_ == "openvino" and find_spec("openvino") is None:
         raise InputError(
-            "--format openvino needs openvino, not installed here: `pip install "
-            "'defectune[openvino]'` (or `uv sync --extra openvino`)."
+            f"--format openvino needs openvino, not installed here. {install_extra('openvino')}."
         )
 
 

@@ -19,7 +19,7 @@ from typing import Any, Final
 import numpy as np
 
 from annotations import InputError, OutputExistsError, UsageError, load_dataset
-from annotations.errors import shortened
+from annotations.errors import install_extra, shortened
 from annotations.files import write_json_atomic
 from defectune.sweeps.cells import Cell, cells_of
 from defectune.sweeps.grid import Grid, models_of
@@ -122,7 +122,7 @@ def require_optuna() -> Any:
         import optuna
     except ImportError as error:
         raise UsageError(
-            "--search needs Optuna: pip install 'defectune[search]' (or optuna itself)."
+            f"--search needs Optuna, which is not installed. {install_extra('search')}."
         ) from error
     library: Any = optuna
     library.logging.set_verbosity(library.logging.ERROR)

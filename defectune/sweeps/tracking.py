@@ -20,7 +20,7 @@ from typing import Any, Final
 from urllib.parse import urlsplit
 
 from annotations import InputError, UsageError
-from annotations.errors import shortened
+from annotations.errors import install_extra, shortened
 from annotations.files import read_json, write_json_atomic
 from defectune.sweeps.cells import Cell
 from defectune.sweeps.files import TABLE_FILES
@@ -70,8 +70,8 @@ def require_tracker(track: str) -> None:
     missing = [name for name in needed if find_spec(name) is None]
     if missing:
         raise UsageError(
-            f"--track mlflow needs {', '.join(missing)}, not installed here: pip install "
-            "'defectune[mlflow]' (or `uv sync --extra mlflow`)."
+            f"--track mlflow needs {', '.join(missing)}, not installed here. "
+            f"{install_extra('mlflow')}."
         )
     if uri.startswith(_SQLITE) and not Path(uri.removeprefix(_SQLITE)).absolute().parent.is_dir():
         raise UsageError(

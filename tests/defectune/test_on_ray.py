@@ -139,7 +139,7 @@ def test_a_node_killed_while_images_are_read_costs_nothing(source, tmp_path, rep
 @pytest.mark.parametrize(
     ("on", "message"),
     [
-        ("ray", r"pip install 'defectune\[ray\]'"),
+        ("ray", r"uv sync --extra ray"),
         ("rya", r"--on takes local or ray"),
         ("local:6379", r"--on takes local or ray"),
     ],

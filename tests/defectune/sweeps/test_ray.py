@@ -137,7 +137,7 @@ def alive(pid):
 
 def test_without_ray_it_says_what_to_install(content, tmp_path, monkeypatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda _name: None)
-    with pytest.raises(UsageError, match=r"pip install 'defectune\[ray\]'"):
+    with pytest.raises(UsageError, match=r"uv sync --extra ray"):
         run_sweep(content, tmp_path, SweepOptions(on="ray"), reporter=NoReporter())
 
 

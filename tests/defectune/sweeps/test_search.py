@@ -187,7 +187,7 @@ def test_another_grid_in_the_same_folder_is_refused(data, tmp_path):
 
 def test_without_optuna_it_says_what_to_install(data, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "optuna", None)
-    with pytest.raises(UsageError, match=r"defectune\[search\]"):
+    with pytest.raises(UsageError, match=r"uv sync --extra search"):
         search(grid(data), tmp_path / "out", 1)
     with pytest.raises(UsageError, match="takes 1 to"):
         search(grid(data), tmp_path / "out", 0)

@@ -178,7 +178,7 @@ def test_what_is_no_tracker_is_refused_before_anything_runs(content, output, tra
 
 def test_without_mlflow_it_says_what_to_install(content, output, monkeypatch):
     monkeypatch.setattr("defectune.sweeps.tracking.find_spec", lambda _name: None)
-    with pytest.raises(UsageError, match=r"pip install 'defectune\[mlflow\]'"):
+    with pytest.raises(UsageError, match=r"uv sync --extra mlflow"):
         run(content, output)
     assert not output.exists()
 
