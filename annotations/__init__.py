@@ -39,16 +39,19 @@ from annotations.split import (
     write_split,
 )
 from annotations.store import StoredPredictions, read_predictions, run_folders
+from annotations.strength import STRENGTHS, LabelStrength, label_strength
 
 __all__ = [
     "GOOD",
     "PROTOCOLS",
+    "STRENGTHS",
     "Dataset",
     "DefectuneError",
     "Fold",
     "FoldThresholds",
     "ImageReadError",
     "InputError",
+    "LabelStrength",
     "LayoutError",
     "OutputExistsError",
     "Prediction",
@@ -69,6 +72,7 @@ __all__ = [
     "coco_document",
     "decode_rle",
     "encode_rle",
+    "label_strength",
     "load_dataset",
     "make_split",
     "mask_to_regions",

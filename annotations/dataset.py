@@ -22,6 +22,7 @@ from annotations.regions import CocoRle, Regions, rle_area
 from annotations.rle import check_rle
 from annotations.samples import Sample
 from annotations.split import Split, read_split
+from annotations.strength import LabelStrength, label_strength
 
 COCO_ALL: Final = Path("annotations") / "all.json"
 SPLIT_FILE: Final = Path("split.json")
@@ -95,10 +96,16 @@ class Dataset:
 
     @property
     def empty(self) -> tuple[str, ...]:
-        """Ids of defective images without a region: their masks are empty or were removed."""
+        """Ids of defective images without a region: known by an image label alone, or with an
+        empty mask."""
         return tuple(
             s.image_id for s in self.samples if s.is_defective and not len(self.truths[s.image_id])
         )
+
+    @cached_property
+    def strengths(self) -> dict[str, LabelStrength]:
+        """How much each image's label says, by id (see `annotations.strength`)."""
+        return {s.image_id: label_strength(s, self.truths[s.image_id]) for s in self.samples}
 
     @cached_property
     def by_id(self) -> dict[str, Sample]:
@@ -163,6 +170,7 @@ def coco_document(
                     "sha256": sample.sha256,
                     "group": sample.group,
                     "source_split": sample.source_split,
+                    "label_strength": label_strength(sample, truths[sample.image_id]),
                     "mask": mask_places.get(sample.image_id),
                 },
             }
@@ -256,7 +264,7 @@ def load_dataset(root: Path) -> Dataset:
         ) from error
     split = read_split(root / SPLIT_FILE, samples)
     try:
-        return Dataset(
+        dataset = Dataset(
             root,
             class_names,
             samples,
@@ -265,10 +273,23 @@ def load_dataset(root: Path) -> Dataset:
             MappingProxyType(ignored),
             _bit_depth(document),
         )
+        _require_strengths(document, dataset)
+        return dataset
     except (ValueError, TypeError, AttributeError) as error:
         raise InputError(
             f"{path} is damaged: {shortened(error)} Convert again into a new folder."
         ) from error
+
+
+def _require_strengths(document: Any, dataset: Dataset) -> None:
+    """Refuse a label that says another strength than its regions have; older files say none."""
+    for entry in document["images"]:
+        image_id, stated = entry["defectune"]["image_id"], entry["defectune"].get("label_strength")
+        if stated is not None and stated != dataset.strengths[image_id]:
+            raise ValueError(
+                f"{image_id} has the label_strength {shortened(repr(stated), 40)}, and its regions "
+                f"are those of {dataset.strengths[image_id]!r}."
+            )
 
 
 def _bit_depth(document: Any) -> int | None:

@@ -137,9 +137,10 @@ def check_protocol(protocol: str, folds: int) -> None:
 
 
 def natural_protocol(samples: Sequence[Sample]) -> Protocol:
-    """`official` where both sides of the source, train and test, have defects; else kfold."""
+    """`official` where both sides of the source, train and test, have defects, or where no image
+    is defective, so that there is nothing to deal; else kfold."""
     sides = {sample.source_split for sample in samples if sample.is_defective}
-    return "official" if {"train", "test"} <= sides else "kfold"
+    return "official" if not sides or {"train", "test"} <= sides else "kfold"
 
 
 def make_split(

@@ -205,6 +205,12 @@ def require_defects_in_training(split: Split, samples: Sequence[Sample], *, fami
         ProtocolError: names the protocol and what to do.
     """
     defective = {sample.image_id for sample in samples if sample.is_defective}
+    if not defective:
+        raise ProtocolError(
+            f"'{family}' learns from defective images, and the dataset has none. Train 'classify', "
+            "which learns from good images alone (the method patch-memory, for instance), or "
+            "convert again once there are defective ones."
+        )
     for number, fold in enumerate(split.folds):
         if not defective & {*fold.train, *fold.val}:
             where = f" (fold {number})" if len(split.folds) > 1 else ""

@@ -1,5 +1,6 @@
 """Proving a converted dataset again: files against labels, and labels against masks."""
 
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -66,20 +67,23 @@ def check_dataset(
         if label:
             problems.append(label)
         labels += label is None
-        if sample.is_defective:
+        if sample.is_defective and dataset.strengths[sample.image_id] == "masks":
             found, has_source = _mask_problems(
                 dataset, sample.image_id, compare=compare and image is None
             )
             problems += found
             masks += not found
             sources += has_source and not found
-    n_defective = sum(sample.is_defective for sample in dataset.samples)
+        elif sample.is_defective and (extra := _mask_too_many(dataset, sample.image_id)):
+            problems.append(extra)
+    strengths = Counter(dataset.strengths[s.image_id] for s in dataset.samples if s.is_defective)
     facts += [
         ("image files as converted", f"{images} of {len(dataset.samples)}"),
         ("YOLO labels as the masks say", f"{labels} of {len(dataset.samples)}"),
-        ("masks exact", f"{masks} of {n_defective}"),
+        ("masks exact", f"{masks} of {strengths['masks']}"),
         ("of them compared with the source's masks", f"{sources}"),
-        ("defective images without a region", f"{len(dataset.empty)}"),
+        ("defective images known by an image label alone", f"{strengths['image']}"),
+        ("defective images known by boxes alone", f"{strengths['boxes']}"),
     ]
     problems += _fold_file_problems(dataset)
     problems += _foreign_files(dataset)
@@ -124,12 +128,28 @@ def _label_problem(dataset: Dataset, image_id: str) -> str | None:
             return f"{dataset.root / COCO_ALL}: a box of {image_id} is not the box of its mask."
         if any(rle_area(rle) == 0 for rle in truth.masks):
             return f"{dataset.root / COCO_ALL}: a region of {image_id} has no pixel."
+    if dataset.strengths[image_id] == "image":
+        # Older datasets have an empty file here.
+        if path.is_file() and path.stat().st_size:
+            return f"The label file {path} has boxes, and annotations/all.json none of {image_id}."
+        return None
     try:
         if path.read_text(encoding="ascii") == yolo_lines(truth):
             return None
     except (OSError, UnicodeDecodeError) as error:
         return f"The label file {path} cannot be read ({shortened(error)})."
     return f"The label file {path} does not say what annotations/all.json says of {image_id}."
+
+
+def _mask_too_many(dataset: Dataset, image_id: str) -> str | None:
+    """A class mask with pixels of an image whose pixels nobody knows; older ones may be black."""
+    path = dataset.root / mask_file_name(dataset.by_id[image_id])
+    try:
+        if path.is_file() and read_mask_raw(path).any():
+            return f"The class mask {path} has pixels, and annotations/all.json none of {image_id}."
+    except DefectuneError as error:
+        return str(error)
+    return None
 
 
 def _masks_can_be_compared(dataset: Dataset) -> bool:
@@ -203,12 +223,13 @@ def _fold_file_problems(dataset: Dataset) -> list[str]:
 
 def _fold_files(dataset: Dataset) -> Iterator[tuple[Path, list[str]]]:
     names = {s.image_id: s.image_path.name for s in dataset.samples}
+    placed = {i for i, strength in dataset.strengths.items() if strength != "image"}
     for number, fold in enumerate(dataset.split.folds):
         for side, ids in (("train", fold.train), ("val", fold.val), ("test", fold.test)):
             labels = fold_place(dataset.root / COCO_ALL.parent, dataset.split, number)
             yield labels / f"{side}.json", list(ids)
             lists = fold_place(dataset.root / IMAGES_FOLDER.parent, dataset.split, number)
-            yield lists / f"{side}.txt", [names[image_id] for image_id in ids]
+            yield lists / f"{side}.txt", [names[i] for i in ids if i in placed]
 
 
 def _foreign_files(dataset: Dataset) -> list[str]:

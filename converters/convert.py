@@ -18,6 +18,7 @@ from annotations import (
     Split,
     UsageError,
     coco_document,
+    label_strength,
     make_split,
     read_custom_split,
     write_split,
@@ -192,7 +193,7 @@ def _convert(
     report.warnings = warnings_about(samples, split, report.grouping.reshots or ())
     report.notes = [*found.notes, *report.notes]
     report.counts.update(found.counts)
-    _count(samples, truths, report)
+    _count(samples, truths, report, {i.image_id for i in images if i.truth is not None})
     dataset = Dataset(
         folder,
         class_names,
@@ -333,7 +334,12 @@ def _split(samples: list[Sample], options: ConvertOptions, report: ConversionRep
     protocol = options.protocol
     if protocol == AUTO_PROTOCOL:
         protocol = natural_protocol(samples)
-        if protocol == "official":
+        if not any(sample.is_defective for sample in samples):
+            report.notes.append(
+                "every image is good: models of good images can be trained, on one division of "
+                "them; once there are defective images, convert them all into a new folder"
+            )
+        elif protocol == "official":
             report.notes.append(
                 "the source has defects on its training side, and its own division is kept "
                 "(--protocol kfold deals its test images to folds in place of that)"
@@ -359,13 +365,21 @@ def _split(samples: list[Sample], options: ConvertOptions, report: ConversionRep
     return split
 
 
-def _count(samples: list[Sample], truths: Mapping[str, Regions], report: ConversionReport) -> None:
+def _count(
+    samples: list[Sample],
+    truths: Mapping[str, Regions],
+    report: ConversionReport,
+    with_truth: set[str],
+) -> None:
+    """Count regions, strengths of label, and empty masks among images `with_truth`."""
     report.n_components = Counter(dict.fromkeys(report.class_names, 0))
     for sample in samples:
         truth = truths[sample.image_id]
         for label in truth.labels.tolist():
             report.n_components[report.class_names[label]] += 1
-        if sample.is_defective and not len(truth):
+        if sample.is_defective:
+            report.label_strengths[label_strength(sample, truth)] += 1
+        if sample.is_defective and not len(truth) and sample.image_id in with_truth:
             report.empty_masks.append(sample.image_id)
 
 
@@ -430,7 +444,8 @@ def _write(
         report.placed[how] += 1
     write_labels(folder, samples, dataset.truths)
     write_class_masks(dataset, samples, folder)
-    write_data_files(folder, names, dataset.split, dataset.class_names)
+    placed = {i: name for i, name in names.items() if dataset.strengths[i] != "image"}
+    write_data_files(folder, placed, dataset.split, dataset.class_names)
     write_split(folder / SPLIT_FILE, dataset.split, samples)
     write_json_atomic(
         folder / REPORT_FILE,

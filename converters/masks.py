@@ -405,12 +405,12 @@ def _one_channel(raw: npt.NDArray[Any], path: Path, *, indices: bool) -> npt.NDA
 
 
 def write_class_masks(dataset: Dataset, samples: list[Sample], folder: Path) -> int:
-    """Write `masks/<defect_type>/<stem>.png` for the defective images.
+    """Write `masks/<defect_type>/<stem>.png` for the defective images whose pixels are known.
 
     Returns:
         How many were written.
     """
-    defective = [sample for sample in samples if sample.is_defective]
+    defective = [s for s in samples if s.is_defective and dataset.strengths[s.image_id] == "masks"]
     for sample in defective:
         mask = dataset.truths[sample.image_id].class_index_mask()
         write_png(folder / mask_file_name(sample), mask, compression=1)

@@ -37,6 +37,8 @@ _FILLERS: Final = frozenset(
     {"image", "images", "img", "imgs", "part", "parts", "sample", "samples", "set", "piece"}
     | {"pieces", "product", "products", "item", "items", "data", "test", "train", "class"}
 )
+_VIEWS: Final = frozenset({"front", "back", "rear", "top", "bottom", "left", "right", "view"})
+"""What a folder of good images may say of the camera: `ok_front`."""
 IMAGE_FOLDERS: Final = frozenset(
     {"images", "imgs", "image", "img", "input", "inputs", "data", "jpegimages", "pictures"}
     | {"photos", "frames", "rgb", "default", "obj_train_data", "obj_valid_data"}
@@ -72,7 +74,7 @@ def means_good(name: str, also: tuple[str, ...] = ()) -> bool:
         wanted = words_of(other)
         if wanted and given[-len(wanted) :] == wanted and not _NEGATIONS & {*given}:
             return True
-    while len(words) > 1 and words[-1] in _FILLERS:
+    while len(words) > 1 and words[-1] in _FILLERS | _VIEWS:
         words.pop()
     # A phrase may follow a set's own prefix: `MT_no_defect`.
     if any(" ".join(words[start:]) in GOOD_PHRASES for start in range(min(len(words), 3))):

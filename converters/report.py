@@ -71,6 +71,7 @@ class ConversionReport:
         n_masks: masks read.
         n_components: regions by type.
         empty_masks: ids of defective images whose mask is empty; they keep their image label.
+        label_strengths: defective images by how much their label says (`image`, `boxes`, `masks`).
         ambiguous_pixels: pixels between the two levels of a mask, by image id.
         counts: what was removed, merged, clipped, turned or guessed, by what it was.
         notes: decisions about the source, in words.
@@ -91,6 +92,7 @@ class ConversionReport:
     n_masks: int = 0
     n_components: Counter[str] = field(default_factory=Counter)
     empty_masks: list[str] = field(default_factory=list)
+    label_strengths: Counter[str] = field(default_factory=Counter)
     ambiguous_pixels: dict[str, int] = field(default_factory=dict)
     counts: Counter[str] = field(default_factory=Counter)
     notes: list[str] = field(default_factory=list)
@@ -135,6 +137,7 @@ class ConversionReport:
             "components": sum(self.n_components.values()),
             "components_by_type": dict(sorted(self.n_components.items())),
             "empty_masks": self.empty_masks,
+            "label_strengths": dict(sorted(self.label_strengths.items())),
             "ambiguous_pixels": self.ambiguous_pixels,
             "counts": dict(sorted(self.counts.items())),
             "notes": self.notes,

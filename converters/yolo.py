@@ -6,7 +6,7 @@ from pathlib import Path
 
 import yaml
 
-from annotations import Regions, Sample, Split
+from annotations import Regions, Sample, Split, label_strength
 from annotations.dataset import IMAGES_FOLDER, LABELS_FOLDER
 from annotations.files import write_text_atomic
 
@@ -60,9 +60,15 @@ def place_image(source: Path, target: Path, *, copy: bool = False) -> str:
 
 
 def write_labels(folder: Path, samples: Sequence[Sample], truths: Mapping[str, Regions]) -> None:
-    """Write one label file an image, empty for good ones."""
+    """Write one label file an image, empty for good ones.
+
+    A defective image of which nobody knows where its defects are gets none: an empty file would
+    say that it is good.
+    """
     (folder / LABELS_FOLDER).mkdir(parents=True, exist_ok=True)
     for sample in samples:
+        if label_strength(sample, truths[sample.image_id]) == "image":
+            continue
         path = folder / LABELS_FOLDER / f"{sample.stem}.txt"
         path.write_text(yolo_lines(truths[sample.image_id]), encoding="ascii", newline="\n")
 
@@ -79,13 +85,19 @@ def write_data_files(
     """Write data.yaml and list files: under yolo/, or yolo/fold-K/ of several folds.
 
     Paths are relative to the list files, so that the dataset may be moved as a whole.
+
+    Args:
+        folder: of the dataset.
+        file_names: by id, of the images that have a label file; others stand in no list.
+        split: of the dataset.
+        class_names: by label.
     """
     root = folder / IMAGES_FOLDER.parent
     for number, fold in enumerate(split.folds):
         place = fold_place(root, split, number)
         up = "images" if place == root else "../images"
         for side, ids in (("train", fold.train), ("val", fold.val), ("test", fold.test)):
-            names = (Path(file_names[image_id]).name for image_id in ids)
+            names = (Path(file_names[i]).name for i in ids if i in file_names)
             write_text_atomic(place / f"{side}.txt", "".join(f"./{up}/{n}\n" for n in names))
         document = {
             "train": "train.txt",

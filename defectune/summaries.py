@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 Given = Mapping[str, Any]
 """Arguments of a call, by name."""
 _SHOWN_IMAGES = 40
+_STRENGTH = {"image": "an image label alone", "boxes": "boxes", "masks": "masks"}
 
 
 def show_page(page: Path, _given: Given) -> None:
@@ -205,6 +206,12 @@ def show_conversion(dataset: "Dataset", _given: Given) -> None:
     rows += [[f"  {name}", str(count)] for name, count in value["images_by_folder"].items()]
     rows.append(["masks", str(value["masks"])])
     rows.append(["components", str(value["components"])])
+    strengths = value.get("label_strengths", {})
+    rows += [
+        [f"defective images known by {_STRENGTH[name]}", str(strengths[name])]
+        for name in _STRENGTH
+        if name in strengths
+    ]
     by_type = value["components_by_type"]
     rows += [[f"  {name}", str(count)] for name, count in by_type.items()]
     trip = value["round_trip"]

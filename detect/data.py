@@ -25,6 +25,7 @@ from training.contact_sheet import (
 from training.injection import DefectInjector, LabelledImage, class_mask_regions
 from training.job import DATA_FOLDER
 from training.shots import limit_defects
+from training.strengths import say_unlearned
 from training.yolo_labels import yolo_box_lines, yolo_polygon_lines
 
 INJECTION_SIDE: Final = 1024
@@ -43,19 +44,21 @@ def write_data(job: FoldJob, config: DetectConfig, tiles: int) -> tuple[Path, bo
         Its data.yaml, and whether it holds images to validate on.
 
     Raises:
-        TrainingError: no defective image with a mask to learn from.
+        TrainingError: no defective image with a mask or a box to learn from.
     """
     dataset, fold = job.dataset, job.dataset.split.folds[job.fold]
     data = job.folder / DATA_FOLDER
     remove_tree(data)
+    say_unlearned(job, learns_from=frozenset({"masks", "boxes"}))
     validates = True
     for side, ids in (("train", fold.train), ("val", fold.val)):
         samples = choose_images(dataset, ids, config)
         defective = [sample for sample in samples if sample.is_defective]
         if side == "train" and not defective:
             raise TrainingError(
-                f"Fold {job.fold} has no defective image with a mask to learn from. Use fewer "
-                "folds, or add images."
+                f"Fold {job.fold} has no defective image with a mask or a box to learn "
+                "from. Use fewer folds, add images or masks, or train 'classify', which learns "
+                "from labels of images."
             )
         if side == "val" and not defective:
             job.reporter.say(

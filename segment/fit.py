@@ -147,9 +147,9 @@ def with_masks(
 ) -> list[Sample]:
     """Good samples, and defective ones that have a mask, as many as the settings allow."""
     # An empty mask on a defective image would say that this defect is background.
-    truths = job.dataset.truths
+    strengths = job.dataset.strengths
     samples = job.dataset.select(ids)
-    usable = [s for s in samples if not s.is_defective or len(truths[s.image_id])]
+    usable = [s for s in samples if strengths[s.image_id] == "masks"]
     return limit_defects(usable, config.shots_per_type, seed=config.seed)
 
 

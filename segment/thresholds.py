@@ -60,7 +60,7 @@ def choose_thresholds(
     for sample in samples:
         seen = predictor.look(read_image_rgb(sample.image_path))
         looks.append(seen)
-        if sample.is_defective and not len(job.dataset.truths[sample.image_id]):
+        if job.dataset.strengths[sample.image_id] != "masks":
             continue
         truth = job.dataset.truths[sample.image_id].class_index_mask()
         scores = seen.defect
@@ -172,6 +172,9 @@ def _f1_by_area(
     n_truth = 0
     for sample, seen in zip(samples, looks, strict=True):
         truth = job.dataset.truths[sample.image_id]
+        if job.dataset.strengths[sample.image_id] == "image":
+            # Nobody knows where its defects are: what is found there is no false alarm.
+            continue
         found = predictor.prediction(sample.image_id, seen, sample.image_hw).regions
         n_truth += len(truth)
         if found is None or not len(found):

@@ -27,6 +27,7 @@ from training import (
 )
 from training.device import device_list
 from training.shots import limit_defects
+from training.strengths import say_unlearned
 
 AnyConfig = SegmentConfig | HybridConfig
 
@@ -89,6 +90,7 @@ def _train_unet(job: FoldJob, config: SegmentConfig) -> tuple[Predictor, FoldThr
     network = build_network(config, len(job.dataset.class_names), pretrained=False)
     tiles = _tiles(job, config)
     if not best.is_file():
+        say_unlearned(job, learns_from=frozenset({"masks"}))
         fit(job, config, tiles, best)
     load_into(network, best)
     device = resolve_device(config.device)
@@ -114,6 +116,7 @@ def _train_hybrid(job: FoldJob, config: HybridConfig) -> tuple[Predictor, FoldTh
     best = job.folder / SEGMENTER_WEIGHTS_FILE
     tiles = _tiles(job, config)
     if not best.is_file():
+        say_unlearned(job, learns_from=frozenset({"masks"}))
         train = with_masks(job, job.dataset.split.folds[job.fold].train, config)
         fit_head(job, config, train, tiles, best)
     network = HybridNetwork(config, len(job.dataset.class_names), weights="none")

@@ -8,6 +8,7 @@ from typing import Final
 from annotations import LayoutError, UsageError
 from converters.inventory import SourceFiles
 from converters.layouts import (
+    class_folders,
     class_masks,
     coco,
     cvat,
@@ -61,11 +62,12 @@ def _layout(module: object, needs: str, *uses: str) -> Layout:
 
 
 _UNLABELLED: Final = "no_mask_is_good"
+_MISSING: Final = "masks_may_miss"
 _PATTERNS: Final = ("images", "masks", _UNLABELLED)
 # In the order in which `auto` asks them: from what can hardly be anything else to what fits much.
 _REGISTRY: Final[dict[str, Layout]] = {
-    "mvtec": _layout(mvtec, mvtec.EXPECTED),
-    "visa": _layout(visa, "image_anno.csv"),
+    "mvtec": _layout(mvtec, mvtec.EXPECTED, _MISSING),
+    "visa": _layout(visa, "image_anno.csv", _MISSING),
     "deeppcb": _layout(deeppcb, "pairs such as 00041000_temp.jpg and _test.jpg", "classes"),
     "dagm": _layout(dagm, "Train/Label/0576_label.PNG, or Class1_def/labels.txt"),
     "real-iad": _layout(real_iad, "a JSON with image_path and anomaly_class"),
@@ -85,7 +87,10 @@ _REGISTRY: Final[dict[str, Layout]] = {
         *_PATTERNS,
     ),
     "yolo": _layout(yolo, "data.yaml, or images and .txt labels of their names", "classes"),
-    "pairs": _layout(pairs, "images with masks of their names", *_PATTERNS),
+    "pairs": _layout(pairs, "images with masks of their names", *_PATTERNS, _MISSING),
+    "class-folders": _layout(
+        class_folders, "folders that name the class, such as OK and NG", "good_only"
+    ),
 }  # fmt: skip
 # The same folders under another name, so that a person finds the set's own name in the list.
 _ALIASES: Final = {
@@ -99,8 +104,11 @@ _FLAGS: Final = {
     "classes": "--classes",
     "no_mask_is_good": "--no-mask-is-good",
     "crowd_is_defect": "--crowd-is-defect",
+    "good_only": "--good-only",
+    "masks_may_miss": "--missing-masks",
 }
 _OF_PATTERNS: Final = "pairs"
+_OF_GOOD: Final = "class-folders"
 
 
 def check_options(layout: str) -> None:
@@ -167,6 +175,8 @@ def find_images(files: SourceFiles, layout: str, options: FindOptions) -> tuple[
 def _recognised(files: SourceFiles, options: FindOptions) -> tuple[str, str]:
     if options.images or options.masks:
         return _OF_PATTERNS, "patterns were given"
+    if options.good_only:
+        return _OF_GOOD, "every image is good, as asked for"
     for name, candidate in _REGISTRY.items():
         reason = candidate.recognise(files, options)
         if reason is not None:

@@ -39,6 +39,7 @@ from converters.dialects import read_json_text
 from converters.inventory import SourceFiles
 from converters.layouts.source import (
     DEFECT,
+    HOW_WITHOUT_MASK,
     MASK_SUFFIX,
     BinaryMasks,
     FindOptions,
@@ -48,6 +49,7 @@ from converters.layouts.source import (
     Truth,
     distinct_stems,
     sort_images,
+    without_mask,
 )
 
 DEFECTS_CONFIG: Final = "defects_config.json"
@@ -101,6 +103,10 @@ def recognise(files: SourceFiles, options: FindOptions) -> str | None:
     folders = None if files.single else folders_of(files, options)
     if folders is None:
         return None
+    defects = [f for f in subfolders(folders.train) if not options.is_good(f.name)]
+    if not folders.truth.exists() and any(files.images_of(folder) for folder in defects):
+        # Defects on the training side, and no masks: folders that name the class.
+        return None
     names = f"{files.relative(folders.good)} and {files.relative(folders.test)}"
     if (files.root / DEFECTS_CONFIG).is_file():
         return f"it holds {names} and {DEFECTS_CONFIG} (MVTec LOCO)"
@@ -153,27 +159,21 @@ def find(files: SourceFiles, options: FindOptions) -> Found:
         else:
             for path in images_in(files, folder):
                 paths = masks.pop(path.stem, None)
+                if paths is None and options.masks_may_miss:
+                    without_mask(found, kind)
+                    found.images.append(_defective(files, path, place, kind, None))
+                    continue
                 if paths is None:
                     raise InputError(
                         f"The defect image {path} has no mask: expected "
                         f"{folders.truth / place / (path.stem + MASK_SUFFIX + '.png')} (or "
-                        f"another image suffix). Add the mask, or move the image to "
-                        f"{folders.test / folders.good.name} if it is good."
+                        f"another image suffix). Add the mask, move the image to "
+                        f"{folders.test / folders.good.name} if it is good, {HOW_WITHOUT_MASK}."
                     )
                 how: Truth = BinaryMasks(paths, kind)
                 if class_of_value is not None:
                     how = IndexMasks(paths, class_of_value, files.root / DEFECTS_CONFIG)
-                found.images.append(
-                    SourceImage(
-                        image_id=f"{place.as_posix()}/{path.stem}",
-                        image_path=path,
-                        defect_type=kind,
-                        source_split="test",
-                        relative=files.relative(path),
-                        truth=how,
-                        type_from_regions=class_of_value is not None,
-                    )
-                )
+                found.images.append(_defective(files, path, place, kind, how))
         for stem, paths in masks.items():
             raise InputError(
                 f"The mask {paths[0]} has no image: expected {folder}/{stem} with an image "
@@ -262,6 +262,20 @@ def _good(
     files: SourceFiles, path: Path, image_id: str, side: str, truth: Truth | None = None
 ) -> SourceImage:
     return SourceImage(image_id, path, GOOD, side, files.relative(path), truth)
+
+
+def _defective(
+    files: SourceFiles, path: Path, place: Path, kind: str, truth: Truth | None
+) -> SourceImage:
+    return SourceImage(
+        image_id=f"{place.as_posix()}/{path.stem}",
+        image_path=path,
+        defect_type=kind,
+        source_split="test",
+        relative=files.relative(path),
+        truth=truth,
+        type_from_regions=isinstance(truth, IndexMasks),
+    )
 
 
 def _loco_classes(files: SourceFiles, found: Found) -> dict[int | tuple[int, int, int], str] | None:

@@ -26,11 +26,13 @@ from annotations.images import is_image_path
 from converters.inventory import SourceFiles
 from converters.layouts.source import (
     DEFECT,
+    HOW_WITHOUT_MASK,
     BinaryMasks,
     FindOptions,
     Found,
     SourceImage,
     sort_images,
+    without_mask,
 )
 from converters.names import IMAGE_FOLDERS, MASK_FOLDERS, side_of_folders, side_of_word
 
@@ -84,18 +86,23 @@ def find(files: SourceFiles, options: FindOptions) -> Found:
     for pair in find_pairs(files, options, found):
         kind = pair.fields.get("class")
         is_good = kind is not None and options.is_good(kind)
-        truth = None
+        truth, by_image_label = None, False
         if pair.mask is not None:
             truth = BinaryMasks((pair.mask,), DEFECT if kind is None or is_good else kind)
+        elif kind is not None and not is_good and options.masks_may_miss:
+            by_image_label = True
+            without_mask(found, kind)
         elif not is_good and not options.no_mask_is_good:
             raise InputError(
                 f"The image {pair.image} has no mask, and nothing says that it is good. Add the "
-                "mask, name the class that is good (--good NAME), or say that images without a "
-                "mask are good (--no-mask-is-good)."
+                "mask, name the class that is good (--good NAME), say that images without a "
+                "mask are good (--no-mask-is-good)"
+                + (f", {HOW_WITHOUT_MASK}." if kind is not None else ".")
             )
         # Without classes, only the mask can tell what is good.
         from_regions = kind is None and not is_good
-        defect_type = GOOD if is_good or kind is None or truth is None else kind
+        known = truth is not None or by_image_label
+        defect_type = GOOD if is_good or kind is None or not known else kind
         found.images.append(
             SourceImage(
                 image_id=files.relative(pair.image.with_suffix("")),

@@ -172,6 +172,9 @@ class FindOptions:
         no_mask_is_good: take an image without mask or label for a good one.
         classes: class names of the values 1, 2, … of class-index masks, or of YOLO's numbers.
         crowd_is_defect: count COCO's `iscrowd` and VOC's `difficult` regions as defects.
+        good_only: every image is good.
+        missing_masks: what is done with a defective image without a mask: `refuse` it, or keep
+            the `image-label`.
     """
 
     images: str | None = None
@@ -180,10 +183,28 @@ class FindOptions:
     no_mask_is_good: bool = False
     classes: tuple[str, ...] = ()
     crowd_is_defect: bool = False
+    good_only: bool = False
+    missing_masks: Literal["refuse", "image-label"] = "refuse"
+
+    @property
+    def masks_may_miss(self) -> bool:
+        """Whether a defective image without a mask is taken by its image label."""
+        return self.missing_masks == "image-label"
 
     def is_good(self, name: str) -> bool:
         """True for a class name that means a good image, `MT_Free` as well as `free`."""
         return means_good(name, self.good)
+
+
+def without_mask(found: Found, kind: str) -> None:
+    """Count a defective image that has an image label and no mask."""
+    found.counts[f"defective images without a mask, known by their image label ({kind})"] += 1
+
+
+HOW_WITHOUT_MASK: Final = (
+    "or convert with --missing-masks image-label: such images are then known to be defective, and "
+    "not where"
+)
 
 
 def distinct_stems(paths: Sequence[Path]) -> list[Path]:

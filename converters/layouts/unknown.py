@@ -9,7 +9,7 @@ from typing import Final
 from converters.inventory import VIDEO_SUFFIXES, SourceFiles
 from converters.layouts.mvtec import folders_of, subfolders
 from converters.layouts.source import FindOptions
-from converters.names import is_label_folder, means_good
+from converters.names import is_label_folder
 
 _ARCHIVES: Final = frozenset({".zip", ".tar", ".gz", ".tgz", ".7z", ".rar"})
 _TABLES: Final = frozenset({".xlsx", ".xls", ".ods"})
@@ -107,15 +107,16 @@ def _likeliest(files: SourceFiles) -> str:
                 f"{files.relative(example)} may hold labels, of a kind that is not known here"
                 f"{_keys(example)}. Export again from your labelling tool as {export}."
             )
-    good = [f for f in {p.parent for p in files.images} if means_good(f.name)]
-    if good:
+    folders = sorted({part for path in files.images for part in files.folders(path)})
+    if len(folders) > 1:
         return (
-            f"{files.relative(good[0])} holds good images, and there is no label or mask of a "
-            "defect: draw masks for the defective ones, in MVTec's folders or of the images' names."
+            f"Its folders {', '.join(folders[:5])} may name classes, and none of them means good: "
+            "name the one that does (--layout class-folders --good NAME)."
         )
     return (
-        "It holds images without any label or mask: label the defects (LabelMe, CVAT, Label "
-        "Studio), or put masks of the images' names into a folder masks beside images."
+        "It holds images without any label or mask. Where all of them are good, say so "
+        "(--good-only); else sort them into folders such as OK and NG, or label the defects "
+        "(LabelMe, CVAT, Label Studio)."
     )
 
 

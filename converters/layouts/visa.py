@@ -19,11 +19,13 @@ from annotations.files import inside
 from converters.dialects import read_table
 from converters.inventory import SourceFiles
 from converters.layouts.source import (
+    HOW_WITHOUT_MASK,
     BinaryMasks,
     FindOptions,
     Found,
     SourceImage,
     sort_images,
+    without_mask,
 )
 
 ANNOTATIONS: Final = "image_anno.csv"
@@ -78,8 +80,13 @@ def find(files: SourceFiles, options: FindOptions) -> Found:
             if not mask.is_file():
                 raise InputError(f"{path} names the mask {mask}, which does not exist.")
             truth = BinaryMasks((mask,), kind, any_value=True)
+        elif not is_good and options.masks_may_miss:
+            without_mask(found, kind)
         elif not is_good:
-            raise InputError(f"{path}, line {number}: the defect image {row['image']} has no mask.")
+            raise InputError(
+                f"{path}, line {number}: the defect image {row['image']} has no mask. Add one, "
+                f"{HOW_WITHOUT_MASK}."
+            )
         if not image.is_relative_to(source):
             raise InputError(f"{path} names the image {image}, which lies outside of {source}.")
         found.images.append(

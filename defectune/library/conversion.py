@@ -4,7 +4,7 @@ import inspect
 import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Final, cast
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, cast
 
 from annotations import Dataset, Shots, UsageError, load_dataset
 from annotations.images import MAX_PIXELS
@@ -45,7 +45,9 @@ def convert(
     workers: Annotated[int | None, _SOURCE] = None,
     on: Annotated[str, _SOURCE] = "local",
     good: Annotated[Sequence[str], Option("Labels", "CLASS")] = (),
+    good_only: Annotated[bool, _LABELS] = False,
     no_mask_is_good: Annotated[bool, _LABELS] = False,
+    missing_masks: Annotated[Literal["refuse", "image-label"], _LABELS] = "refuse",
     crowd_is_defect: Annotated[bool, _LABELS] = False,
     classes: Annotated[Sequence[str], Option("Labels", "CLASS")] = (),
     one_class: Annotated[str | None, Option("Labels", "NAME")] = None,
@@ -81,7 +83,8 @@ def convert(
         output: Folder of the converted dataset; a new or an empty one.
         layout: Layout of the source. auto finds it out; the others are mvtec (also AD 2, LOCO,
             MPDD and BTAD), visa, real-iad, dagm, deeppcb, coco, yolo, voc, labelme, cvat,
-            label-studio, supervisely, rle-table, class-masks and pairs.
+            label-studio, supervisely, rle-table, class-masks, pairs and class-folders (OK and NG,
+            or one folder for each class, without masks).
         images: Pattern of the images' paths in the layout pairs, such as "{class}/{name}.jpg".
         masks: Pattern of the masks' paths in the layout pairs, such as "{class}/{name}_mask.png".
         bit_depth: Bits that the values of 16-bit images use, 8 to 16; if not given, as many as
@@ -91,7 +94,10 @@ def convert(
         on: Where images and masks are read: local, or on Ray as ray, ray:auto or ray:HOST:PORT.
             Ray's nodes must see `source` under the same path. The results are the same.
         good: Name of a class that means good. Can be repeated.
+        good_only: Take every image as good; some of them are held out to test on.
         no_mask_is_good: Take an image without a mask or a label as good.
+        missing_masks: What to do with a defective image that has no mask: refuse it, or keep it
+            with its image-label, which says that it is defective and not where.
         crowd_is_defect: Take regions marked as crowd (COCO) or difficult (VOC) as defects.
         classes: Names of the class numbers, in their order. Can be repeated.
         one_class: Give all defects this one name.
@@ -150,7 +156,9 @@ def convert(
                     images=images,
                     masks=masks,
                     good=tuple(good),
+                    good_only=good_only,
                     no_mask_is_good=no_mask_is_good,
+                    missing_masks=missing_masks,
                     classes=tuple(classes),
                     crowd_is_defect=crowd_is_defect,
                 ),

@@ -66,6 +66,7 @@ def test_a_truth_that_was_edited_no_longer_matches_its_source(root):
     path.write_text(json.dumps(document))
     assert any("is not the box of its mask" in text for text in problems(root))
     document["annotations"].pop(0)
+    document["images"][0]["defectune"]["label_strength"] = "image"
     path.write_text(json.dumps(document))
     found = problems(root)
     assert any("The class mask" in text for text in found)
