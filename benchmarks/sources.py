@@ -398,7 +398,7 @@ SOURCES = [
     Source("pairs", "masks", pairs, holes=True),
     Source("pairs", "MATLAB", matlab, holes=True),
     Source("class-masks", "masks", class_masks, holes=True),
-    Source("class-masks", "colours", label_map, holes=True),
+    Source("class-masks", "colors", label_map, holes=True),
     Source("coco", "polygons", coco(lambda: [CORNERS])),
     Source("coco", "boxes", coco(list)),
     Source("coco", "RLE", coco(lambda: plain_rle(ring_mask())), holes=True),

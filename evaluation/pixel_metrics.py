@@ -3,8 +3,9 @@
 Scores are counted in 65,536 levels between the lowest and the highest score of all maps. Where
 the maps share one range, as probabilities do, these are the levels that they have on disk, and
 ranking metrics are exact for what is stored, ties included; maps of different ranges, and scores
-of regions drawn as a map, are rounded to the nearest level. These metrics have no intervals:
-pixels of one image are not independent.
+of regions drawn as a map, are rounded to the nearest level. The intervals of ranking metrics come
+from resamples of whole parts (`evaluation.pixel_resamples`): pixels of one image are not
+independent.
 """
 
 from collections.abc import Iterable, Sequence

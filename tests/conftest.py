@@ -169,7 +169,7 @@ MARKS = {
         "tests/defectune/",
         "tests/deployment/",
         "tests/house/test_commands.py",
-        "tests/house/test_docs.py",
+        "tests/house/test_docs",
         "tests/house/test_kills.py",
         "tests/report/test_one_fold.py",
     ),
