@@ -18,7 +18,7 @@ import numpy as np
 
 from annotations.errors import InputError, shortened
 from annotations.files import inside, read_json
-from annotations.regions import CocoRle, Regions, rle_area
+from annotations.regions import CocoRle, Regions
 from annotations.rle import check_rle
 from annotations.samples import Sample
 from annotations.split import Split, read_split
@@ -139,7 +139,7 @@ def coco_document(
 
     Args:
         samples: images to list, good ones too.
-        truths: regions with masks, by image id.
+        truths: regions by image id; those that are boxes alone get no segmentation.
         class_names: by label; category ids count from 1.
         coco_ids: whole-number ids, shared by every document of the dataset.
         file_names: image file by id, relative to the dataset's folder.
@@ -150,9 +150,6 @@ def coco_document(
 
     Returns:
         What `json.dump` takes.
-
-    Raises:
-        ValueError: regions without masks.
     """
     images: list[dict[str, Any]] = []
     annotations: list[dict[str, Any]] = []
@@ -179,10 +176,13 @@ def coco_document(
         if sample.image_id in ignored:
             parts.append((ignored[sample.image_id], 1))
         for regions, iscrowd in parts:
-            if regions.masks is None:
-                raise ValueError(f"The truth of {sample.image_id} has no masks.")
-            for label, box, rle in zip(
-                regions.labels.tolist(), regions.boxes_xyxy.tolist(), regions.masks, strict=True
+            masks: Sequence[CocoRle | None] = regions.masks or (None,) * len(regions)
+            for label, box, area, rle in zip(
+                regions.labels.tolist(),
+                regions.boxes_xyxy.tolist(),
+                regions.areas.tolist(),
+                masks,
+                strict=True,
             ):
                 x1, y1, x2, y2 = box
                 annotations.append(
@@ -191,8 +191,8 @@ def coco_document(
                         "image_id": coco_ids[sample.image_id],
                         "category_id": label + 1,
                         "bbox": [x1, y1, x2 - x1, y2 - y1],
-                        "area": rle_area(rle),
-                        "segmentation": rle,
+                        "area": area,
+                        **({} if rle is None else {"segmentation": rle}),
                         "iscrowd": iscrowd,
                     }
                 )
@@ -325,7 +325,8 @@ def _regions(document: Any, n_classes: int, *, iscrowd: int) -> dict[str, Region
             rows[int(annotation["image_id"])].append(annotation)
     truths: dict[str, Regions] = {}
     for entry in document["images"]:
-        boxes, masks, labels = [], [], []
+        boxes, labels = [], []
+        masks: list[CocoRle] | None = []
         image_hw = (int(entry["height"]), int(entry["width"]))
         for annotation in rows[int(entry["id"])]:
             x, y, width, height = (float(v) for v in annotation["bbox"])
@@ -334,10 +335,13 @@ def _regions(document: Any, n_classes: int, *, iscrowd: int) -> dict[str, Region
                 raise ValueError(f"category {label + 1} does not exist")
             boxes.append((x, y, x + width, y + height))
             labels.append(label)
-            masks.append(_rle(annotation["segmentation"]))
+            if "segmentation" not in annotation:
+                masks = None
+            elif masks is not None:
+                masks.append(_rle(annotation["segmentation"]))
         truths[str(entry["defectune"]["image_id"])] = Regions(
             boxes_xyxy=np.array(boxes, np.float32).reshape(-1, 4),
-            masks=tuple(masks),
+            masks=None if masks is None else tuple(masks),
             labels=np.array(labels, np.int64),
             scores=None,
             image_hw=image_hw,

@@ -455,7 +455,8 @@ def _write(
 
 
 def texts_stand_in(path: Path, dataset: Dataset) -> set[str]:
-    """Read a COCO file back, and compare its RLE texts with those that were proved when read.
+    """Read a COCO file back, and compare its RLE texts with those that were proved when read, and
+    boxes where there are no masks.
 
     Args:
         path: COCO file as written.
@@ -465,14 +466,22 @@ def texts_stand_in(path: Path, dataset: Dataset) -> set[str]:
         Ids of the images whose regions and ignored regions stand there unchanged.
     """
     document = read_json(path, what="COCO labels")
-    rows: dict[int, list[str]] = {}
+    rows: dict[int, list[Any]] = {}
     for annotation in document["annotations"]:
-        rows.setdefault(annotation["image_id"], []).append(annotation["segmentation"]["counts"])
+        is_mask = "segmentation" in annotation
+        row = annotation["segmentation"]["counts"] if is_mask else annotation["bbox"]
+        rows.setdefault(annotation["image_id"], []).append(row)
     same = set()
     for image in document["images"]:
         image_id = image["defectune"]["image_id"]
         regions = [dataset.truths[image_id], dataset.ignored.get(image_id)]
-        expected = [rle["counts"] for r in regions if r is not None for rle in r.masks or ()]
+        expected = [row for r in regions if r is not None for row in _rows(r)]
         if rows.get(image["id"], []) == expected:
             same.add(image_id)
     return same
+
+
+def _rows(regions: Regions) -> list[Any]:
+    if regions.masks is not None:
+        return [rle["counts"] for rle in regions.masks]
+    return [[x1, y1, x2 - x1, y2 - y1] for x1, y1, x2, y2 in regions.boxes_xyxy.tolist()]

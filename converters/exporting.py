@@ -24,7 +24,16 @@ import numpy as np
 import yaml
 from pycocotools import mask as coco_mask
 
-from annotations import Dataset, Regions, Sample, UsageError, coco_document, decode_rle, write_png
+from annotations import (
+    Dataset,
+    LabelStrength,
+    Regions,
+    Sample,
+    UsageError,
+    coco_document,
+    decode_rle,
+    write_png,
+)
 from annotations.files import folder_moved_into_place, write_json_atomic, write_text_atomic
 from annotations.samples import safe_name
 from converters.layouts.class_masks import CLASSES_FILE, SIDES_FILE
@@ -107,7 +116,8 @@ def export_dataset(
             place_image(sample.image_path, place / files[sample.image_id], copy=True)
             report.n_images += 1
             report.n_regions += len(dataset.truths[sample.image_id])
-            _WRITE_ONE[format](dataset, sample, folder, files[sample.image_id], report)
+            if dataset.strengths[sample.image_id] in _WRITTEN[format]:
+                _WRITE_ONE[format](dataset, sample, folder, files[sample.image_id], report)
             if progress is not None:
                 progress(number, len(dataset.samples))
         _finish(dataset, folder, files, report)
@@ -238,6 +248,17 @@ def _write_mask(
         report.iou[sample.image_id] = kept / max(int(truth.areas.sum()), 1)
 
 
+_WRITTEN: Final[Mapping[str, tuple[LabelStrength, ...]]] = MappingProxyType(
+    {
+        "coco": ("masks", "boxes", "image"),
+        "coco-polygons": ("masks",),
+        "yolo": ("masks", "boxes"),
+        "voc": ("masks", "boxes"),
+        "yolo-seg": ("masks",),
+        "masks": ("masks",),
+    }
+)
+"""Strengths of label that a format can hold: a weaker one would look like a good image in it."""
 _WRITE_ONE: Final[Mapping[str, Callable[[Dataset, Sample, Path, Path, ExportReport], None]]] = (
     MappingProxyType(
         {
@@ -256,8 +277,10 @@ def _finish(
     dataset: Dataset, folder: Path, files: Mapping[str, Path], report: ExportReport
 ) -> None:
     sides: dict[str, list[Sample]] = {}
+    in_coco = report.format in ("coco", "coco-polygons")
     for sample in dataset.samples:
-        sides.setdefault(sample.source_split, []).append(sample)
+        if in_coco or dataset.strengths[sample.image_id] in _WRITTEN[report.format]:
+            sides.setdefault(sample.source_split, []).append(sample)
     if report.format in ("coco", "coco-polygons"):
         for side, samples in sides.items():
             document = coco_document(
@@ -271,6 +294,8 @@ def _finish(
             )
             if report.format == "coco-polygons":
                 for annotation in document["annotations"]:
+                    if "segmentation" not in annotation:
+                        continue
                     annotation["segmentation"] = [_polygon(annotation["segmentation"])]
             path = folder / "annotations" / f"instances_{side}.json"
             write_json_atomic(path, document, indent=None)
@@ -295,7 +320,7 @@ def _finish(
         table = io.StringIO(newline="")
         writer = csv.writer(table, lineterminator="\n")
         writer.writerow(("image", "side"))
-        for sample in dataset.samples:
+        for sample in (one for side in sides.values() for one in side):
             writer.writerow((files[sample.image_id].as_posix(), sample.source_split))
         write_text_atomic(folder / SIDES_FILE, table.getvalue())
 
@@ -307,11 +332,14 @@ def _polygon(rle: Any) -> list[float]:
 
 
 def _note_losses(dataset: Dataset, report: ExportReport) -> None:
-    empty = [s for s in dataset.samples if s.is_defective and not len(dataset.truths[s.image_id])]
-    if empty and report.format not in ("coco", "coco-polygons"):
-        report.notes.append(
-            f"{len(empty)} defective images have no region and look good in this format"
-        )
+    if report.format not in ("coco", "coco-polygons"):
+        for strength, lacks in (("image", "an image label alone"), ("boxes", "boxes alone")):
+            n = sum(dataset.strengths[s.image_id] == strength for s in dataset.samples)
+            if n and strength not in _WRITTEN[report.format]:
+                report.notes.append(
+                    f"{n} defective images have {lacks}, which this format cannot hold: they have "
+                    "no label, and stand in no list, as they would look good"
+                )
     if dataset.ignored and report.format not in ("coco", "coco-polygons", "voc"):
         report.notes.append("regions to be ignored are left out")
     if report.format in ("yolo", "voc"):

@@ -61,6 +61,11 @@ IGNORED_BY_OPTION: Final = "it holds nothing but regions to be ignored, as asked
 IGNORED_BY_SOURCE: Final = (
     "it holds nothing but regions that the source ignores (iscrowd, difficult)"
 )
+BOXES: Final = "regions known as boxes alone; nothing is said of their pixels"
+MIXED: Final = (
+    "masks in images that have boxes without masks, too; they count as boxes, since not all pixels "
+    "of these images are known"
+)
 ASSUMED: Final = "masks of EXIF-rotated images, taken as drawn on the image as displayed"
 
 
@@ -74,6 +79,8 @@ class Region:
         box_xyxy: its box, where the source gives one of its own; None: the mask's.
         ignored: neither defect nor background.
         by_option: True where a person asked for that, and not the source alone.
+        box_only: True where the source knows no more than a box; `rle` is then the filled box,
+            which serves to measure and to merge, and is no truth.
     """
 
     name: str
@@ -81,6 +88,7 @@ class Region:
     box_xyxy: tuple[float, float, float, float] | None
     ignored: bool
     by_option: bool = False
+    box_only: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -331,7 +339,7 @@ def _from_shapes(
             continue
         box = None
         if shape.kind == "box":
-            counts["regions known only as boxes; their masks are filled boxes"] += 1
+            counts[BOXES] += 1
             if turn is None:
                 box = _as_box(shape, frame_hw)
         if turn is not None:
@@ -343,7 +351,11 @@ def _from_shapes(
             continue
         known.add(key)
         by_option = ignored and not shape.ignore
-        regions.append(Region(name, rle, box, ignored or shape.ignore, by_option))
+        box_only = shape.kind == "box"
+        regions.append(Region(name, rle, box, ignored or shape.ignore, by_option, box_only))
+    n_masks = sum(not region.box_only for region in regions)
+    if n_masks < len(regions) and n_masks:
+        counts[MIXED] += n_masks
     return regions
 
 
@@ -371,6 +383,7 @@ def _apply(regions: list[Region], options: ReadOptions, counts: Counter[str]) ->
                 kept[members[0]].box_xyxy if len(members) == 1 else None,
                 kept[members[0]].ignored,
                 kept[members[0]].by_option,
+                any(kept[i].box_only for i in members),
             )
             for members in merge_near(
                 [region.rle for region in kept],
@@ -397,7 +410,11 @@ def _apply(regions: list[Region], options: ReadOptions, counts: Counter[str]) ->
 
 
 def regions_of(facts: ImageFacts, class_names: Sequence[str], *, ignored: bool) -> Regions:
-    """An image's regions, or those to be ignored, with labels into `class_names`."""
+    """An image's regions, or those to be ignored, with labels into `class_names`.
+
+    Where one of them is known as a box alone, none has a mask: not all of the image's pixels are
+    known then.
+    """
     label_of = {name: label for label, name in enumerate(class_names)}
     chosen = [region for region in facts.regions if region.ignored == ignored]
     if not chosen:
@@ -406,9 +423,11 @@ def regions_of(facts: ImageFacts, class_names: Sequence[str], *, ignored: bool) 
     for index, region in enumerate(chosen):
         if region.box_xyxy is not None:
             boxes[index] = region.box_xyxy
+    # Of ignored boxes the pixels are disregarded, all of them: that is no truth about pixels.
+    boxes_alone = not ignored and any(region.box_only for region in chosen)
     return Regions(
         boxes_xyxy=boxes,
-        masks=tuple(region.rle for region in chosen),
+        masks=None if boxes_alone else tuple(region.rle for region in chosen),
         labels=np.array([label_of[r.name] if r.name != IGNORE else 0 for r in chosen], np.int64),
         scores=None,
         image_hw=facts.image_hw,

@@ -48,7 +48,7 @@ def overlay(
 
 
 def _write(run: Path, names: Sequence[str], output: Path, only: str, reporter: "Reporter") -> int:
-    from evaluation import match_regions
+    from evaluation import match_image
     from report import write_overlay
 
     dataset = load_dataset(dataset_of(run))
@@ -66,8 +66,7 @@ def _write(run: Path, names: Sequence[str], output: Path, only: str, reporter: "
         for image_id in ids:
             sample, truth = dataset.by_id[image_id], dataset.truths[image_id]
             found = stored.found_regions(image_id)
-            ignored = dataset.ignored.get(image_id)
-            match = None if found is None else match_regions(truth, found, ignored)
+            match = None if found is None else match_image(dataset, image_id, found)
             wrong = (stored.verdict(image_id) == "defective") != sample.is_defective
             if match is not None:
                 wrong = wrong or bool((~match.found_truth).any() or match.false_alarm.any())

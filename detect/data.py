@@ -135,6 +135,9 @@ def _write_tiles(
 ) -> None:
     """Of a defective image the tiles with defects and one without; of a good one, one tile."""
     side = config.image_size
+    if dataset.strengths[sample.image_id] == "boxes":
+        _write_box_tiles(dataset, sample, config, tiles, images, labels)
+        return
     image = load_for_tiles(dataset, sample, tile_side=side, tiles=tiles)
     hw = (image.class_mask.shape[0], image.class_mask.shape[1])
     cut = [_crop(image, window, side) for window in tile_windows(hw, side)]
@@ -146,6 +149,37 @@ def _write_tiles(
         _write_image(f"{sample.stem}__tile{number:03d}", cut[number], config, images, labels)
 
 
+def _write_box_tiles(
+    dataset: Dataset,
+    sample: Sample,
+    config: DetectConfig,
+    tiles: int,
+    images: Path,
+    labels: Path,
+) -> None:
+    """As `_write_tiles`, of boxes, which are cut one by one: filled ones would grow together."""
+    side, truth = config.image_size, dataset.truths[sample.image_id]
+    image = load_for_tiles(dataset, sample, tile_side=side, tiles=tiles)
+    hw = (image.image_rgb.shape[0], image.image_rgb.shape[1])
+    scale = np.array([hw[1] / truth.image_hw[1], hw[0] / truth.image_hw[0]] * 2, np.float32)
+    cut: list[Regions] = []
+    for top, left in tile_windows(hw, side):
+        moved = truth.boxes_xyxy * scale - np.array([left, top] * 2, np.float32)
+        boxes = np.clip(moved, 0, side)
+        kept = ((boxes[:, 2:] - boxes[:, :2]) >= 1).all(axis=1)
+        made = Regions(boxes[kept], None, truth.labels[kept], None, (side, side))
+        cut.append(made)
+    full = [number for number, regions in enumerate(cut) if len(regions)]
+    empty = [number for number in range(len(cut)) if number not in full]
+    draw = np.random.default_rng([config.seed, int(sample.sha256[:8], 16)])
+    for number in full + ([int(draw.choice(empty))] if empty else []):
+        stem = f"{sample.stem}__tile{number:03d}"
+        window = tile_windows(hw, side)[number]
+        pixels = cut_tile(image.image_rgb, window, side, reflect=True)
+        write_png(images / f"{stem}.png", pixels)
+        write_text_atomic(labels / f"{stem}.txt", _label_lines(cut[number], config))
+
+
 def _write_injected(
     job: FoldJob,
     config: DetectConfig,
@@ -155,6 +189,11 @@ def _write_injected(
     labels: Path,
 ) -> None:
     dataset = job.dataset
+    # What lies in a box that nobody outlined is not all defect: it cannot be pasted.
+    outlined = [s for s in defective if dataset.strengths[s.image_id] == "masks"]
+    if not outlined:
+        job.reporter.say(f"Fold {job.fold}: no defect has a mask, so that none is injected.")
+        return
 
     def load(sample: Sample) -> LabelledImage:
         if tiles > 1:
@@ -164,7 +203,7 @@ def _write_injected(
     # Of the whole training side: what is not shown as a good image can still be pasted into.
     train = dataset.select(dataset.split.folds[job.fold].train)
     injector: DefectInjector | None = make_injector(
-        [load(sample) for sample in defective],
+        [load(sample) for sample in outlined],
         [load(sample) for sample in train if not sample.is_defective],
         n_classes=len(dataset.class_names),
         per_defect=config.inject_per_defect,

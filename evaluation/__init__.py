@@ -2,6 +2,7 @@
 
 from evaluation.board_file import board_damage
 from evaluation.compare import Comparison
+from evaluation.evidence import match_image
 from evaluation.external import ExternalOptions, import_predictions
 from evaluation.leaderboard import Leaderboard, evaluate_runs, predictions_digest
 from evaluation.metric import Metric
@@ -32,6 +33,7 @@ __all__ = [
     "evaluate_runs",
     "format_metric",
     "import_predictions",
+    "match_image",
     "match_regions",
     "predictions_digest",
     "summarise",

@@ -19,6 +19,8 @@ from evaluation.metric import Metric, undefined
 from evaluation.strata import SizeClass
 
 NO_TRUTH: Final = "no test image has a true region"
+_KNOWN: Final = {"bbox": ("boxes", "masks"), "segm": ("masks",)}
+"""Strengths of label that say where defects are, or which pixels."""
 _MILLION: Final = 1e6
 _EVERY_AREA: Final = [0.0, 1e10]
 _EPS: Final = float(np.spacing(1))
@@ -60,8 +62,8 @@ def region_precision(
 
     Args:
         dataset: with the truth.
-        image_ids: n test images; a defective one without a mask has no regions to compare
-            with and is left out.
+        image_ids: n test images; those whose label does not say where defects are (for masks:
+            which pixels they are) are left out.
         regions: scored regions by image id.
         kind: boxes or masks.
         sizes: size classes of true regions.
@@ -73,16 +75,16 @@ def region_precision(
         note. COCO's settings: 101 recalls, at most 100 regions an image and class. Equal scores
         of different images keep the order of the images, also in resamples.
     """
-    by_id = dataset.by_id
     place = {
         image_id: index
         for index, image_id in enumerate(image_ids)
-        if len(dataset.truths[image_id]) or not by_id[image_id].is_defective
+        if dataset.strengths[image_id] in _KNOWN[kind]
     }
     truths = {image_id: dataset.truths[image_id] for image_id in place}
     n = sum(len(truth) for truth in truths.values())
     if not n:
-        both = undefined(NO_TRUTH), undefined(NO_TRUTH)
+        reason = _why_no_truth(dataset, image_ids, kind)
+        both = undefined(reason), undefined(reason)
         return RegionPrecision(
             *both,
             dict.fromkeys(dataset.class_names, both),
@@ -129,6 +131,15 @@ def region_precision(
         "precision": [float(v) for v in precision[0, :, present, 0].mean(axis=0)],
     }
     return RegionPrecision(mean, half, by_class, by_size, values, curve)
+
+
+def _why_no_truth(dataset: Dataset, image_ids: Sequence[str], kind: Literal["bbox", "segm"]) -> str:
+    bad = [i for i in image_ids if dataset.by_id[i].is_defective]
+    unknown = sum(dataset.strengths[i] not in _KNOWN[kind] for i in bad)
+    if not unknown:
+        return NO_TRUTH
+    lacks = "neither boxes nor masks" if kind == "bbox" else "no masks"
+    return f"{NO_TRUTH}: {unknown} of {len(bad)} defective ones have {lacks}"
 
 
 def _run_cocoeval(

@@ -1,21 +1,22 @@
 """What one pass over a run's predictions leaves: counts an image, from which all metrics come."""
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
-from typing import Final
+from dataclasses import dataclass, replace
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
 
-from annotations import Dataset, InputError, StoredPredictions
+from annotations import Dataset, InputError, Regions, StoredPredictions
 from evaluation.aupimo import PimoCounts, aupimo_metric
 from evaluation.image_metrics import ImageScores
 from evaluation.intervals import Floats, Weights, ratio_of_sums, with_interval
 from evaluation.metric import Metric, rate, undefined
 from evaluation.pixel_metrics import PixelCounts, pixel_metrics, pooled
 from evaluation.pixel_resamples import PixelResampler
+from evaluation.pointing import points_at
 from evaluation.strata import SizeClass, image_size, region_fractions
-from inference.matching import match_regions, region_masks, union_mask
+from inference.matching import RegionMatch, match_regions, region_masks, union_mask
 
 GOOD: Final = "good"
 _SAMPLED_MAPS: Final = 64
@@ -32,8 +33,9 @@ class EvaluatedImages:
         types: text (n,), `good` or the defect type.
         sizes: the size classes.
         size_of: text (n,), size class of the largest region; empty without one.
-        has_truth: bool (n,), False for a defective image whose mask is empty: nobody knows
-            which of its pixels are good, so that pixel and region metrics leave it out.
+        has_truth: bool (n,), False for a defective image that is known by its boxes or its
+            image label alone: nobody knows which of its pixels are good, so that pixel and region
+            metrics leave it out.
         weights: int64 (r, n), how often each image was drawn; one table for all runs, so that
             their differences are paired.
     """
@@ -63,7 +65,7 @@ def evaluated_images(
     samples = dataset.select(ids)
     types = np.array([s.defect_type if s.is_defective else GOOD for s in samples], np.str_)
     groups = np.array([s.group for s in samples], np.str_)
-    has_truth = [not s.is_defective or len(dataset.truths[s.image_id]) > 0 for s in samples]
+    has_truth = [dataset.strengths[s.image_id] == "masks" for s in samples]
     return EvaluatedImages(
         tuple(ids),
         np.array([s.is_defective for s in samples], np.bool_),
@@ -87,6 +89,7 @@ class RunEvidence:
         true_pixels, found_pixels, hit_pixels: float (n,), pixels that are defects, that were
             called so, and both.
         image_pixels: float (n,).
+        pointing: float (n,), see `pointing.points_at`; NaN without a located defect.
         n_regions, n_found, n_false: float (n,), true regions, those found, and false alarms.
     """
 
@@ -98,6 +101,7 @@ class RunEvidence:
         self.pimo = PimoCounts(n)
         self._pimo_values: Floats | None = None
         self.true_pixels, self.found_pixels, self.hit_pixels = np.zeros((3, n))
+        self.pointing = np.full(n, np.nan)
         self.image_pixels, self.n_regions, self.n_found, self.n_false = np.zeros((4, n))
 
     @property
@@ -128,13 +132,19 @@ def gather(
     step = max(1, -(-len(usable) // _SAMPLED_MAPS))
     sample = PixelCounts(low, high)
     for index in usable[::step].tolist():
-        sample = pooled([sample, _count(dataset, predictions, images.ids[index], low, high)])
+        image_id = images.ids[index]
+        pixel_scores = _map_of(dataset, predictions, image_id)
+        one = _count(dataset, predictions, image_id, low, high, pixel_scores)
+        sample = pooled([sample, one])
     evidence = RunEvidence(
         PixelResampler(sample, n), n, {size.name: np.zeros((2, n)) for size in images.sizes}
     )
     for index in usable.tolist():
         image_id = images.ids[index]
-        one = _count(dataset, predictions, image_id, low, high)
+        pixel_scores = _map_of(dataset, predictions, image_id)
+        one = _count(dataset, predictions, image_id, low, high, pixel_scores)
+        if images.is_defective[index]:
+            evidence.pointing[index] = points_at(pixel_scores, dataset.truths[image_id])
         evidence.resampler.put(index, one)
         key = (predictions.fold_of[image_id], str(images.types[index]), str(images.size_of[index]))
         evidence.pixels[key] = pooled([evidence.pixels.get(key, PixelCounts(low, high)), one])
@@ -160,12 +170,27 @@ def gather(
                 inside.sum(),
                 (inside & match.found_truth).sum(),
             )
+    for index, image_id in enumerate(images.ids):
+        if dataset.strengths[image_id] == "boxes":
+            pixel_scores = _map_of(dataset, predictions, image_id)
+            evidence.pointing[index] = points_at(pixel_scores, dataset.truths[image_id])
     return evidence
 
 
-def _count(
-    dataset: Dataset, predictions: StoredPredictions, image_id: str, low: float, high: float
-) -> PixelCounts:
+def match_image(dataset: Dataset, image_id: str, found: Regions) -> RegionMatch:
+    """Match what was found on an image to its truth, as `match_regions` does.
+
+    Where nobody knows where the image's defects are, nothing is missed and nothing is a false
+    alarm.
+    """
+    if dataset.strengths[image_id] == "image":
+        return RegionMatch(np.zeros(0, np.bool_), np.zeros(len(found), np.bool_))
+    return match_regions(dataset.truths[image_id], found, dataset.ignored.get(image_id))
+
+
+def _map_of(
+    dataset: Dataset, predictions: StoredPredictions, image_id: str
+) -> npt.NDArray[np.floating[Any]]:
     truth = dataset.truths[image_id]
     pixel_scores = predictions.pixel_scores(image_id)
     if pixel_scores is None:
@@ -176,6 +201,18 @@ def _count(
             f"{pixel_scores.shape[0]} pixels, the image {truth.image_hw[1]} x "
             f"{truth.image_hw[0]}. Maps are evaluated at the size of their image: predict again."
         )
+    return pixel_scores
+
+
+def _count(
+    dataset: Dataset,
+    predictions: StoredPredictions,
+    image_id: str,
+    low: float,
+    high: float,
+    pixel_scores: npt.NDArray[np.floating[Any]],
+) -> PixelCounts:
+    truth = dataset.truths[image_id]
     found = predictions.found_regions(image_id)
     inside = union_mask(found) if found is not None else np.zeros(truth.image_hw, np.bool_)
     counts = PixelCounts(low, high)
@@ -223,6 +260,9 @@ def pixel_figures(
     ]
     figures = pixel_metrics(pooled(parts or [PixelCounts(0.0, 1.0)]))
     figures = {k: m for k, m in figures.items() if k in RANKED_PIXELS or k.startswith("aupro_")}
+    unknown = unknown_pixels(images, keep)
+    if unknown:
+        figures = {k: _with_note(m, unknown) for k, m in figures.items()}
     if any(m.value is None for m in figures.values()):
         figures["aupimo"], _ = aupimo_metric(evidence.pimo_values, images.weights, keep)
         return figures, {}
@@ -240,6 +280,19 @@ def pixel_figures(
     if drawn_pimo is not None:
         values["aupimo"] = drawn_pimo
     return figures, values
+
+
+def unknown_pixels(images: EvaluatedImages, keep: npt.NDArray[np.bool_]) -> str:
+    """How many defective images the metrics of pixels and regions leave out; empty for none."""
+    bad = keep & images.is_defective
+    n, of = int((bad & ~images.has_truth).sum()), int(bad.sum())
+    return f"{n} of {of} defective images have no masks and are left out" if n else ""
+
+
+def _with_note(metric: Metric, text: str) -> Metric:
+    if metric.value is None:
+        return replace(metric, reason=f"{metric.reason}: {text}")
+    return replace(metric, note=f"{metric.note}; {text}" if metric.note else text)
 
 
 def overlap_figures(
@@ -279,8 +332,13 @@ def overlap_figures(
     )
     figures: dict[str, Metric] = {}
     values: dict[str, Floats] = {}
+    unknown = unknown_pixels(images, keep)
     for name, above, below, of, reason in rows:
         total = float(below[of].sum())
+        if name in ("dice", "iou") and unknown and not bad.any():
+            # Of good images alone it would be 0 for a single pixel called.
+            figures[name] = undefined(no_bad)
+            continue
         if not total:
             figures[name] = undefined(reason)
             continue
@@ -291,6 +349,9 @@ def overlap_figures(
     if "region_recall" in values:
         counts = int(evidence.n_found[known].sum()), int(evidence.n_regions[known].sum())
         figures["region_recall"] = recall_metric(*counts, values["region_recall"])
+    if unknown:
+        about_good = ("good_pixels_called", "false_alarms_per_good_image")
+        figures = {k: m if k in about_good else _with_note(m, unknown) for k, m in figures.items()}
     clean = good & (evidence.found_pixels == 0)
     figures["good_images_clean"] = rate(int(clean.sum()), int(good.sum()), what="good images")
     return figures, values

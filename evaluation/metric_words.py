@@ -100,6 +100,10 @@ METRIC_WORDS: Final[dict[str, tuple[str, str]]] = {
         "good pixels called defective",
         "Share of the pixels of good images that are called defective.",
     ),
+    "pointing_game": (
+        "maps that point at a defect",
+        "Share of defective images where the highest point of the map lies in a true box or mask.",
+    ),
     "region_recall": (
         "regions found",
         "True defect regions of which at least 30 % of the pixels are covered by found regions.",

@@ -24,6 +24,7 @@ from evaluation.image_metrics import auroc, precision_recall_curve, score_metric
 from evaluation.intervals import Floats, ratio_of_sums
 from evaluation.metric import Metric, undefined
 from evaluation.pixel_metrics import pixel_metrics, pooled
+from evaluation.pointing import pointing_metric
 from evaluation.type_metrics import type_metrics
 
 METRIC_NAMES: Final = (
@@ -57,6 +58,7 @@ METRIC_NAMES: Final = (
     "iou_per_image",
     "good_images_clean",
     "good_pixels_called",
+    "pointing_game",
     "region_recall",
     "false_alarms_per_image",
     "false_alarms_per_good_image",
@@ -153,6 +155,10 @@ def evaluate_run(
             metrics, drawn = pixel_figures(evidence, images, keep, size=size)
             found |= metrics
             values |= drawn
+            pointed = pointing_metric(evidence.pointing, images.weights, keep)
+            found["pointing_game"] = pointed[0]
+            if pointed[1] is not None:
+                values["pointing_game"] = pointed[1]
             if has_regions:
                 metrics, drawn = overlap_figures(evidence, images, keep)
                 found |= metrics

@@ -13,6 +13,7 @@ RATES: Final = frozenset(
         "accuracy_oracle",
         "balanced_accuracy",
         "type_accuracy",
+        "pointing_game",
         "precision",
         "recall",
         "escape_rate",
@@ -40,6 +41,7 @@ HEADLINE: Final = (
     "aupimo",
     "dice",
     "iou",
+    "pointing_game",
     "region_recall",
     "false_alarms_per_good_image",
 )

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 from annotations import Dataset, InputError, StoredPredictions
 from annotations.images import read_image_rgb
-from evaluation import match_regions
+from evaluation import match_image
 from report.overlay import draw_overlay
 
 if TYPE_CHECKING:
@@ -57,9 +57,7 @@ def figure(
                 image_rgb,
                 truth=truth,
                 prediction=found,
-                match=None
-                if found is None
-                else match_regions(truth, found, dataset.ignored.get(image_id)),
+                match=None if found is None else match_image(dataset, image_id, found),
                 pixel_scores=run.pixel_scores(image_id) if has_map else None,
                 score_range=run.score_range,
                 class_names=names,

@@ -29,7 +29,7 @@ import numpy.typing as npt
 from annotations import Dataset, ImageReadError, Sample, StoredPredictions
 from annotations.files import write_text_atomic
 from annotations.images import read_image_header, read_image_rgb
-from evaluation import match_regions
+from evaluation import match_image
 from report.overlay import heat_rgb
 from report.pictures import write_jpeg
 from report.vectors import found_vectors, truth_vectors
@@ -157,7 +157,7 @@ def _image(
         if found is None:
             regions.append(None)
         else:
-            match = match_regions(truth, found, ignored)
+            match = match_image(dataset, sample.image_id, found)
             hits = int(match.found_truth.sum())
             alarms = int(match.false_alarm.sum())
             regions.append([len(match.found_truth) - hits, alarms, hits, len(found)])

@@ -25,6 +25,8 @@ BLACK: Colour = (0, 0, 0)
 _DEFECTIVE_RGB: Colour = (170, 40, 20)
 _GOOD_RGB: Colour = (20, 100, 70)
 MISSED = "missed"
+TRUE_BOX = "labeled box"
+"""What stands at a dashed line that is a box, and not the outline of a mask."""
 _MARGIN_GREY: Final = 34
 
 
@@ -64,10 +66,11 @@ def draw_overlay(
 ) -> Rgb:
     """Draw an overlay, with a banner above where there is a score.
 
-    Truth is a thin dashed black-and-white outline outside the mask, so that the defect stays to
-    be seen; a prediction is a solid one in the colour of its type, with box, type and score: the
-    two differ by line and not by colour alone. Lines, letters and banner follow the canvas. No
-    label lies over a defect: those without a free place stand in a strip below the image.
+    Truth is a thin dashed black-and-white outline outside the mask, so that the defect stays to be
+    seen; where only a box is known, it is the dashed box, with its name; a prediction is a solid
+    one in the colour of its type, with box, type and score: the two differ by line and not by
+    colour alone. Lines, letters and banner follow the canvas. No label lies over a defect: those
+    without a free place stand in a strip below the image.
 
     The canvas has the image's own size; an image of less than 256 pixels a side is enlarged by a
     whole number, and one too narrow for the banner gets a grey margin at its right.
@@ -238,10 +241,14 @@ def _labels(
     scale: int,
 ) -> list[Label]:
     """Labels, missed defects first, then predictions by score."""
-    labels = []
+    labels: list[Label] = []
     if truth is not None and match is not None:
         missed = truth.boxes_xyxy[np.flatnonzero(~match.found_truth)]
         labels = [Label(MISSED, WHITE, _scaled_box(box, scale)) for box in missed.tolist()]
+    if truth is not None and truth.masks is None:
+        found = np.ones(len(truth), bool) if match is None else match.found_truth
+        for box in truth.boxes_xyxy[found].tolist():
+            labels.append(Label(TRUE_BOX, WHITE, _scaled_box(box, scale)))
     if prediction is None:
         return labels
     scores = prediction.scores

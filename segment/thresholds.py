@@ -172,8 +172,8 @@ def _f1_by_area(
     n_truth = 0
     for sample, seen in zip(samples, looks, strict=True):
         truth = job.dataset.truths[sample.image_id]
-        if job.dataset.strengths[sample.image_id] == "image":
-            # Nobody knows where its defects are: what is found there is no false alarm.
+        if job.dataset.strengths[sample.image_id] != "masks":
+            # Nobody knows which of its pixels are defects: what is found there is no false alarm.
             continue
         found = predictor.prediction(sample.image_id, seen, sample.image_hw).regions
         n_truth += len(truth)

@@ -105,7 +105,7 @@ def test_losses_are_told(tmp_path):
     convert(source, tmp_path / "out", ConvertOptions(folds=2))
     dataset = load_dataset(tmp_path / "out")
     report = export_dataset(dataset, tmp_path / "yolo", "yolo")
-    assert any("1 defective images have no region" in note for note in report.notes)
+    assert any("1 defective images have an image label alone" in note for note in report.notes)
     assert any("masks are left out" in note for note in report.notes)
     with pytest.raises(OutputExistsError):
         export_dataset(dataset, tmp_path / "yolo", "yolo")
