@@ -48,6 +48,7 @@ from converters.looking import (
     look_at_masks,
     require_effect,
     require_few_classes,
+    require_one_label,
     settle_pixels,
 )
 from converters.manifest import write_manifest
@@ -177,6 +178,7 @@ def _convert(
         require_accounted(report.leftovers, named, how_else=_how_else(report))
     require_effect(found, facts, options)
     look_at_masks(images, facts, options)
+    require_one_label(images, facts, report)
     report.class_names = class_names = _class_names(found, images, facts, options)
     truths = {
         i.image_id: regions_of(f, class_names, ignored=False)

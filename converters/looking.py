@@ -83,7 +83,7 @@ def require_effect(found: Found, facts: Sequence[ImageFacts], options: ConvertOp
     for name in options.find.good:
         if not any(
             one.casefold() == name.casefold() or (means_good(one, (name,)) and not means_good(one))
-            for one in mapped | folders
+            for one in mapped | folders | found.said
         ):
             raise UsageError(_no_such("--good", name, seen | folders))
     has_masks = any(isinstance(i.truth, BinaryMasks | IndexMasks) for i in found.images)
@@ -121,6 +121,37 @@ def _no_such(flag: str, name: str, seen: Collection[str]) -> str:
 
 def _order(name: str) -> list[int]:
     return [int(part) for part in name.split(":")]
+
+
+def require_one_label(
+    images: Sequence[SourceImage], facts: Sequence[ImageFacts], report: ConversionReport
+) -> None:
+    """Refuse equal image files of which one is good and another defective by its image label.
+
+    Where the defective one has a mask or boxes, which somebody drew on it, they are counted.
+
+    Raises:
+        InputError: names pairs of files.
+    """
+    good = {
+        one.sha256: image
+        for image, one in zip(images, facts, strict=True)
+        if one.defect_type == GOOD
+    }
+    both = [
+        (f"{good[one.sha256].relative} and {image.relative}", image.truth is None)
+        for image, one in zip(images, facts, strict=True)
+        if one.defect_type != GOOD and one.sha256 in good
+    ]
+    if both:
+        report.counts["defective images whose equal file is filed as good"] += len(both)
+    pairs = [pair for pair, by_image_label in both if by_image_label]
+    if pairs:
+        raise InputError(
+            f"{len(pairs)} images are good and defective at once, as equal files have both labels: "
+            f"{', '.join(pairs[:5])}{' …' if len(pairs) > 5 else ''}. Look at them, and remove the "
+            "file whose label is wrong."
+        )
 
 
 def look_at_masks(

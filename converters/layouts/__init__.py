@@ -16,6 +16,7 @@ from converters.layouts import (
     deeppcb,
     label_studio,
     labelme,
+    lists,
     mvtec,
     pairs,
     real_iad,
@@ -88,6 +89,7 @@ _REGISTRY: Final[dict[str, Layout]] = {
     ),
     "yolo": _layout(yolo, "data.yaml, or images and .txt labels of their names", "classes"),
     "pairs": _layout(pairs, "images with masks of their names", *_PATTERNS, _MISSING),
+    "list": _layout(lists, "a CSV, TSV or JSON with the columns path and label"),
     "class-folders": _layout(
         class_folders, "folders that name the class, such as OK and NG", "good_only"
     ),

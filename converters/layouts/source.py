@@ -150,6 +150,7 @@ class Found:
         used: files that were read beside images and masks: labels, lists, tables.
         passed_over: files and folders that are left out on purpose, and why.
         leftover_labels: labels that belong to nothing, as place and reason.
+        said: labels of images as the source has them, good ones too.
     """
 
     images: list[SourceImage] = field(default_factory=list)
@@ -159,6 +160,7 @@ class Found:
     used: set[Path] = field(default_factory=set)
     passed_over: dict[Path, str] = field(default_factory=dict)
     leftover_labels: list[tuple[str, str]] = field(default_factory=list)
+    said: set[str] = field(default_factory=set)
 
 
 @dataclass(frozen=True, slots=True)

@@ -83,8 +83,9 @@ def convert(
         output: Folder of the converted dataset; a new or an empty one.
         layout: Layout of the source. auto finds it out; the others are mvtec (also AD 2, LOCO,
             MPDD and BTAD), visa, real-iad, dagm, deeppcb, coco, yolo, voc, labelme, cvat,
-            label-studio, supervisely, rle-table, class-masks, pairs and class-folders (OK and NG,
-            or one folder for each class, without masks).
+            label-studio, supervisely, rle-table, class-masks, pairs, list (a CSV, TSV or
+            JSON of paths and labels) and class-folders (OK and NG, or one folder for each class,
+            without masks).
         images: Pattern of the images' paths in the layout pairs, such as "{class}/{name}.jpg".
         masks: Pattern of the masks' paths in the layout pairs, such as "{class}/{name}_mask.png".
         bit_depth: Bits that the values of 16-bit images use, 8 to 16; if not given, as many as
