@@ -7,11 +7,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
+from evaluation.metric import rate
 from evaluation.metric_words import METRIC_WORDS
 
 DECIDES: Final = ("balanced_accuracy", "image_auroc")
 """Metrics that choose the best run: the first one that all runs have."""
 THREE: Final = ("escape_rate", "overkill_rate", "region_recall")
+TEN: Final = 10
+"""Defective images that a reader is told the worth of."""
 _THINGS: Final = {
     "escape_rate": "defective parts",
     "overkill_rate": "good parts",
@@ -77,10 +80,23 @@ def summarise(board: Mapping[str, Any], runs: Sequence[str] | None = None) -> Su
     figures = tuple(big_figure(name, best["metrics"].get(name)) for name in THREE)
     missing = board.get("missing_kind")
     if missing:
-        return Summary(best["run"], str(missing), figures)
+        return Summary(best["run"], f"{missing}{_of_good_alone(board, best)}", figures)
     said = [_of_best(best, len(rows))]
     said += _of_others(board, best["run"], [row for row in rows if row is not best], decider)
     return Summary(best["run"], "; ".join(said) + ".", figures)
+
+
+def _of_good_alone(board: Mapping[str, Any], best: Mapping[str, Any]) -> str:
+    """What good images alone tell, and what some defective ones would add; else empty."""
+    if board.get("n_defective") != 0 or _value(best, "overkill_rate") is None:
+        return ""
+    overkill = big_figure("overkill_rate", best["metrics"]["overkill_rate"])
+    bound = rate(0, TEN, what="defective images").high
+    return (
+        f" {best['run']} calls {overkill.value} good parts defective ({overkill.detail}). With "
+        f"{TEN} defective images, of image labels alone, escapes can be measured too: none of "
+        f"{TEN} would mean at most {100 * (bound or 1):.0f} %."
+    )
 
 
 def big_figure(name: str, value: Mapping[str, Any] | None) -> BigFigure:

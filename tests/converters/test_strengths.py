@@ -7,7 +7,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from annotations import InputError, LayoutError, UsageError, load_dataset, write_png
+from annotations import (
+    InputError,
+    LayoutError,
+    ProtocolError,
+    UsageError,
+    load_dataset,
+    require_defects_in_training,
+    write_png,
+)
 from converters import ConvertOptions, FindOptions, convert
 from converters.check import check_dataset
 from converters.names import means_good
@@ -193,3 +201,23 @@ def test_a_view_says_nothing_of_the_part(view, no):
     assert not means_good(f"{no}_ok_{view}") or no == "def"
     assert not means_good(f"def_{view}")
     assert not means_good(view)
+
+
+def test_a_mask_that_marks_a_good_image_is_refused(tmp_path):
+    drawn_dataset(tmp_path)
+    source = next((tmp_path / "source").rglob("ground_truth")).parent
+    image = sorted((source / "test/good").glob("*.png"))[0]
+    mask = np.zeros((64, 64), np.uint8)
+    mask[5:20, 5:20] = 255
+    path = source / "ground_truth/good" / f"{image.stem}_mask.png"
+    path.parent.mkdir()
+    write_png(path, mask)
+    with pytest.raises(InputError, match=r"is filed under good, but .* marks 225 pixels"):
+        convert(source, tmp_path / "out", ConvertOptions(folds=2))
+
+
+def test_trainers_of_defects_say_that_there_are_none(tmp_path):
+    pictures(tmp_path / "src/good", 20)
+    data, _ = converted(tmp_path)
+    with pytest.raises(ProtocolError, match=r"the dataset has none\. Train 'classify'"):
+        require_defects_in_training(data.split, data.samples, family="detect")

@@ -93,3 +93,20 @@ def test_every_metric_has_words_and_a_definition():
     words = [words for words, _ in METRIC_WORDS.values()]
     assert len(set(words)) == len(words)
     assert all(meaning.endswith(".") for _, meaning in METRIC_WORDS.values())
+
+
+def test_good_images_alone_say_their_overkill_and_what_ten_defects_would_tell():
+    missing = "No defective image is evaluated."
+    metrics = dict.fromkeys(METRIC_NAMES) | {
+        "overkill_rate": {"value": 0.0, "n": 18, "low": 0.0, "high": 0.1853},
+        "escape_rate": {"value": None, "n": 0, "reason": "there are no defective images"},
+    }
+    rows = [{"run": "pm", "metrics": metrics}]
+    board = {"rows": rows, "n_images": 18, "n_defective": 0, "missing_kind": missing}
+    assert summarise(board).sentence == (
+        "No defective image is evaluated. pm calls 0 of 18 good parts defective (at most 18.5 %). "
+        "With 10 defective images, of image labels alone, escapes can be measured too: none of 10 "
+        "would mean at most 31 %."
+    )
+    # Without a good image there is nothing of the kind to say.
+    assert summarise({**board, "n_defective": 18}).sentence == missing
