@@ -101,6 +101,10 @@ def _train_unet(job: FoldJob, config: SegmentConfig) -> tuple[Predictor, FoldThr
         fitted = fit_stack([seen.defect for seen in looks], flags, groups)
         (job.folder / IMAGE_SCORE_FILE).unlink(missing_ok=True)
         if fitted is None:
+            job.reporter.say(
+                f"Fold {job.fold}: the image score is the 99.9 % quantile of the map; weights "
+                f"fitted to {len(samples)} validation images do not rank clearly better."
+            )
             return [seen.image_score for seen in looks]
         predictor.stack, held_out = fitted
         predictor.stack.write(job.folder / IMAGE_SCORE_FILE)

@@ -5,6 +5,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from sklearn.metrics import roc_auc_score
 
 from annotations import (
     InputError,
@@ -16,13 +19,13 @@ from annotations import (
 )
 from converters import ConvertOptions
 from inference.images import fitted_hw
-from inference.score_stack import NAMES, read_stack
+from inference.score_stack import NAMES, map_statistics, read_stack
 from segment import HybridConfig, load_segmenter, train_segmenter
 from segment.hybrid.features import FeatureCache, FrozenFeatures, views_that_fit
 from segment.hybrid.network import Heads, add_noise, blob_mask, hybrid_loss
 from segment.hybrid.predict import HybridNetwork, HybridPredictor
 from segment.hybrid.train import Piece, _batches
-from segment.score_stack import fit_stack
+from segment.score_stack import _fit, fit_stack
 from tests.drawn import drawn_dataset
 from training import SilentReporter, ThresholdAim, build_config
 
@@ -327,7 +330,10 @@ def test_a_stack_scores_each_image_without_it():
 
 def test_a_stack_comes_back_exactly_and_a_damaged_one_is_refused(tmp_path):
     maps = [np.full((8, 8), v, np.float32) for v in np.linspace(0, 1, 20)]
-    stack, _ = fit_stack(maps, [v > 9 for v in range(20)], [str(v) for v in range(20)])
+    flags = np.arange(20) > 9
+    # The quantile parts these as well: nothing is fitted.
+    assert fit_stack(maps, flags, [str(v) for v in range(20)]) is None
+    stack = _fit(np.stack([map_statistics(one) for one in maps]), flags)
     path = tmp_path / "image_score.json"
     assert read_stack(path) is None
     stack.write(path)
@@ -338,3 +344,56 @@ def test_a_stack_comes_back_exactly_and_a_damaged_one_is_refused(tmp_path):
     path.write_text(path.read_text().replace("log area", "area"))
     with pytest.raises(InputError, match="another version"):
         read_stack(path)
+
+
+def drawn_maps(rng, n, strength):
+    """Maps whose highest places tell defective images from good ones more or less well."""
+    flags = np.arange(n) % 2 == 1
+    maps = []
+    for flag in flags:
+        one = rng.uniform(0, 0.3, (12, 12)).astype(np.float32)
+        one[3:6, 3:6] += np.float32(np.clip(rng.normal(0.2 + strength * flag, 0.15), 0, 0.6))
+        maps.append(one)
+    return maps, flags
+
+
+@pytest.mark.parametrize("n", [20, 60])
+@pytest.mark.parametrize("how", ["random", "inverted"])
+def test_validation_images_that_mislead_do_no_harm(n, how):
+    """Labels that say nothing, or the opposite: the score stays as good as the quantile."""
+    lost = []
+    for seed in range(30):
+        rng = np.random.default_rng(seed)
+        maps, flags = drawn_maps(rng, n, 0.3)
+        said = ~flags if how == "inverted" else rng.permutation(flags)
+        fitted = fit_stack(maps, said, [str(v) for v in range(n)])
+        new, truth = drawn_maps(rng, 60, 0.3)
+        statistics = np.stack([map_statistics(one) for one in new])
+        default = roc_auc_score(truth, statistics[:, 1])
+        scores = [fitted[0].score(row) for row in statistics] if fitted else statistics[:, 1]
+        lost.append(default - roc_auc_score(truth, scores))
+    assert np.mean(lost) <= 0.02
+
+
+@given(st.integers(0, 10_000))
+def test_more_of_a_defect_is_never_a_lower_score(seed):
+    rng = np.random.default_rng(seed)
+    maps, flags = drawn_maps(rng, 24, 0.2)
+    stack = _fit(np.stack([map_statistics(one) for one in maps]), rng.permutation(flags))
+    assert (stack.weights >= 0).all()
+    more = np.clip(maps[0] + rng.uniform(0, 0.4, maps[0].shape).astype(np.float32), 0, 1)
+    assert stack.score(map_statistics(more)) >= stack.score(map_statistics(maps[0])) - 1e-12
+
+
+def test_without_bounds_it_would_be_scikit_learns_regression():
+    from sklearn.linear_model import LogisticRegression
+
+    rng = np.random.default_rng(0)
+    maps, flags = drawn_maps(rng, 60, 0.5)
+    # Only the statistics that rise with the defect, so that no bound is met.
+    given = np.stack([map_statistics(one) for one in maps])[:, :3]
+    stack = _fit(given, flags)
+    model = LogisticRegression(C=0.1, class_weight="balanced", max_iter=1000, tol=1e-8)
+    model.fit((given - stack.mean) / stack.deviation, flags)
+    assert stack.weights == pytest.approx(model.coef_[0], abs=1e-3)
+    assert stack.bias == pytest.approx(model.intercept_[0], abs=1e-3)
