@@ -62,9 +62,13 @@ def fit_stack(
             return None
         stack = _fit(statistics[~held], rest)
         scores[held] = [stack.score(row) for row in statistics[held]]
-    if not _clearly_better(scores, statistics[:, QUANTILE], flags, groups):
+    default = statistics[:, QUANTILE]
+    # Where the quantile itself ranks them upside down, these images mislead: weights of 0, which
+    # call all images alike, would seem better.
+    if _auroc(default, flags) < 0.5 or not _clearly_better(scores, default, flags, groups):
         return None
-    return _fit(statistics, flags), scores.tolist()
+    stack = _fit(statistics, flags)
+    return (stack, scores.tolist()) if stack.weights.any() else None
 
 
 def _clearly_better(
