@@ -190,10 +190,12 @@ class Memory:
         """Let go of the oldest that are no longer in the folder."""
         spare = max(1, MOST_REMEMBERED // 10)
         gone = (key for key, (name, _) in self._judged.items() if not self._is_here(name))
-        for key in list(itertools.islice(gone, spare)):
+        forgotten = list(itertools.islice(gone, spare))
+        for key in forgotten:
             del self._judged[key]
-        # Where all are there, they are looked through again only when there are many more.
-        self._most = max(MOST_REMEMBERED, len(self._judged) + spare)
+        # Where nearly all are there, they are looked through again only when there are many more.
+        few = len(forgotten) < spare
+        self._most = max(MOST_REMEMBERED, len(self._judged) + spare) if few else MOST_REMEMBERED
 
     def knows(self, name: str, facts: Facts, digest: Callable[[], str]) -> bool:
         """Whether a file has a verdict as it is.

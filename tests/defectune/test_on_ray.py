@@ -140,8 +140,8 @@ def test_a_node_killed_while_images_are_read_costs_nothing(source, tmp_path, rep
     ("on", "message"),
     [
         ("ray", r"uv sync --extra ray"),
-        ("rya", r"--on takes local or ray"),
-        ("local:6379", r"--on takes local or ray"),
+        ("rya", r"on takes local or ray"),
+        ("local:6379", r"on takes local or ray"),
     ],
 )
 def test_an_engine_that_is_not_there_is_refused_before_anything_is_written(

@@ -149,7 +149,7 @@ def test_a_worker_opens_a_model_once_and_another_model_is_refused(
 
 
 def test_a_gpu_of_a_number_is_refused(run, images, tmp_path, in_this_process):
-    with pytest.raises(UsageError, match="say --device cuda, got cuda:1"):
+    with pytest.raises(UsageError, match="say device='cuda', got cuda:1"):
         dt.predict(run, images, tmp_path / "out", on="ray", device="cuda:1", progress=False)
 
 

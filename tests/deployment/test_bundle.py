@@ -106,7 +106,7 @@ def test_an_operating_point_goes_into_the_bundle(root, memory, tmp_path):
 
 
 def test_an_unknown_format_is_refused(root, memory, tmp_path):
-    with pytest.raises(UsageError, match="--format takes onnx or openvino, got 'tensorrt'"):
+    with pytest.raises(UsageError, match="format takes onnx or openvino, got 'tensorrt'"):
         dt.bundle(root / "pm", tmp_path / "x", format="tensorrt", progress=False)
 
 
@@ -228,7 +228,7 @@ def test_predict_takes_a_bundle_as_it_takes_a_run(root, memory, tmp_path):
         assert float(one["image_score"]) == pytest.approx(float(other["image_score"]), abs=1e-4)
     document = json.loads((tmp_path / "bundle" / "predictions.json").read_text())
     assert document["bundle"] == open_bundle(memory).digest
-    with pytest.raises(UsageError, match="make it with --operating-point"):
+    with pytest.raises(UsageError, match="make it with operating_point=True"):
         dt.predict(memory, images, tmp_path / "x", operating_point=True, progress=False)
     with pytest.raises(UsageError, match="fold"):
         dt.predict(memory, images, tmp_path / "x", fold=1, progress=False)

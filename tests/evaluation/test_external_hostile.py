@@ -48,7 +48,6 @@ TABLES = {
     "far apart": (lambda t: t.replace(",0.01\n", ",-1e308\n").encode(), "between -1e.30 and 1e.30"),
     "nothing": (lambda _t: b"", "lacks 22 of the 22"),
     "a header": (lambda _t: b"image_id,image_score\n", "lacks 22 of the 22"),
-    "tabs": (lambda t: t.replace(",", "\t").encode(), "columns are|does not have"),
 }
 
 
