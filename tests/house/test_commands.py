@@ -37,7 +37,7 @@ def test_the_build_server_runs_the_readmes_command(repo_root: Path) -> None:
         "scripts/format",
         "scripts/lint",
         "scripts/reference",
-        "scripts/release-check",
+        "scripts/release",
         "scripts/test",
         "scripts/types",
     ],
