@@ -97,7 +97,7 @@ COMMANDS: Final = (
         "defectune.summaries:show_sweep",
         (
             "defectune sweep grid.yaml --output swept --dry-run",
-            "defectune sweep grid.yaml --output swept --workers 4",
+            "defectune sweep grid.yaml --output swept --workers 2",
         ),
     ),
     Command("doctor", "defectune.doctor:doctor", "defectune.summaries:show_health"),

@@ -246,7 +246,7 @@ def predict_images(
     if bundle is None and on == "local":
         predictor = open_model(recipe, options)
     partial = partial_folder(output)
-    document = recipe.to_json(inputs)
+    document = recipe.to_json(inputs, output)
     begin(partial, document)
     advance = reporter.track(f"{recipe.run.name}, fold {recipe.fold}", len(inputs.images))
     results = partial / RESULTS_FILE

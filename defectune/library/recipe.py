@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from annotations import InputError, Prediction, UsageError
+from annotations.dataset import portable
 from annotations.errors import shortened
 from annotations.files import read_json
 from annotations.prediction_files import THRESHOLD, FoldThresholds
@@ -110,7 +111,14 @@ class Recipe:
             image_rgb=image_rgb,
         )
 
-    def to_json(self, inputs: Inputs) -> dict[str, Any]:
+    def to_json(self, inputs: Inputs, output: Path) -> dict[str, Any]:
+        """The recipe, and what it is for.
+
+        Args:
+            inputs: the images.
+            output: folder that will hold the document. The run is named as seen from there, so
+                that results which are passed on do not tell where they were made.
+        """
         # By size and time, since hashing a camera's images takes longer than predicting them.
         facts = hashlib.sha256()
         for path in inputs.images:
@@ -118,7 +126,7 @@ class Recipe:
             facts.update(json.dumps([str(path), seen.st_size, seen.st_mtime_ns]).encode())
         return {
             "format": FORMAT,
-            "run": str(self.run.resolve()),
+            "run": portable(self.run.resolve(), output, self.run.resolve().parent),
             "fold": self.fold,
             "class_names": self.class_names,
             "threshold": self.cut,

@@ -43,8 +43,8 @@ def sweep(
         only: Pattern of the names of the cells to do, such as 'bottle--*'. Can be repeated.
         resume: Go on where `output` holds a begun sweep; otherwise refuse to.
         dry_run: Say how many cells there are and how long they may take, and do nothing.
-        search: Search the grid's search settings by this many trials in all, scored on validation
-            images alone.
+        search: Search the grid's search settings by this many trials for each fold, each on
+            its own, scored on its validation images alone.
         track: Track cells in MLflow too, at this address; without one, in mlflow.db in `output`.
         progress: True for bars or lines, False for nothing, or a reporter of your own.
 

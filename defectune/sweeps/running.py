@@ -35,7 +35,7 @@ class SweepOptions:
         only: patterns of cells' names; none takes all.
         resume: go on in a sweep that was begun.
         dry_run: say what would be done, and do nothing.
-        search: trials of a search for settings, in all; None does the grid as it is.
+        search: trials of a search for settings, for each fold; None does the grid as it is.
         track: where cells are tracked beside the sweep's folder, mlflow[:URI]; None for nowhere.
     """
 

@@ -91,6 +91,15 @@ def test_folders_are_read_to_the_bottom_and_what_is_passed_over_is_named(root, i
     ]  # fmt: skip
 
 
+def test_results_do_not_tell_where_they_were_made(root, images, tmp_path):
+    """The run is named as seen from the results, which may be passed on."""
+    run = root / "runs" / "run"
+    output = run.parent.parent / "verdicts-elsewhere"
+    done = invoke("predict", run, images, "--output", output)
+    assert done.exit_code == 0, done.output
+    assert json.loads((output / "predictions.json").read_text())["run"] == "../runs/run"
+
+
 def test_pictures_are_made_only_when_asked_for(root, images, tmp_path):
     done = invoke("predict", root / "runs" / "run", images, "--output", tmp_path / "plain")
     assert done.exit_code == 0, done.output

@@ -20,7 +20,7 @@ NOT_RUN = {
     "--on ray": "needs Ray; tests/defectune/test_on_ray.py",
     "--format openvino": "needs the extra openvino; tests/deployment/test_bundle.py",
     "watch detect.bundle camera/ --output verdicts\n": "runs until Ctrl-C; with --once it is run",
-    "--workers 4": "needs four cores; tests/defectune/sweeps/test_running.py runs several workers",
+    "--workers 2": "needs two cores; tests/defectune/sweeps/test_running.py runs several workers",
     "--search 20\n": "trains 20 models in each fold; tests/defectune/sweeps/test_search.py",
 }
 
