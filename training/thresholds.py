@@ -7,6 +7,7 @@ from annotations import DefectuneError, FoldThresholds
 from inference.thresholds import (
     BALANCED,
     ThresholdAim,
+    ThresholdChoice,
     choose_threshold,
     from_log_odds,
     log_odds,
@@ -17,7 +18,7 @@ _TINY: Final = 1e-6
 GOOD_OVERKILL: Final = 0.05
 
 
-def good_threshold(good_scores: Sequence[float], quantile: float) -> float:
+def good_threshold(good_scores: Sequence[float], quantile: float) -> ThresholdChoice:
     """The lowest threshold that lets `quantile` of held-out good images pass.
 
     Args:
@@ -25,7 +26,7 @@ def good_threshold(good_scores: Sequence[float], quantile: float) -> float:
         quantile: share of the good images that stay below, above 0 and at most 1.
 
     Returns:
-        In the middle between two scores, or a margin above the highest.
+        It lies in the middle between two scores, or a margin above the highest.
 
     Raises:
         DefectuneError: no scores.
@@ -34,7 +35,7 @@ def good_threshold(good_scores: Sequence[float], quantile: float) -> float:
     choice = choose_threshold(good_scores, [False] * len(good_scores), aim)
     if choice is None:
         raise DefectuneError("A threshold needs at least one held-out good image.")
-    return choice.threshold
+    return choice
 
 
 def probability_thresholds(
@@ -72,10 +73,11 @@ def good_probability_thresholds(
         DefectuneError: no scores.
     """
     rate = GOOD_OVERKILL if aim.max_overkill is None else aim.max_overkill
-    threshold = good_threshold(log_odds(scores, tiny=_TINY).tolist(), 1 - rate)
+    choice = good_threshold(log_odds(scores, tiny=_TINY).tolist(), 1 - rate)
     return FoldThresholds(
-        from_log_odds(threshold),
+        from_log_odds(choice.threshold),
         "odds",
         region_threshold,
-        f"{len(scores)} good validation images, of which {rate:.1%} may be called defective",
+        f"{len(scores)} good validation images, of which {rate:.1%} may be called defective: "
+        f"{promise(choice)}",
     )

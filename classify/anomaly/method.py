@@ -5,6 +5,7 @@ from typing import Generic, TypeVar
 from annotations import FoldThresholds
 from classify.config import GoodOnlyConfig
 from classify.method import Calibration, FoldData, Method, score_all
+from inference.thresholds import promise
 from training import Predictor, good_threshold
 
 GoodConfig = TypeVar("GoodConfig", bound=GoodOnlyConfig)
@@ -26,9 +27,10 @@ class AnomalyMethod(Method[GoodConfig], Generic[GoodConfig]):
             images: what they are of, in words.
         """
         quantile = self.config.good_quantile
+        choice = good_threshold(scores, quantile)
         return FoldThresholds(
-            good_threshold(scores, quantile),
+            choice.threshold,
             "ratio",
             0.0,
-            f"{quantile:.1%} quantile of {len(scores)} {images}",
+            f"{quantile:.1%} quantile of {len(scores)} {images}: {promise(choice)}",
         )

@@ -110,8 +110,8 @@ def test_thresholds_lie_in_the_middle_of_the_gap():
         "3 validation images, 1 of them defective, for escapes and overkill alike: 0 of 1 escape "
         "(at most 95.0%), 0 of 2 are overkill (at most 77.6%)"
     )
-    assert good_threshold([1, 2, 3, 4], 0.5) == 2.5
-    assert good_threshold([1, 2, 3, 4], 0.98) == pytest.approx(4.04)
+    assert good_threshold([1, 2, 3, 4], 0.5).threshold == 2.5
+    assert good_threshold([1, 2, 3, 4], 0.98).threshold == pytest.approx(4.04)
     with pytest.raises(DefectuneError, match="at least one"):
         good_threshold([], 0.5)
 
