@@ -3,7 +3,7 @@
 import csv
 import io
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -24,6 +24,7 @@ FORMAT: Final = "defectune-predictions-1"
 IMAGE_COLUMNS: Final = ("image_id", "image_score", "verdict", "raw_score", "fold", "predicted_type")
 VALIDATION_COLUMNS: Final = ("image_id", "image_score", "raw_score", "fold")
 MAP_LEVELS: Final = 65535
+_STRIP_PIXELS: Final = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,13 +113,27 @@ def map_levels(
     pixel_scores: npt.NDArray[np.floating[Any]],
 ) -> tuple[npt.NDArray[np.uint16], tuple[float, float]]:
     """A score map, float (H, W), as the 16-bit levels that are stored, and the range they span."""
-    scores = pixel_scores.astype(np.float64)
-    low, high = float(scores.min()), float(scores.max())
+    low, high = float(pixel_scores.min()), float(pixel_scores.max())
     # Probabilities share one range, so that equal scores stay equal over images.
     if low >= 0 and high <= 1:
         low, high = 0.0, 1.0
     span = (high - low) or 1.0
-    return np.rint((scores - low) / span * MAP_LEVELS).astype(np.uint16), (low, high)
+    height, width = pixel_scores.shape
+    levels = np.empty((height, width), np.uint16)
+    for rows in strips(height, width):
+        scores = pixel_scores[rows].astype(np.float64)
+        levels[rows] = np.rint((scores - low) / span * MAP_LEVELS)
+    return levels, (low, high)
+
+
+def strips(height: int, width: int) -> Iterator[slice]:
+    """Rows of an image from top to bottom, about a million pixels at a time.
+
+    What is computed pixel by pixel needs no floating point copy of a large image as a whole.
+    """
+    step = max(1, _STRIP_PIXELS // max(1, width))
+    for top in range(0, height, step):
+        yield slice(top, min(top + step, height))
 
 
 def common_range(ranges: Iterable[tuple[float, float]]) -> tuple[float, float]:

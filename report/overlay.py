@@ -11,7 +11,7 @@ import numpy.typing as npt
 from PIL import Image, ImageDraw
 
 from annotations import Regions, decode_rle, write_png
-from annotations.prediction_files import THRESHOLD
+from annotations.prediction_files import THRESHOLD, strips
 from annotations.scores import CalibratedScore
 from evaluation import RegionMatch
 from report.labels import Box, Label, font_of, write_labels
@@ -96,11 +96,12 @@ def draw_overlay(
     if image_rgb.ndim != 3 or image_rgb.shape[2] != 3 or image_rgb.dtype != np.uint8:
         raise ValueError(f"An image must be uint8 (H, W, 3), got {image_rgb.shape}.")
     image_hw = (image_rgb.shape[0], image_rgb.shape[1])
-    canvas = image_rgb.copy()
-    if pixel_scores is not None:
+    if pixel_scores is None:
+        canvas = image_rgb.copy()
+    else:
         if pixel_scores.shape != image_hw:
             raise ValueError(f"The map is {pixel_scores.shape}, the image {image_hw}.")
-        canvas = blend_heat_map(canvas, pixel_scores, score_range)
+        canvas = blend_heat_map(image_rgb, pixel_scores, score_range)
     scale = enlargement(image_hw)
     canvas = _enlarged(canvas, scale)
     canvas_hw = (canvas.shape[0], canvas.shape[1])
@@ -158,10 +159,13 @@ def blend_heat_map(
     image_rgb: Rgb, pixel_scores: npt.NDArray[np.floating[Any]], score_range: tuple[float, float]
 ) -> Rgb:
     """Lay a heat map over an image; the higher the score, the less of the image is left."""
-    scaled = _scaled(pixel_scores, score_range)
-    colours = heat_rgb(pixel_scores, score_range)
-    weight = (np.float32(0.75) * np.sqrt(scaled))[..., None]
-    return np.asarray(np.rint(image_rgb * (1 - weight) + colours * weight), np.uint8)
+    blended = np.empty_like(image_rgb)
+    for rows in strips(image_rgb.shape[0], image_rgb.shape[1]):
+        scores = pixel_scores[rows]
+        weight = (np.float32(0.75) * np.sqrt(_scaled(scores, score_range)))[..., None]
+        colours = heat_rgb(scores, score_range)
+        blended[rows] = np.rint(image_rgb[rows] * (1 - weight) + colours * weight)
+    return blended
 
 
 def heat_rgb(pixel_scores: npt.NDArray[np.floating[Any]], score_range: tuple[float, float]) -> Rgb:
