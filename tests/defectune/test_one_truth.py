@@ -173,18 +173,16 @@ def test_report_reads_the_leaderboard_and_never_writes_it(root):
 
 def test_a_region_on_ignored_pixels_is_no_false_alarm_in_pictures(root, monkeypatch):
     import defectune.overlays
-    import evaluation
-    import report.gallery
+    from evaluation import evidence
 
     seen = []
-    real = evaluation.match_regions
+    real = evidence.match_regions
 
     def spy(truth, found, ignored=None):
         seen.append(ignored is not None)
         return real(truth, found, ignored)
 
-    monkeypatch.setattr(report.gallery, "match_regions", spy)
-    monkeypatch.setattr(evaluation, "match_regions", spy)
+    monkeypatch.setattr(evidence, "match_regions", spy)
     invoke("report", root, "masks")
     assert seen.count(True) == 12
     assert seen.count(False) == 4
