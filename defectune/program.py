@@ -3,22 +3,8 @@
 import functools
 import hashlib
 from importlib.metadata import version
-from pathlib import Path
-from typing import Final
 
-PACKAGES: Final = (
-    "annotations",
-    "classify",
-    "converters",
-    "defectune",
-    "deployment",
-    "detect",
-    "evaluation",
-    "inference",
-    "report",
-    "segment",
-    "training",
-)
+from defectune.shadowing import HOME, PACKAGES
 
 
 @functools.cache
@@ -28,12 +14,11 @@ def program_digest() -> str:
     Two installations with one digest run the same code; a version number alone does not say so
     while the program is being changed.
     """
-    root = Path(__file__).resolve().parent.parent
     whole = hashlib.sha256()
-    for package in PACKAGES:
-        for path in sorted((root / package).rglob("*")):
+    for package in (*PACKAGES, "defectune"):
+        for path in sorted((HOME / package).rglob("*")):
             if path.suffix in (".py", ".yaml") and path.is_file():
-                whole.update(path.relative_to(root).as_posix().encode() + b"\0")
+                whole.update(path.relative_to(HOME).as_posix().encode() + b"\0")
                 whole.update(hashlib.sha256(path.read_bytes()).digest())
     return whole.hexdigest()
 
