@@ -14,14 +14,13 @@ from pathlib import Path
 from typing import Any, Final
 
 from annotations.errors import InputError, OutputExistsError, shortened
-from annotations.locks import hold_lock, process_lives, refuse_link
+from annotations.locks import LOCK_FILE, hold_lock, process_lives, refuse_link
 
 MAX_JSON_BYTES = 1 << 30
 MAX_NAME_BYTES = 255
 MAX_PATH_BYTES = 4000
 PARTIAL: Final = ".part"
 """How temporary files and folders end."""
-_LOCK: Final = ".lock"
 _PARTIAL_NAME: Final = re.compile(r"\.(.+)\.(\d+)-([0-9a-f]{4})[0-9a-f]{4}\.part", re.DOTALL)
 
 
@@ -235,7 +234,9 @@ def folder_moved_into_place(target: Path, *, hint: str) -> Iterator[Path]:
         )
     partial.mkdir()
     try:
-        with hold_lock(partial / _LOCK, lambda who: OutputExistsError(f"{partial} is taken{who}.")):
+        with hold_lock(
+            partial / LOCK_FILE, lambda who: OutputExistsError(f"{partial} is taken{who}.")
+        ):
             yield partial
         require_new_folder(target, hint=hint)
         _move(partial, target)
@@ -265,6 +266,6 @@ def remove_dead_partials(target: Path) -> None:
         # A process of another container may have the same number here: the lock decides.
         with (
             contextlib.suppress(OutputExistsError, OSError),
-            hold_lock(path / _LOCK, lambda who: OutputExistsError(f"taken{who}")),
+            hold_lock(path / LOCK_FILE, lambda who: OutputExistsError(f"taken{who}")),
         ):
             remove_tree(path)

@@ -5,9 +5,12 @@ import os
 import socket
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Final
 
 from annotations.errors import InputError
 
+LOCK_FILE: Final = ".lock"
+"""Name of the lock file in a folder that has one writer at a time."""
 Refusal = Callable[[str], Exception]
 """Makes the error for a lock that another process holds, from who that is, in words."""
 

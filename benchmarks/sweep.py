@@ -22,11 +22,11 @@ import defectune as dt
 from annotations.files import write_json_atomic, write_text_atomic
 from converters.pool import usable_cores
 from converters.synthetic import SyntheticConfig, draw_category
-from defectune.library.progress import NoReporter
 from defectune.sweeps.cells import Cell
 from defectune.sweeps.records import write_result
 from defectune.sweeps.running import SweepOptions, run_sweep
 from defectune.sweeps.work import train_and_evaluate
+from training import SilentReporter
 
 RESULTS: Final = Path(__file__).parent / "results"
 PARTS: Final = RESULTS / "sweep"
@@ -70,7 +70,7 @@ def by_turns(cell: Cell, output: Path) -> None:
     )
 
 
-class Clock(NoReporter):
+class Clock(SilentReporter):
     """When each cell ended, as the leading process sees it."""
 
     def __init__(self) -> None:
@@ -95,7 +95,7 @@ def timed(grid: dict[str, Any], output: Path, workers: int, **more: Any) -> floa
     began = time.perf_counter()
     # No second tries: they would come last, and cells are told apart by their order.
     options = SweepOptions(workers=workers, retries=0, resume=False)
-    done = run_sweep(grid, output, options, **{"reporter": NoReporter(), **more})
+    done = run_sweep(grid, output, options, **{"reporter": SilentReporter(), **more})
     if done.n_done != done.n_cells:
         raise SystemExit(f"Cells of {output} failed: {dict(done.failed)}")
     return time.perf_counter() - began
@@ -129,7 +129,7 @@ def schedule(work: Path) -> dict[str, Any]:
     grid = grid_of(work / DATA, 1000, batch_size=list(range(1, NO_OPS // 1000 + 1)))
     seconds = timed(grid, work / "no-ops", 1, work=no_op)
     began = time.perf_counter()
-    run_sweep(grid, work / "no-ops", SweepOptions(workers=1), reporter=NoReporter(), work=no_op)
+    run_sweep(grid, work / "no-ops", SweepOptions(workers=1), reporter=SilentReporter(), work=no_op)
     return {"seconds": seconds, "again": time.perf_counter() - began}
 
 

@@ -12,14 +12,13 @@ from typing import IO, Any, Final
 from annotations.cameras import camera_hint
 from annotations.errors import ImageReadError, InputError, OutputExistsError, shortened
 from annotations.images import read_image_rgb, sha256_of
-from annotations.locks import hold_lock
+from annotations.locks import LOCK_FILE, hold_lock
 from annotations.scores import CalibratedScore
 from deployment.bundle import Bundle
 from deployment.seen import Facts, FolderView, Memory, as_text, facts_of
 from inference.decision import decide
 
 VERDICTS_FILE: Final = "verdicts.jsonl"
-LOCK_FILE: Final = ".lock"
 
 
 @dataclass(frozen=True, slots=True)

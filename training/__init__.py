@@ -12,8 +12,6 @@ if TYPE_CHECKING:
     from training.job import (
         FoldJob,
         Predictor,
-        Reporter,
-        SilentReporter,
         finished_folds,
         map_range,
         read_run_config,
@@ -22,6 +20,7 @@ if TYPE_CHECKING:
         train_run,
     )
     from training.recipes import DEFAULT_RECIPE, read_recipe, recipe_names
+    from training.reporter import Reporter, SilentReporter
     from training.thresholds import (
         good_probability_thresholds,
         good_threshold,
@@ -76,8 +75,8 @@ __getattr__, __dir__ = lazy_names(
         "FamilyConfig": "training.configs",
         "FoldJob": "training.job",
         "Predictor": "training.job",
-        "Reporter": "training.job",
-        "SilentReporter": "training.job",
+        "Reporter": "training.reporter",
+        "SilentReporter": "training.reporter",
         "TORCHVISION_FILES": "training.weights",
         "ThresholdAim": "inference.thresholds",
         "WeightsFile": "training.weights",

@@ -34,7 +34,7 @@ from annotations.files import (
     write_text_atomic,
 )
 from annotations.images import read_image_rgb, sha256_of
-from annotations.locks import hold_lock
+from annotations.locks import LOCK_FILE, hold_lock
 from annotations.prediction_files import (
     common_range,
     damaged,
@@ -46,12 +46,12 @@ from annotations.scores import RawScore
 from annotations.yaml_files import read_yaml
 from training.configs import Config, FamilyConfig, build_config
 from training.device import keep_freed_memory
+from training.reporter import Reporter
 
 MAX_CLASSES: Final = 255
+"""As many as an 8-bit class mask tells apart from the background."""
 RETIRED: Final = {"drawn_defects": 0.0, "memory_patches": 0}
 """Settings that earlier versions wrote, with the value that did nothing."""
-"""As many as an 8-bit class mask tells apart from the background."""
-LOCK_FILE: Final = ".lock"
 DATA_FOLDER: Final = "data"
 """Of a fold: what a detector learns from, pictures as links."""
 STATES: Final = ("checkpoints", DATA_FOLDER, "features", "saved", "state.pt", "ultralytics/weights")
@@ -75,30 +75,6 @@ class CrossFitted(Protocol):
     """
 
     held_out_scores: Mapping[str, float]
-
-
-class Reporter(Protocol):
-    """Shows progress; the command line gives one that draws bars."""
-
-    def say(self, text: str) -> None:
-        """Show one line."""
-        ...
-
-    def track(self, what: str, total: int) -> Callable[[str], None]:
-        """Begin a bar of `total` steps; the returned function advances it and shows a note."""
-        ...
-
-
-class SilentReporter:
-    """Shows nothing."""
-
-    def say(self, text: str) -> None:
-        """Show nothing."""
-
-    def track(self, what: str, total: int) -> Callable[[str], None]:
-        """Count nothing."""
-        del what, total
-        return lambda _note: None
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,7 +24,7 @@ from annotations.files import write_bytes_atomic
 from training.weights import read_state
 
 if TYPE_CHECKING:
-    from training.job import Reporter
+    from training.reporter import Reporter
 
 
 class Progress(Callback):

@@ -3,13 +3,15 @@
 import csv
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Any, Final
+from typing import Any, Final
 
 from annotations import InputError, OutputExistsError
 from annotations.errors import shortened
 from annotations.files import PARTIAL, read_json, remove_tree, write_json_atomic
+from annotations.locks import LOCK_FILE, hold_lock
 from defectune.library.recipe import Recipe
 
 RESULTS_FILE: Final = "results.jsonl"
@@ -25,19 +27,15 @@ def partial_folder(output: Path) -> Path:
     return whole.with_name(f".{whole.name}.part")
 
 
-def lock(file: IO[str], partial: Path) -> None:
-    """Refuse a second call that writes to the same place; the lock goes with the process."""
-    try:
-        import fcntl
-    except ImportError:  # not on Windows
-        return
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        raise OutputExistsError(
-            f"Another call is writing to {partial} at this moment. Wait for it, or choose another "
-            "--output."
-        ) from error
+def lock(partial: Path) -> AbstractContextManager[None]:
+    """Keep a second call from writing to the same place; the lock goes with the process."""
+    return hold_lock(
+        partial / LOCK_FILE,
+        lambda who: OutputExistsError(
+            f"Another call is writing to {partial} at this moment{who}. Wait for it, or choose "
+            "another --output."
+        ),
+    )
 
 
 def begin(partial: Path, document: dict[str, Any]) -> None:

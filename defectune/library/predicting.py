@@ -1,24 +1,20 @@
 """Verdicts, regions and overlays for new images."""
 
 import csv
-import json
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
-from os import PathLike
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Annotated, Any, Final
+from typing import TYPE_CHECKING, Annotated
 
-from annotations import UsageError, read_image_rgb, write_png
+from annotations import UsageError
 from annotations.files import require_new_folder, write_json_atomic
-from annotations.prediction_files import map_levels, read_csv
-from annotations.prediction_writer import coco_results
-from annotations.run_files import IMAGES_FILE, MAPS_FOLDER, REGIONS_FILE
+from annotations.prediction_files import read_csv
+from annotations.run_files import IMAGES_FILE, REGIONS_FILE
 from defectune.inputs import OUTPUT_MARKER, gather_images, listed_images
 from defectune.library.arguments import Place, as_path, checked, several
-from defectune.library.decoding import decoded
-from defectune.library.environment import quiet_environment
+from defectune.library.deciding import COLUMNS, predict_part
 from defectune.library.kept_results import (
     RESULTS_FILE,
     Tally,
@@ -35,28 +31,18 @@ from defectune.library.options import Option
 from defectune.library.progress import shown
 from defectune.library.recipe import (
     PredictOptions,
-    Recipe,
     bundle_recipe,
     knows_least_area,
     open_model,
     run_recipe,
 )
 from defectune.library.run import Run
-from defectune.library.shards import Part, kept, parts_of, take
-from defectune.library.verdict import Verdict
+from defectune.library.shards import kept, parts_of, take
 from defectune.ray_tasks import require_engine
 from defectune.runs import find_run
-from inference.arrays import as_image
-from inference.base import ImageRgb
-from inference.remarks import remark_on
 
 if TYPE_CHECKING:
-    from training import Predictor, Reporter
-
-COLUMNS: Final = (
-    "image", "verdict", "image_score", "predicted_type", "regions", "overlay", "error",
-    "remark",
-)  # fmt: skip
+    from training import Reporter
 
 
 @dataclass(frozen=True)
@@ -174,38 +160,6 @@ def _image_paths(images: Place | Sequence[Place]) -> list[Path]:
     return [path for path in paths if path != Path("-")] + listed
 
 
-def predict_one(
-    run: Path,
-    image: Any,
-    options: PredictOptions,
-    predictors: "dict[tuple[int, str], Predictor] | None" = None,
-) -> Verdict:
-    """The verdict on one image.
-
-    Args:
-        run: its folder.
-        image: a path, or an array as `as_image` takes it.
-        options: how to predict.
-        predictors: models that are loaded already, by fold and device; gets the one that is used.
-
-    Raises:
-        DefectuneError: see `Run.predict`.
-    """
-    recipe = run_recipe(run, options)
-    if isinstance(image, str | PathLike):
-        path = as_path(image, what="image")
-        name = path.name
-        image_rgb = read_image_rgb(path, bit_depth=recipe.bit_depth)
-    else:
-        name, image_rgb = "array", as_image(image)
-    loaded = {} if predictors is None else predictors
-    key = (int(str(recipe.fold)), options.device)
-    if key not in loaded:
-        quiet_environment()
-        loaded[key] = open_model(recipe, options)
-    return recipe.decide(loaded[key].predict(name, image_rgb), image_rgb)
-
-
 def predict_images(
     run: str | Path,
     places: Sequence[Path],
@@ -251,39 +205,43 @@ def predict_images(
     advance = reporter.track(f"{recipe.run.name}, fold {recipe.fold}", len(inputs.images))
     results = partial / RESULTS_FILE
     tally = Tally()
-    with results.open("a", encoding="utf-8", newline="\n") as file:
-        lock(file, partial)
-        for row in kept_rows(results):
-            tally.add(row)
-            advance("")
-        if tally.n_images:
-            reporter.say(f"{tally.n_images} images were predicted by an earlier call; it goes on.")
+    with lock(partial):
+        with results.open("a", encoding="utf-8", newline="\n") as file:
+            for row in kept_rows(results):
+                tally.add(row)
+                advance("")
+            if tally.n_images:
+                reporter.say(
+                    f"{tally.n_images} images were predicted by an earlier call; it goes on."
+                )
 
-        def told(row: Mapping[str, str]) -> None:
-            tally.add(row)
-            advance("")
+            def told(row: Mapping[str, str]) -> None:
+                tally.add(row)
+                advance("")
 
-        parts = parts_of(partial, inputs.images, tally.n_images)
-        if on != "local":
-            from defectune.library.predicting_on_ray import predict_on_ray
+            parts = parts_of(partial, inputs.images, tally.n_images)
+            if on != "local":
+                from defectune.library.predicting_on_ray import predict_on_ray
 
-            predict_on_ray(parts, recipe, options, on.partition(":")[2], file, told)
-        else:
-            for part in parts:
-                rows = kept(part, recipe.bit_depth)
-                if rows is not None:
-                    take(part, rows, file, told)
-                else:
-                    predict_part(predictor, recipe, part, file, told)
-    notes = tally.notes(recipe)
-    write_table(partial / IMAGES_FILE, COLUMNS, results)
-    write_regions(partial / REGIONS_FILE, results)
-    maps = {line["row"]["image"]: line["map"] for line in lines(results) if line["map"] is not None}
-    write_json_atomic(
-        partial / OUTPUT_MARKER,
-        document | {"n_failed": tally.n_failed, "notes": notes, "map_files": maps},
-    )
-    clear(partial)
+                predict_on_ray(parts, recipe, options, on.partition(":")[2], file, told)
+            else:
+                for part in parts:
+                    rows = kept(part, recipe.bit_depth)
+                    if rows is not None:
+                        take(part, rows, file, told)
+                    else:
+                        predict_part(predictor, recipe, part, file, told)
+        notes = tally.notes(recipe)
+        write_table(partial / IMAGES_FILE, COLUMNS, results)
+        write_regions(partial / REGIONS_FILE, results)
+        maps = {
+            line["row"]["image"]: line["map"] for line in lines(results) if line["map"] is not None
+        }
+        write_json_atomic(
+            partial / OUTPUT_MARKER,
+            document | {"n_failed": tally.n_failed, "notes": notes, "map_files": maps},
+        )
+        clear(partial)
     require_new_folder(output, hint=f"The results are kept in {partial}.")
     if output.is_dir():
         output.rmdir()
@@ -297,54 +255,3 @@ def predict_images(
         recipe.chosen_by,
         (*inputs.lines(), *notes),
     )
-
-
-def predict_part(
-    predictor: "Predictor",
-    recipe: Recipe,
-    part: Part,
-    file: IO[str],
-    told: Callable[[Mapping[str, str]], None],
-) -> None:
-    """Append a line for each image of a part to `file`; `told` gets every row of images.csv."""
-    images = zip(decoded(part.paths, recipe.bit_depth), part.names, strict=True)
-    for index, ((path, image), name) in enumerate(images, start=part.start + 1):
-        line = _predict_one(predictor, recipe, part.folder, path, image, name, index)
-        file.write(json.dumps(line, ensure_ascii=False) + "\n")
-        file.flush()
-        told(line["row"])
-
-
-def _predict_one(
-    predictor: "Predictor",
-    recipe: Recipe,
-    folder: Path,
-    path: Path,
-    image_rgb: ImageRgb | Exception,
-    name: str,
-    index: int,
-) -> dict[str, Any]:
-    row = dict.fromkeys(COLUMNS, "") | {"image": str(path)}
-    line: dict[str, Any] = {"row": row, "regions": [], "map": None}
-    if isinstance(image_rgb, Exception):
-        row["error"] = str(image_rgb)
-        return line
-    verdict = recipe.decide(predictor.predict(path.name, image_rgb), image_rgb)
-    if verdict.regions is not None:
-        line["regions"] = coco_results(verdict.regions, index)
-    if recipe.maps and verdict.heat_map is not None:
-        levels, ends = map_levels(verdict.heat_map)
-        write_png(folder / MAPS_FOLDER / f"{name}.png", levels, compression=1)
-        line["map"] = {"file": f"{MAPS_FOLDER}/{name}.png", "range": list(ends)}
-    drawn = recipe.overlays == "all" or (recipe.overlays == "defective" and verdict.defective)
-    if drawn:
-        write_png(folder / "overlays" / f"{name}.png", verdict.draw(), compression=1)
-    row |= {
-        "verdict": "defective" if verdict.defective else "good",
-        "image_score": repr(verdict.score),
-        "predicted_type": verdict.predicted_type or "",
-        "regions": "" if verdict.regions is None else str(len(verdict.regions)),
-        "overlay": f"overlays/{name}.png" if drawn else "",
-        "remark": remark_on(image_rgb),
-    }
-    return line

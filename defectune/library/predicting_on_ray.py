@@ -15,9 +15,9 @@ from annotations.files import write_text_atomic
 from annotations.images import sha256_of
 from annotations.run_files import meta_path
 from converters.pool import usable_cores
+from defectune.library.deciding import predict_part
 from defectune.library.environment import quiet_environment, use_threads
 from defectune.library.kept_results import BEGUN_FILE
-from defectune.library.predicting import predict_part
 from defectune.library.recipe import PredictOptions, Recipe, bundle_recipe, open_model
 from defectune.library.shards import Part, kept, rows_of, take
 from defectune.ray_tasks import Needs, enter, ray_tasks, shared, unseen

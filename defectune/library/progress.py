@@ -94,18 +94,6 @@ class BarReporter:
         return advance
 
 
-class NoReporter:
-    """Shows nothing; `training.SilentReporter` without what training imports."""
-
-    def say(self, text: str) -> None:
-        """Show nothing."""
-
-    def track(self, what: str, total: int) -> Callable[[str], None]:
-        """Count nothing."""
-        del what, total
-        return lambda _note: None
-
-
 @contextmanager
 def shown(progress: "bool | Reporter") -> "Iterator[Reporter]":
     """The reporter that a call asks for.
@@ -121,7 +109,9 @@ def shown(progress: "bool | Reporter") -> "Iterator[Reporter]":
             with BarReporter() as reporter:
                 yield reporter
         else:
-            yield NoReporter()
+            from training import SilentReporter
+
+            yield SilentReporter()
     elif callable(getattr(progress, "say", None)) and callable(getattr(progress, "track", None)):
         yield progress
     else:

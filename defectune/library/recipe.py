@@ -100,12 +100,7 @@ class Recipe:
         """The verdict that a prediction makes."""
         decided = decide(prediction, self.thresholds, CalibratedScore(self.cut))
         return Verdict(
-            name=decided.name,
-            score=decided.score,
-            threshold=decided.threshold,
-            regions=decided.regions,
-            heat_map=decided.heat_map,
-            predicted_type=decided.predicted_type,
+            **vars(decided),
             class_names=tuple(self.class_names),
             heat_map_range=self.score_range,
             image_rgb=image_rgb,

@@ -116,7 +116,7 @@ class Run:
             ImageReadError: the file cannot be read as an image.
             InputError: no finished fold, no model, or no operating point.
         """
-        from defectune.library.predicting import predict_one
+        from defectune.library.deciding import predict_one
         from defectune.library.recipe import PredictOptions
 
         options = PredictOptions(fold, device, threshold, operating_point)

@@ -2,7 +2,6 @@
 
 import csv
 import errno
-import fcntl
 import json
 import os
 import shutil
@@ -13,6 +12,7 @@ import pytest
 from PIL import Image
 
 from annotations import InputError, OutputExistsError, UsageError, write_png
+from annotations.locks import LOCK_FILE, hold_lock
 from converters.synthetic import draw_category
 from defectune import families
 from defectune.cli import app
@@ -166,14 +166,14 @@ def test_a_killed_call_goes_on(root, images, tmp_path, monkeypatch):
         file.write('{"row": {"ima')
     other = invoke(*call, "--threshold", "0.7")
     assert isinstance(other.exception, OutputExistsError)
-    with results.open("a") as file:
-        # As a call that is still running holds it.
-        fcntl.flock(file, fcntl.LOCK_EX)
+    # As a call that is still running holds it.
+    with hold_lock(partial_folder(output) / LOCK_FILE, OutputExistsError):
         assert "Another call is writing" in str(invoke(*call).exception)
     assert invoke(*call).exit_code == 0
     assert seen == ["a.png", "b.JPG", "stopped", "a.bmp"]
     assert len(rows_of(output)) == 3
     assert not partial_folder(output).exists()
+    assert not (output / LOCK_FILE).exists()
     monkeypatch.undo()
     whole = tmp_path / "whole"
     assert invoke(*call[:-1], whole).exit_code == 0
@@ -200,7 +200,7 @@ def test_a_full_disk_loses_nothing(root, images, tmp_path, monkeypatch):
         drawn.append(path)
         return write_png(path, *arguments, **options)
 
-    monkeypatch.setattr("defectune.library.predicting.write_png", full)
+    monkeypatch.setattr("defectune.library.deciding.write_png", full)
     done = invoke(*call)
     assert isinstance(done.exception, OSError)
     assert not output.exists()
@@ -362,7 +362,7 @@ def test_images_of_one_name_get_overlays_of_their_own():
 
 
 def test_parts_that_are_predicted_apart_make_the_same_lines(root, images, tmp_path):
-    from defectune.library.predicting import predict_part
+    from defectune.library.deciding import predict_part
     from defectune.library.recipe import PredictOptions, open_model, run_recipe
     from defectune.library.shards import parts_of
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 import defectune as dt
 from annotations import InputError, UsageError
 from converters import pool
-from defectune.library import conversion, predicting, shards
+from defectune.library import conversion, deciding, predicting, shards
 from defectune.library.kept_results import partial_folder
 from defectune.library.recipe import PredictOptions, open_model, run_recipe
 from tests.defectune.predicted import digests, drawn_source, trained
@@ -79,7 +79,7 @@ def test_a_killed_call_goes_on_also_elsewhere(
     run, images, whole, tmp_path, monkeypatch, in_this_process, engines
 ):
     output = tmp_path / "out"
-    real, seen = predicting._predict_one, []
+    real, seen = deciding._predict_one, []
 
     def stops(*arguments):
         if len(seen) == 7:
@@ -88,7 +88,7 @@ def test_a_killed_call_goes_on_also_elsewhere(
         seen.append(arguments[3].name)
         return real(*arguments)
 
-    monkeypatch.setattr(predicting, "_predict_one", stops)
+    monkeypatch.setattr(deciding, "_predict_one", stops)
     # The last part is done before the others: it waits in a file of its own.
     part = list(shards.parts_of(partial_folder(output), sorted(images.iterdir()), size=3))[-1]
     options = {"maps": True, "device": "cpu", "progress": False}
@@ -96,7 +96,7 @@ def test_a_killed_call_goes_on_also_elsewhere(
         dt.predict(run, images, output, on=engines[0], **options)
     recipe = recipe_of(run)
     with io.StringIO() as text:
-        predicting.predict_part(run_model(recipe), recipe, part, text, lambda _row: None)
+        deciding.predict_part(run_model(recipe), recipe, part, text, lambda _row: None)
         part.file.parent.mkdir(exist_ok=True)
         part.file.write_text(text.getvalue())
     n_before = len(seen)
@@ -122,7 +122,7 @@ def test_a_node_that_does_not_see_the_images_is_named(
         for path in paths:
             yield path, FileNotFoundError(f"{path} is not there.")
 
-    monkeypatch.setattr(predicting, "decoded", blind)
+    monkeypatch.setattr(deciding, "decoded", blind)
     with pytest.raises(InputError, match=r"The node .* cannot read images that can be read here"):
         dt.predict(run, images, tmp_path / "out", on="ray", device="cpu", progress=False)
     monkeypatch.undo()

@@ -19,11 +19,11 @@ from PIL import Image
 import defectune as dt
 from annotations import InputError, OutputExistsError, load_dataset, write_png
 from annotations.images import encode_png
-from annotations.locks import hold_lock
+from annotations.locks import LOCK_FILE, hold_lock
 from classify import ClassifyConfig, train_classifier
 from deployment import open_bundle, seen, watching
 from deployment.seen import FolderView, Memory, facts_of
-from deployment.watching import LOCK_FILE, VERDICTS_FILE, WatchOptions, watch
+from deployment.watching import VERDICTS_FILE, WatchOptions, watch
 from tests.drawn import drawn_dataset
 from training import SilentReporter
 

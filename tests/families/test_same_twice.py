@@ -14,14 +14,14 @@ import pytest
 
 from annotations import InputError, TrainingError, load_dataset, read_predictions
 from annotations.files import read_json, write_json_atomic
-from annotations.locks import _lock_by_name, hold_lock
+from annotations.locks import LOCK_FILE, _lock_by_name, hold_lock
 from annotations.prediction_files import read_csv
 from classify import train_classifier
 from detect import DetectConfig, train_detector
 from segment import SegmentConfig, train_segmenter
 from tests.drawn import classify_config, drawn_dataset
 from training import SilentReporter, finished_folds
-from training.job import LOCK_FILE, _being_trained
+from training.job import _being_trained
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 

@@ -12,11 +12,11 @@ import threading
 import pytest
 
 from annotations import InputError, UsageError
-from defectune.library.progress import NoReporter
 from defectune.ray_tasks import require_answer
 from defectune.sweeps.running import SweepOptions, run_sweep
 from tests.defectune.sweeps import works
 from tests.drawn import drawn_dataset
+from training import SilentReporter
 
 HAS_RAY = importlib.util.find_spec("ray") is not None
 with_ray = pytest.mark.skipif(not HAS_RAY, reason="Ray is not installed (uv sync --extra ray)")
@@ -29,7 +29,7 @@ from pathlib import Path
 os.environ["RAY_ENABLE_UV_RUN_RUNTIME_ENV"] = "0"
 import ray
 from ray.cluster_utils import Cluster
-from defectune.library.progress import NoReporter
+from training import SilentReporter
 from defectune.sweeps.running import SweepOptions, run_sweep
 from tests.defectune.sweeps import works
 
@@ -49,7 +49,7 @@ if __name__ == "__main__":
         threading.Thread(target=kill_in_the_middle, daemon=True).start()
     try:
         done = run_sweep(content, output, SweepOptions(on=f"ray:{cluster.address}"),
-                         reporter=NoReporter(), work=works.slow)
+                         reporter=SilentReporter(), work=works.slow)
         print(done.n_done, dict(done.failed))
     finally:
         ray.shutdown()
@@ -86,7 +86,7 @@ def test_a_node_killed_in_the_middle_costs_nothing(content, tmp_path, repo_root)
     # Ray itself reports the lost node on the same stream.
     assert {"killed", "8 {}"} <= set(done.stdout.splitlines())
     here = run_sweep(
-        content, tmp_path / "here", SweepOptions(), reporter=NoReporter(), work=works.quick
+        content, tmp_path / "here", SweepOptions(), reporter=SilentReporter(), work=works.quick
     )
     assert here.n_done == 8
     for name in ("table.csv", "table.tex", "table.md", "table.json"):
@@ -98,12 +98,12 @@ def test_ctrl_c_leaves_no_worker_and_the_next_call_goes_on(content, tmp_path, re
     script = tmp_path / "call.py"
     script.write_text(
         "import json, sys\nfrom pathlib import Path\n"
-        "from defectune.library.progress import NoReporter\n"
+        "from training import SilentReporter\n"
         "from defectune.sweeps.running import SweepOptions, run_sweep\n"
         "from tests.defectune.sweeps import works\n"
         "if __name__ == '__main__':\n"
         "    run_sweep(json.loads(sys.argv[1]), Path(sys.argv[2]), SweepOptions(on='ray'),\n"
-        "              reporter=NoReporter(), work=works.slow)\n"
+        "              reporter=SilentReporter(), work=works.slow)\n"
     )
     output = tmp_path / "out"
     process = subprocess.Popen(
@@ -123,7 +123,7 @@ def test_ctrl_c_leaves_no_worker_and_the_next_call_goes_on(content, tmp_path, re
         wait.wait(0.05)
     assert pids
     assert not any(alive(pid) for pid in pids)
-    done = run_sweep(content, output, SweepOptions(), reporter=NoReporter(), work=works.quick)
+    done = run_sweep(content, output, SweepOptions(), reporter=SilentReporter(), work=works.quick)
     assert done.n_done == 8
 
 
@@ -138,7 +138,7 @@ def alive(pid):
 def test_without_ray_it_says_what_to_install(content, tmp_path, monkeypatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda _name: None)
     with pytest.raises(UsageError, match=r"uv sync --extra ray"):
-        run_sweep(content, tmp_path, SweepOptions(on="ray"), reporter=NoReporter())
+        run_sweep(content, tmp_path, SweepOptions(on="ray"), reporter=SilentReporter())
 
 
 @pytest.mark.parametrize("address", ["nowhere", ":6379", "host:port", "h:99999", "h:" + "9" * 5000])

@@ -12,12 +12,12 @@ import pytest
 
 from annotations import InputError, OutputExistsError, SplitMismatchError, UsageError
 from converters import ConvertOptions
-from defectune.library.progress import NoReporter
 from defectune.sweeps.grid import Resources
 from defectune.sweeps.local import plan_local
 from defectune.sweeps.running import SweepOptions, plan_sweep, run_sweep
 from tests.defectune.sweeps import works
 from tests.drawn import drawn_dataset
+from training import SilentReporter
 
 RUN = {"family": "classify", "method": "patch-memory", "weights": "none", "device": "cpu"}
 
@@ -34,7 +34,7 @@ def grid(data, **more):
 
 def run(content, output, work, **options):
     options = SweepOptions(**{"workers": 1, **options})
-    return run_sweep(content, output, options, reporter=NoReporter(), work=work)
+    return run_sweep(content, output, options, reporter=SilentReporter(), work=work)
 
 
 def log(output):
@@ -99,14 +99,14 @@ def test_a_killed_worker_costs_one_try_of_its_own_cell(data, tmp_path):
 CALL = """
 import json, signal, sys
 from pathlib import Path
-from defectune.library.progress import NoReporter
+from training import SilentReporter
 from defectune.sweeps.running import SweepOptions, run_sweep
 from tests.defectune.sweeps import works
 if __name__ == "__main__":
     # Tests that were started in the background ignore it, and what they start does too.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     run_sweep(json.loads(sys.argv[1]), Path(sys.argv[2]), SweepOptions(workers=1),
-              reporter=NoReporter(), work=works.slow)
+              reporter=SilentReporter(), work=works.slow)
 """
 
 
@@ -201,7 +201,7 @@ def test_what_does_not_belong_together_is_refused(data, tmp_path):
 
 
 def test_a_dry_run_does_nothing_and_says_how_long_it_may_take(data, tmp_path):
-    class Heard(NoReporter):
+    class Heard(SilentReporter):
         lines: list[str] = []  # noqa: RUF012
 
         def say(self, text):

@@ -6,7 +6,6 @@ import sys
 import pytest
 
 from annotations import InputError, OutputExistsError, UsageError
-from defectune.library.progress import NoReporter
 from defectune.sweeps.grid import models_of
 from defectune.sweeps.records import write_result
 from defectune.sweeps.running import SweepOptions, run_sweep
@@ -14,6 +13,7 @@ from defectune.sweeps.search import SEARCH_FILE, STUDY_FILE, study_name
 from defectune.sweeps.work import attempt
 from tests.defectune.sweeps import works
 from tests.drawn import drawn_dataset
+from training import SilentReporter
 
 optuna = pytest.importorskip("optuna", reason="needs Optuna: the extra `search`")
 pytestmark = pytest.mark.filterwarnings("ignore")
@@ -50,7 +50,7 @@ def grid(data, **more):
 
 def search(content, output, trials, work=works.validated):
     options = SweepOptions(workers=1, retries=0, search=trials)
-    return run_sweep(content, output, options, reporter=NoReporter(), work=work)
+    return run_sweep(content, output, options, reporter=SilentReporter(), work=work)
 
 
 def done(output):

@@ -7,11 +7,11 @@ import socket
 import pytest
 
 from annotations import InputError, UsageError
-from defectune.library.progress import NoReporter
 from defectune.sweeps.running import SweepOptions, run_sweep
 from defectune.sweeps.tracking import Tracker, metrics_of, require_tracker, shown_uri
 from tests.defectune.sweeps import works
 from tests.drawn import drawn_dataset
+from training import SilentReporter
 
 HAS_MLFLOW = all(importlib.util.find_spec(n) for n in ("mlflow", "sqlalchemy", "alembic"))
 with_mlflow = pytest.mark.skipif(
@@ -19,7 +19,7 @@ with_mlflow = pytest.mark.skipif(
 )
 
 
-class Heard(NoReporter):
+class Heard(SilentReporter):
     def __init__(self):
         self.lines = []
 
