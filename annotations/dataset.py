@@ -42,7 +42,7 @@ class Dataset:
         truths: regions by image id; empty regions for good images.
         split: the frozen split.
         ignored: regions that are neither defect nor background, by image id, for the images that
-            have any. Nothing is learnt from them as defects and they stand in no truth; COCO's own
+            have any. Nothing is learned from them as defects and they stand in no truth; COCO's own
             evaluation knows them by `iscrowd = 1`.
         bit_depth: of the 16-bit images that the source had, as they were read; new images of 16
             bits are read the same way. None: there was none.

@@ -111,7 +111,7 @@ def read_image_header(path: Path) -> ImageHeader:
 
 
 def _png_bits(path: Path) -> int | None:
-    """Bits of a value as a PNG's header says, since Pillow shows 16-bit colours as 8-bit ones;
+    """Bits of a value as a PNG's header says, since Pillow shows 16-bit colors as 8-bit ones;
     None for another format."""
     with path.open("rb") as file:
         head = file.read(25)
@@ -134,13 +134,13 @@ def read_bits(path: Path) -> int:
 
 
 def _fault(path: Path, image: Image.Image) -> str:
-    """Why an image's pixels cannot be read as grey or RGB values, or empty."""
+    """Why an image's pixels cannot be read as gray or RGB values, or empty."""
     frames = getattr(image, "n_frames", 1)
     if frames > 1 and image.format != "MPO":
         return f"it has {frames} pages or frames, and nobody can tell which one is meant"
     if image.mode in ("I", "F"):
         bits = "32-bit floating-point" if image.mode == "F" else "32-bit"
-        return f"it holds {bits} values, such as heights, and no grey levels or colours"
+        return f"it holds {bits} values, such as heights, and no gray levels or colors"
     if image.mode == "CMYK":
         return "it has 4 bands"
     return _tiff_fault(path) if image.format == "TIFF" else ""
@@ -166,10 +166,10 @@ def _tiff_fault(path: Path) -> str:
         return ""
     bands, extra, kind = tags.get(277, 1), tags.get(338), tags.get(339, 1)
     if kind == 3:
-        return "it holds floating-point values, such as heights, and no grey levels or colours"
-    # One band beside grey or colours is alpha where the file says so.
+        return "it holds floating-point values, such as heights, and no gray levels or colors"
+    # One band beside gray or colors is alpha where the file says so.
     if bands > 4 or (bands in (2, 4) and extra not in (1, 2)):
-        return f"it has {bands} bands, and grey or RGB is expected"
+        return f"it has {bands} bands, and gray or RGB is expected"
     return ""
 
 
@@ -209,7 +209,7 @@ def check_image_header(path: Path, *, max_pixels: int = MAX_PIXELS) -> ImageHead
     """Read an image's header, and refuse a truncated file, without decoding its pixels.
 
     Raises:
-        ImageReadError: unreadable, truncated, empty, too large, or with pixels that are no grey
+        ImageReadError: unreadable, truncated, empty, too large, or with pixels that are no gray
             or RGB values (floating point, other bands, several pages).
     """
     header = read_image_header(path)
@@ -295,7 +295,7 @@ def _end_of(path: Path, data: npt.NDArray[np.uint8]) -> bytes:
 
 
 def _require_end_marker(path: Path, tail: bytes) -> None:
-    # OpenCV paints the missing part of a truncated JPEG or PNG grey and says nothing.
+    # OpenCV paints the missing part of a truncated JPEG or PNG gray and says nothing.
     suffix = path.suffix.lower()
     if suffix in _JPEG_SUFFIXES and b"\xff\xd9" not in tail:
         raise ImageReadError(_unreadable(path, "the JPEG stops before its end marker"))
@@ -323,7 +323,7 @@ def _require_whole_chunks(path: Path, data: npt.NDArray[np.uint8]) -> None:
 def _require_pixels(path: Path, header: ImageHeader) -> None:
     if header.fault:
         raise ImageReadError(
-            f"The image {path} cannot be used: {header.fault}. Save it as an 8-bit or 16-bit grey "
+            f"The image {path} cannot be used: {header.fault}. Save it as an 8-bit or 16-bit gray "
             "or RGB image."
         )
 
@@ -337,10 +337,10 @@ def read_image_rgb(path: Path, *, bit_depth: int | None = None) -> npt.NDArray[n
             None is 16. Larger values are taken for the largest.
 
     Returns:
-        uint8 (H, W, 3). Grey images get three equal channels; alpha is dropped.
+        uint8 (H, W, 3). Gray images get three equal channels; alpha is dropped.
 
     Raises:
-        ImageReadError: unreadable, truncated, empty, too large, or with pixels that are no grey
+        ImageReadError: unreadable, truncated, empty, too large, or with pixels that are no gray
             or RGB values (floating point, other bands, several pages).
     """
     header = read_image_header(path)
@@ -407,7 +407,7 @@ def encode_png(image_rgb: npt.NDArray[np.uint8]) -> bytes:
 def read_mask_raw(path: Path, header: ImageHeader | None = None) -> npt.NDArray[np.generic]:
     """Read a mask's pixels as they are stored: (H, W) or (H, W, C), any depth.
 
-    Only a TIFF comes turned upright by its orientation; palettes come as colours.
+    Only a TIFF comes turned upright by its orientation; palettes come as colors.
 
     Args:
         path: the file.

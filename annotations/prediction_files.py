@@ -137,7 +137,7 @@ def strips(height: int, width: int) -> Iterator[slice]:
 
 
 def common_range(ranges: Iterable[tuple[float, float]]) -> tuple[float, float]:
-    """The scores at the ends of a heat map's colours: of all a run's maps; 0 to 1 without any."""
+    """The scores at the ends of a heat map's colors: of all a run's maps; 0 to 1 without any."""
     ends = list(ranges)
     if not ends:
         return 0.0, 1.0

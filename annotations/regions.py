@@ -238,7 +238,7 @@ class Regions:
 
 
 def box_slices(box_xyxy: npt.NDArray[np.float32], image_hw: tuple[int, int]) -> tuple[slice, slice]:
-    """Rows and columns of the pixels whose centres lie in a box, clipped to the image."""
+    """Rows and columns of the pixels whose centers lie in a box, clipped to the image."""
     height, width = image_hw
     x1, y1, x2, y2 = (float(v) for v in box_xyxy)
     left, right = (int(np.clip(np.ceil(x - 0.5), 0, width)) for x in (x1, x2))
@@ -324,7 +324,7 @@ def mask_to_regions(
     if array.dtype != np.bool_:
         array = array != 0
     binary = np.ascontiguousarray(array).view(np.uint8)
-    # A defect is small: labelling the whole frame costs three times what decoding it did.
+    # A defect is small: labeling the whole frame costs three times what decoding it did.
     x0, y0, wide, high = cv2.boundingRect(binary)
     if not wide or not high:
         return Regions.empty(image_hw, scored=pixel_scores is not None)

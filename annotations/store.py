@@ -116,7 +116,7 @@ class StoredPredictions:
 
     @property
     def score_range(self) -> tuple[float, float]:
-        """Scores at the ends of a heat map's colours, one range for all maps of the run."""
+        """Scores at the ends of a heat map's colors, one range for all maps of the run."""
         return common_range(self.map_ranges.values())
 
     def pixel_scores(self, image_id: str) -> npt.NDArray[np.float32] | None:

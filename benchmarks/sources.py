@@ -1,4 +1,4 @@
-"""One drawn truth, written as each labelling tool writes it."""
+"""One drawn truth, written as each labeling tool writes it."""
 
 import base64
 import csv
@@ -216,10 +216,10 @@ def label_map(root):
         "# label:color_rgb:parts:actions\nbackground:0,0,0::\nscratch:160,32,240::\n"
     )
     for name in NAMES:
-        colours = np.zeros((*HW, 3), np.uint8)
+        colors = np.zeros((*HW, 3), np.uint8)
         if name in BAD:
-            colours[ring_mask()] = (240, 32, 160)  # OpenCV writes blue first
-        put(root / "SegmentationClass" / f"{name}.png", colours)
+            colors[ring_mask()] = (240, 32, 160)  # OpenCV writes blue first
+        put(root / "SegmentationClass" / f"{name}.png", colors)
 
 
 def brush(mask):

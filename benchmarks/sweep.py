@@ -191,7 +191,7 @@ def page() -> str:
         "with other work all the time**, so what is compared was measured by turns and medians are "
         "given, with the lowest and highest; a difference within their spread says only that it is "
         "small. Single figures are upper bounds. The cell is a short one, of which an overhead is "
-        "a large part: k nearest neighbours on EfficientNet-Lite0, 128 pixels, drawn images, one "
+        "a large part: k nearest neighbors on EfficientNet-Lite0, 128 pixels, drawn images, one "
         "thread.",
         "",
         "| what | measured |",

@@ -1,4 +1,4 @@
-"""The baseline classifiers: what can be learnt from good images, and from few defects."""
+"""The baseline classifiers: what can be learned from good images, and from few defects."""
 
 from typing import TYPE_CHECKING
 

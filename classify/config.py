@@ -27,7 +27,7 @@ class ClassifyConfig(FamilyConfig):
     """
 
     method: str = "pretrained"
-    """What is learnt, and how: one of those in `register.py`."""
+    """What is learned, and how: one of those in `register.py`."""
     batch_size: int = Field(default=32, ge=1, le=1024)
     """Images a step."""
 
@@ -81,7 +81,7 @@ class DistanceConfig(PooledConfig, GoodOnlyConfig):
 
     distance: Literal["mahalanobis", "knn"] = "mahalanobis"
     """The distance to a Gaussian a stage, or to the k nearest good images."""
-    neighbours: int = Field(default=5, ge=1, le=1000)
+    neighbors: int = Field(default=5, ge=1, le=1000)
     """For the distance knn: k."""
 
 

@@ -70,10 +70,10 @@ class FeatureNetwork:
         )
 
     def prepare(self, image_rgb: npt.NDArray[np.uint8]) -> torch.Tensor:
-        """uint8 (H, W, 3) to float32 (3, S, S), resized by area and normalised as in training."""
-        return self.normalise(resize_square(image_rgb, self.image_size))
+        """uint8 (H, W, 3) to float32 (3, S, S), resized by area and normalized as in training."""
+        return self.normalize(resize_square(image_rgb, self.image_size))
 
-    def normalise(self, image_rgb: npt.NDArray[np.uint8]) -> torch.Tensor:
+    def normalize(self, image_rgb: npt.NDArray[np.uint8]) -> torch.Tensor:
         """uint8 (S, S, 3) to float32 (3, S, S), with the network's mean and deviation."""
         return torch.from_numpy(normalised(image_rgb, *self.backbone.normalisation))
 

@@ -114,7 +114,7 @@ def train_module(
     folder = data.job.folder / CHECKPOINTS / what
     seed_everything(config.seed)
     sampler = EpochSampler(numbers, seed=config.seed)
-    # A last batch of one image would stop batch normalisation.
+    # A last batch of one image would stop batch normalization.
     odd = len(sampler) % config.batch_size == 1 and len(sampler) > 1
     loader = DataLoader(
         EpochItems(make), batch_size=config.batch_size, sampler=sampler, drop_last=odd

@@ -96,14 +96,14 @@ class Method(ABC, Generic[SomeConfig]):
 
     @abstractmethod
     def fit(self, data: FoldData) -> Arrays:
-        """Learn, and return what was learnt as plain arrays.
+        """Learn, and return what was learned as plain arrays.
 
         Raises:
             InputError, TrainingError: there is too little to learn from.
         """
 
     @abstractmethod
-    def open(self, learnt: Arrays) -> Predictor:
+    def open(self, learned: Arrays) -> Predictor:
         """What scores images, from what `fit` returned or a file kept.
 
         Raises:

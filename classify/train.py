@@ -45,7 +45,7 @@ VANISHING_PIXELS: Final = 4
 MOST_MODEL_BYTES: Final = 4 << 30
 _SMALL_MODEL_BYTES: Final = 64 << 20
 _MOST_UNPACKED: Final = 50
-"""Numbers learnt from images hardly shrink when packed; what shrinks more is no model."""
+"""Numbers learned from images hardly shrink when packed; what shrinks more is no model."""
 
 
 class _WithHeldOutScores:
@@ -92,19 +92,19 @@ def train_classifier(
     train_ids = {image_id for fold in folds for image_id in dataset.split.folds[fold].train}
     if warning := vanishing_defects(dataset, sorted(train_ids), config.image_size):
         reporter.say(warning)
-    learnt: dict[tuple[str, ...], tuple[Arrays, Calibration]] = {}
+    learned: dict[tuple[str, ...], tuple[Arrays, Calibration]] = {}
 
     def train_fold(job: FoldJob) -> tuple[Predictor, FoldThresholds]:
         data = _fold_data(job, name)
         key = method.key(data)
-        # Folds of kfold share their good images, and so what is learnt from them.
-        if key not in learnt:
+        # Folds of kfold share their good images, and so what is learned from them.
+        if key not in learned:
             # Networks are built in it: what was trained before must not show.
             seed_everything(config.seed)
             arrays = method.fit(data)
-            learnt.clear()
-            learnt[key] = arrays, method.calibrate(data, method.open(arrays))
-        arrays, calibration = learnt[key]
+            learned.clear()
+            learned[key] = arrays, method.calibrate(data, method.open(arrays))
+        arrays, calibration = learned[key]
         save_arrays(job.folder / CLASSIFIER_FILE, arrays)
         remove_checkpoints(job.folder)
         predictor = _WithHeldOutScores(method.open(arrays), calibration.held_out_scores)
@@ -173,7 +173,7 @@ def _good(samples: Sequence[Sample]) -> tuple[Sample, ...]:
 
 
 def save_arrays(path: Path, arrays: Arrays) -> None:
-    """Write what was learnt as plain arrays (no pickle)."""
+    """Write what was learned as plain arrays (no pickle)."""
     buffer = io.BytesIO()
     np.savez_compressed(buffer, **arrays)  # type: ignore[arg-type]
     write_bytes_atomic(path, buffer.getvalue())

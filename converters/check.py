@@ -123,7 +123,7 @@ def _label_problem(dataset: Dataset, image_id: str) -> str | None:
     truth = dataset.truths[image_id]
     path = dataset.root / LABELS_FOLDER / f"{sample.stem}.txt"
     if truth.masks is not None:
-        # Truth that came as boxes keeps them; its masks are the pixels whose centres they hold.
+        # Truth that came as boxes keeps them; its masks are the pixels whose centers they hold.
         if len(truth) and np.abs(truth.boxes_xyxy - boxes_of_masks(list(truth.masks))).max() >= 1:
             return f"{dataset.root / COCO_ALL}: a box of {image_id} is not the box of its mask."
         if any(rle_area(rle) == 0 for rle in truth.masks):

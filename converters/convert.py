@@ -41,7 +41,7 @@ from converters.layouts import (
     SourceImage,
     check_options,
     find_images,
-    takes_unlabelled,
+    takes_unlabeled,
 )
 from converters.layouts.source import settle_sides
 from converters.looking import (
@@ -214,7 +214,7 @@ def _convert(
 
 
 def _how_else(report: ConversionReport) -> str:
-    if takes_unlabelled(report.layout):
+    if takes_unlabeled(report.layout):
         return "Where they are good images, say so (--no-mask-is-good)."
     return ""
 

@@ -36,18 +36,18 @@ class MaskPixels:
     """A mask's values, upright as its image is displayed.
 
     Attributes:
-        values: uint8 or uint16 (H, W); for colours uint32, `packed` from red, green and blue.
+        values: uint8 or uint16 (H, W); for colors uint32, `packed` from red, green and blue.
         turned: True where the mask was drawn on the image as stored, and was turned with it.
         assumed_upright: True where the image is turned by EXIF and the mask's size does not tell
             which way it was drawn; it is then taken to be drawn on the image as displayed.
-        colour: red, green and blue of the one colour beside black that a binary mask holds, where
-            it is no grey; None otherwise.
+        color: red, green and blue of the one color beside black that a binary mask holds, where
+            it is no gray; None otherwise.
     """
 
     values: npt.NDArray[Any]
     turned: bool
     assumed_upright: bool
-    colour: tuple[int, int, int] | None = None
+    color: tuple[int, int, int] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,11 +67,11 @@ class BinaryMask:
     level: int | None = None
 
 
-Kind = Literal["binary", "indices", "colours"]
+Kind = Literal["binary", "indices", "colors"]
 
 
 def packed(red: int, green: int, blue: int) -> int:
-    """A colour as one number."""
+    """A color as one number."""
     return red << 16 | green << 8 | blue
 
 
@@ -85,19 +85,19 @@ def read_mask_pixels(
 ) -> MaskPixels:
     """Read a mask's values and turn them as the image is turned.
 
-    Several channels become one: the largest colour value of a pixel; where alpha varies, colour
-    times alpha, or alpha alone under one colour.
+    Several channels become one: the largest color value of a pixel; where alpha varies, color
+    times alpha, or alpha alone under one color.
 
     Args:
         path: the mask.
         header: of the image.
         image_path: for messages.
-        kind: `indices` for class-index masks: a palette's indices are read, and not its colours;
-            `colours` for masks whose colours name classes.
-        may_be_coded: refuse a binary mask whose levels or colours look like classes.
+        kind: `indices` for class-index masks: a palette's indices are read, and not its colors;
+            `colors` for masks whose colors name classes.
+        may_be_coded: refuse a binary mask whose levels or colors look like classes.
 
     Raises:
-        InputError: another size than the image's, values of more than 16 bits, colours or JPEG
+        InputError: another size than the image's, values of more than 16 bits, colors or JPEG
             where indices are expected, or codes where none are.
         ImageReadError: the mask cannot be read.
     """
@@ -114,7 +114,7 @@ def read_mask_pixels(
     raw = _read_indices(path, own) if indices else read_mask_raw(path, own)
     if may_be_coded and kind == "binary":
         _refuse_codes(_palette_indices(path) if own.is_palette else raw, path)
-    values = _packed_colours(raw, path) if kind == "colours" else _one_channel(
+    values = _packed_colors(raw, path) if kind == "colors" else _one_channel(
         raw, path, indices=indices
     )  # fmt: skip
     if kind == "binary" and own.is_palette and not values.any():
@@ -137,11 +137,11 @@ def read_mask_pixels(
     unclear = (
         header.orientation != 1 and own.orientation == 1 and header.image_hw == header.stored_hw
     )
-    return MaskPixels(values, turned, unclear, _one_colour(raw) if kind == "binary" else None)
+    return MaskPixels(values, turned, unclear, _one_color(raw) if kind == "binary" else None)
 
 
-def _one_colour(raw: npt.NDArray[Any]) -> tuple[int, int, int] | None:
-    """The only colour beside black, where there is one and it is no grey."""
+def _one_color(raw: npt.NDArray[Any]) -> tuple[int, int, int] | None:
+    """The only color beside black, where there is one and it is no gray."""
     if raw.ndim != 3 or raw.dtype != np.uint8:
         return None
     bgr = raw[..., :3]
@@ -235,25 +235,25 @@ def _pixels_of_lost_regions(values: npt.NDArray[Any], inside: BoolMask) -> int:
 
 
 def _refuse_codes(raw: npt.NDArray[Any], path: Path) -> None:
-    """Refuse a mask whose colours or levels are flat regions: classes, and not soft edges.
+    """Refuse a mask whose colors or levels are flat regions: classes, and not soft edges.
 
     Raises:
         InputError: names the values, and how to say what they mean.
     """
     if path.suffix.lower() in _JPEG_SUFFIXES or raw.dtype != np.uint8:
         return
-    colours = raw.ndim == 3 and bool((raw[..., :3] != raw[..., :1]).any())
-    values = _packed_colours(raw, path) if colours else _one_channel(raw, path, indices=False)
+    colors = raw.ndim == 3 and bool((raw[..., :3] != raw[..., :1]).any())
+    values = _packed_colors(raw, path) if colors else _one_channel(raw, path, indices=False)
     levels = flat_levels(values)
     if len(levels) < 2:
         return
-    if colours:
+    if colors:
         names = [f"{v >> 16}:{v >> 8 & 255}:{v & 255}" for v in levels]
     else:
         names = [str(v) for v in levels]
     example = ",".join(f"{name}=NAME" for name in names[:3])
     raise InputError(
-        f"The mask {path} has regions of {len(levels)} {'colours' if colours else 'levels'} "
+        f"The mask {path} has regions of {len(levels)} {'colors' if colors else 'levels'} "
         f"({', '.join(names[:6])}{' …' if len(names) > 6 else ''}), which look like classes and "
         f"not like soft edges. Say what they mean (--mask-values {example}; `ignore` and "
         "`background` are possible, too), name class numbers with --layout class-masks --classes, "
@@ -293,24 +293,24 @@ def flat_levels(values: npt.NDArray[Any]) -> list[int]:
     return sorted(flat) if total >= _CODED_SHARE * n_set else []
 
 
-def _packed_colours(raw: npt.NDArray[Any], path: Path) -> npt.NDArray[Any]:
-    """Colours as numbers: uint32 (H, W); grey masks as if they had three equal channels.
+def _packed_colors(raw: npt.NDArray[Any], path: Path) -> npt.NDArray[Any]:
+    """Colors as numbers: uint32 (H, W); gray masks as if they had three equal channels.
 
     Raises:
         InputError: a JPEG, or values of more than 8 bits.
     """
     if path.suffix.lower() in _JPEG_SUFFIXES:
         raise InputError(
-            f"The mask {path} is a JPEG, which does not keep colours that name classes. Export it "
+            f"The mask {path} is a JPEG, which does not keep colors that name classes. Export it "
             "as PNG."
         )
     if raw.dtype != np.uint8:
         raise InputError(
-            f"The mask {path} holds {raw.dtype} values; colours of 8 bits are expected. Export it "
+            f"The mask {path} holds {raw.dtype} values; colors of 8 bits are expected. Export it "
             "as an 8-bit PNG."
         )
-    colours = raw if raw.ndim == 3 else raw[..., None].repeat(3, axis=2)
-    blue, green, red = (colours[..., k].astype(np.uint32) for k in range(3))
+    colors = raw if raw.ndim == 3 else raw[..., None].repeat(3, axis=2)
+    blue, green, red = (colors[..., k].astype(np.uint32) for k in range(3))
     return np.asarray(red << 16 | green << 8 | blue, np.uint32)
 
 
@@ -324,28 +324,28 @@ def classes_in(
     """Class by value for the values that a class-index mask holds.
 
     Args:
-        values: (H, W); uint32 are colours (see `packed`).
+        values: (H, W); uint32 are colors (see `packed`).
         path: for messages.
-        class_of_value: class by value or colour; None: every value but 0 is `class_<value>`.
+        class_of_value: class by value or color; None: every value but 0 is `class_<value>`.
             0 and black are background where nothing is said of them.
         names_from: the file that names the classes, for messages.
 
     Raises:
         InputError: a value without a class.
     """
-    colours = values.dtype == np.uint32
+    colors = values.dtype == np.uint32
     found = [int(value) for value in np.unique(values)]
     if class_of_value is None:
         return {value: f"class_{value}" for value in found if value}
     known = {
-        (packed(*(key if isinstance(key, tuple) else (key, key, key))) if colours else key): name
+        (packed(*(key if isinstance(key, tuple) else (key, key, key))) if colors else key): name
         for key, name in class_of_value.items()
     }
     unknown = [value for value in found if value and value not in known]
     if unknown:
 
         def text(value: Any) -> str:
-            return f"{value >> 16}:{value >> 8 & 255}:{value & 255}" if colours else str(value)
+            return f"{value >> 16}:{value >> 8 & 255}:{value & 255}" if colors else str(value)
 
         listed = ", ".join(f"{text(v)} {name}" for v, name in list(known.items())[:8])
         pairs = [f"{text(value)}={name}" for value, name in known.items() if value]
@@ -382,22 +382,22 @@ def _palette_indices(path: Path) -> npt.NDArray[Any]:
 def _one_channel(raw: npt.NDArray[Any], path: Path, *, indices: bool) -> npt.NDArray[Any]:
     if raw.ndim == 2:
         return raw
-    colours = raw[..., :3]
+    colors = raw[..., :3]
     if indices:
-        if (colours != colours[..., :1]).any():
+        if (colors != colors[..., :1]).any():
             raise InputError(
-                f"The class-index mask {path} holds colours, and not class numbers. Export it as "
+                f"The class-index mask {path} holds colors, and not class numbers. Export it as "
                 "one 8-bit channel, or with a palette."
             )
-        return np.ascontiguousarray(colours[..., 0])
-    brightest = np.ascontiguousarray(colours.max(axis=2))
+        return np.ascontiguousarray(colors[..., 0])
+    brightest = np.ascontiguousarray(colors.max(axis=2))
     if raw.shape[2] != 4:
         return brightest
     alpha = np.ascontiguousarray(raw[..., 3])
     low, high = int(alpha.min()), int(alpha.max())
     if low == high:
         return brightest
-    if (colours == colours[0, 0]).all():
+    if (colors == colors[0, 0]).all():
         return alpha
     full = int(np.iinfo(alpha.dtype).max)
     visible = brightest.astype(np.uint64) * alpha.astype(np.uint64)

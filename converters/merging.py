@@ -17,7 +17,7 @@ def merge_near(
     """Group regions of one kind whose nearest pixels lie at most `distance` apart.
 
     Single linkage: A near B and B near C makes one group of three. Distances are Euclidean,
-    between pixel centres; two regions with one background pixel between them are 2 apart.
+    between pixel centers; two regions with one background pixel between them are 2 apart.
 
     Args:
         rles: masks of one size.

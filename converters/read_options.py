@@ -23,14 +23,14 @@ class ReadOptions:
             range (see `converters.masks.cut_mask`).
         min_area: regions of fewer pixels are removed; 0 keeps all.
         merge_distance: regions of one class whose nearest pixels lie at most this many pixels
-            apart (Euclidean, between pixel centres) become one; 0 merges none.
+            apart (Euclidean, between pixel centers) become one; 0 merges none.
         one_class: a name for all defects.
         map_class: new name by old; `good` removes a class.
         ignore: classes whose regions are neither defect nor background: written with
             `iscrowd = 1`, in no truth, and no defect in training and metrics. An image that holds
             nothing else is left out: nobody could say whether it is good.
         good: class names that mean good, beside those that `converters.names` knows.
-        mask_values: class by value or colour of every mask, in place of what the layout says;
+        mask_values: class by value or color of every mask, in place of what the layout says;
             `ignore` and `background` are no classes.
         invert_masks: dark is inside; None: ask where most masks look inverted.
         bit_depth: of the values of images of 16 bits; None: what the set uses.

@@ -49,7 +49,7 @@ from converters.read_options import ReadOptions
 from converters.shapes import box_of, is_clipped, shape_rle, turn_rle, union_rle
 
 PADDED: Final = "JPEG images with zeros after their end"
-AMBIGUOUS: Final = "grey mask pixels"
+AMBIGUOUS: Final = "gray mask pixels"
 REMOVED_REGIONS: Final = "regions below the minimum area, removed"
 REMOVED_PIXELS: Final = "pixels of regions below the minimum area, removed"
 MERGED: Final = "regions merged into a near one"
@@ -217,12 +217,12 @@ def _from_masks(
     covered = 0
     for path in truth.paths:
         coded = isinstance(truth, IndexMasks)
-        colours = coded and any(isinstance(v, tuple) for v in truth.class_of_value or ())  # type: ignore[union-attr]
+        colors = coded and any(isinstance(v, tuple) for v in truth.class_of_value or ())  # type: ignore[union-attr]
         pixels = read_mask_pixels(
             path,
             header=header,
             image_path=image.image_path,
-            kind="colours" if colours else "indices" if coded else "binary",
+            kind="colors" if colors else "indices" if coded else "binary",
             may_be_coded=options.mask_threshold is None
             and not (isinstance(truth, BinaryMasks) and truth.any_value),
         )
@@ -240,7 +240,7 @@ def _from_masks(
                 reading.counts[AMBIGUOUS] += cut.n_ambiguous
             if cut.n_lost:
                 reading.counts[LOST] += cut.n_lost
-            reading.level = cut.level if pixels.colour is None else pixels.colour
+            reading.level = cut.level if pixels.color is None else pixels.color
             covered += int(np.count_nonzero(inside))
             layers = [(truth.class_name, inside)]
         else:

@@ -2,7 +2,7 @@
 
 Exact duplicates are found by their bytes; a part that was shot again, brighter, darker or a
 little shifted, is not. Here two images count as shots of one part where their texture, band-pass
-filtered, contrast-normalised and freed of what most images of the set share, correlates at some
+filtered, contrast-normalized and freed of what most images of the set share, correlates at some
 shift, and far more than either correlates with others. Overall looks do not count: aligned parts
 of one product all look alike. A shot may also be mirrored, turned by quarters, a negative, or a
 crop of some nine or eight tenths (see `converters.turned`). A part is not found of which a
@@ -38,7 +38,7 @@ ALL_PAIRS: Final = 2000
 """Of more images, not every two are compared."""
 _SIDE: Final = 64
 _FINE, _COARSE = 0.7, 3.0
-_LEARNT_FROM: Final = 1000
+_LEARNED_FROM: Final = 1000
 _CHUNK: Final = 512
 
 
@@ -86,9 +86,9 @@ def find_reshots(
 
     def read() -> Iterator[tuple[int, npt.NDArray[np.float32]]]:
         for number, path in enumerate(paths):
-            grey = np.asarray(cv2.cvtColor(read_image_rgb(path), cv2.COLOR_RGB2GRAY), np.uint8)
-            yield number, texture(grey)
-            small = _shrunk(grey) if zooms else grey
+            gray = np.asarray(cv2.cvtColor(read_image_rgb(path), cv2.COLOR_RGB2GRAY), np.uint8)
+            yield number, texture(gray)
+            small = _shrunk(gray) if zooms else gray
             for zoom, kept in zip(zooms, zoomed, strict=True):
                 kept[number] = texture(middle(small, zoom))
             if progress is not None:
@@ -132,35 +132,35 @@ def find_reshots(
     return [Reshot(i, j, score) for (i, j), score in sorted((more | pairs).items())]
 
 
-def _shrunk(grey: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+def _shrunk(gray: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
     """The image, where it is large, at a size that its texture is cut from in no time."""
-    scale = 4 * _SIDE / max(grey.shape)
+    scale = 4 * _SIDE / max(gray.shape)
     if scale >= 1:
-        return grey
-    wide, high = (max(1, round(scale * side)) for side in grey.shape[::-1])
-    return np.asarray(cv2.resize(grey, (wide, high), interpolation=cv2.INTER_AREA), np.uint8)
+        return gray
+    wide, high = (max(1, round(scale * side)) for side in gray.shape[::-1])
+    return np.asarray(cv2.resize(gray, (wide, high), interpolation=cv2.INTER_AREA), np.uint8)
 
 
-def middle(grey: npt.NDArray[np.uint8], share: float) -> npt.NDArray[np.uint8]:
+def middle(gray: npt.NDArray[np.uint8], share: float) -> npt.NDArray[np.uint8]:
     """The middle of an image, with so large a share of its height and width."""
-    high, wide = (max(1, round(share * side)) for side in grey.shape)
-    top, left = (grey.shape[0] - high) // 2, (grey.shape[1] - wide) // 2
-    return grey[top : top + high, left : left + wide]
+    high, wide = (max(1, round(share * side)) for side in gray.shape)
+    top, left = (gray.shape[0] - high) // 2, (gray.shape[1] - wide) // 2
+    return gray[top : top + high, left : left + wide]
 
 
-def texture(grey: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+def texture(gray: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
     """An image's fine texture at a small size.
 
     Args:
-        grey: uint8 (H, W).
+        gray: uint8 (H, W).
 
     Returns:
         float32 (64, 64), the longer side filled, zeros beside it; contrast is evened out, so that
-        exposure does not count, and faded towards the borders, where shifts cut.
+        exposure does not count, and faded toward the borders, where shifts cut.
     """
-    scale = _SIDE / max(grey.shape)
-    wide, high = (max(1, round(side * scale)) for side in grey.shape[::-1])
-    values = grey.astype(np.float32)
+    scale = _SIDE / max(gray.shape)
+    wide, high = (max(1, round(side * scale)) for side in gray.shape[::-1])
+    values = gray.astype(np.float32)
     small = np.asarray(cv2.resize(values, (wide, high), interpolation=cv2.INTER_AREA), np.float32)
     band = cv2.GaussianBlur(small, (0, 0), _FINE) - cv2.GaussianBlur(small, (0, 0), _COARSE)
     contrast = np.sqrt(cv2.GaussianBlur(band * band, (0, 0), 2 * _COARSE)) + 1
@@ -191,7 +191,7 @@ def common_taken_away(
     n = len(textures)
     mean = textures.mean(axis=0).ravel()
     flat = textures.reshape(n, -1) - mean
-    axes = common_directions(flat[:: -(-n // _LEARNT_FROM)], n)
+    axes = common_directions(flat[:: -(-n // _LEARNED_FROM)], n)
 
     def take_away(some: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
         flat = some.reshape(len(some), -1) - mean
@@ -245,7 +245,7 @@ def standing_out(
 def correlations(
     textures: npt.NDArray[np.float32], *, progress: Callable[[int, int], None] | None = None
 ) -> npt.NDArray[np.float32]:
-    """Highest normalised correlation over all cyclic shifts of every two pictures.
+    """Highest normalized correlation over all cyclic shifts of every two pictures.
 
     Args:
         textures: float32 (n, h, w).

@@ -28,7 +28,7 @@ def shape_rle(shape: Shape, image_hw: tuple[int, int]) -> tuple[CocoRle, str | N
     """RLE of a shape.
 
     Polygons are filled as pycocotools fills them, so that COCO's own tools see the same pixels;
-    one without any area is drawn as the line that it is. A box covers the pixels whose centres
+    one without any area is drawn as the line that it is. A box covers the pixels whose centers
     lie in it, and at least one.
 
     Args:
@@ -57,7 +57,7 @@ def shape_rle(shape: Shape, image_hw: tuple[int, int]) -> tuple[CocoRle, str | N
     if rows.start >= rows.stop or columns.start >= columns.stop:
         x = min(int((box[0] + box[2]) / 2), width - 1)
         y = min(int((box[1] + box[3]) / 2), height - 1)
-        rows, columns, note = slice(y, y + 1), slice(x, x + 1), "boxes that cover no pixel's centre"
+        rows, columns, note = slice(y, y + 1), slice(x, x + 1), "boxes that cover no pixel's center"
     return rle_of_counts(_box_counts(rows, columns, image_hw), image_hw), note
 
 
@@ -173,10 +173,10 @@ def _counts_of_starts(numbers: list[int], image_hw: tuple[int, int]) -> list[int
 
 
 def _ellipse(shape: Shape, image_hw: tuple[int, int]) -> CocoRle:
-    """Pixels whose centres lie in a turned ellipse; at least the one at its centre."""
+    """Pixels whose centers lie in a turned ellipse; at least the one at its center."""
     numbers = _numbers(shape, shape.data)
     if len(numbers) != 5 or (numbers[2:4] < 0).any():
-        raise InputError(f"{shape.where}: an ellipse needs a centre, two radii and a turn.")
+        raise InputError(f"{shape.where}: an ellipse needs a center, two radii and a turn.")
     height, width = image_hw
     cx, cy, rx, ry, degrees = numbers.tolist()
     reach = max(rx, ry)

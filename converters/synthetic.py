@@ -114,8 +114,8 @@ def draw_image(
     clean = scene.render(rng)
     if defect_type is None:
         return clean, np.zeros(image_hw, np.bool_)
-    shape, colours = _DRAWERS[defect_type](scene, rng)
-    image = np.where(shape[..., None], colours, clean).astype(np.uint8)
+    shape, colors = _DRAWERS[defect_type](scene, rng)
+    image = np.where(shape[..., None], colors, clean).astype(np.uint8)
     return image, (image != clean).any(axis=2)
 
 
@@ -126,10 +126,10 @@ class _Scene:
         height, width = image_hw
         self.image_hw = image_hw
         self.unit = min(height, width) / 2
-        self.centre_y = height / 2 + rng.normal(0, 0.012) * self.unit
-        self.centre_x = width / 2 + rng.normal(0, 0.012) * self.unit
+        self.center_y = height / 2 + rng.normal(0, 0.012) * self.unit
+        self.center_x = width / 2 + rng.normal(0, 0.012) * self.unit
         rows, columns = np.mgrid[0:height, 0:width].astype(np.float32)
-        dy, dx = rows - np.float32(self.centre_y), columns - np.float32(self.centre_x)
+        dy, dx = rows - np.float32(self.center_y), columns - np.float32(self.center_x)
         self.radius = np.hypot(dy, dx) / np.float32(self.unit)
         self.angle = np.arctan2(dy, dx)
         self.outer = 0.86 + rng.normal(0, 0.006)
@@ -176,8 +176,8 @@ class _Scene:
         self, rng: np.random.Generator, *, radius: float, angle: float, size: float, rough: float
     ) -> BoolMask:
         """An irregular patch around a place in polar coordinates: bool (H, W)."""
-        y = self.centre_y + radius * self.unit * np.sin(angle)
-        x = self.centre_x + radius * self.unit * np.cos(angle)
+        y = self.center_y + radius * self.unit * np.sin(angle)
+        x = self.center_x + radius * self.unit * np.cos(angle)
         height, width = self.image_hw
         rows, columns = np.mgrid[0:height, 0:width].astype(np.float32)
         stretch = rng.uniform(0.75, 1.3)
@@ -193,9 +193,9 @@ Drawn = tuple[BoolMask, npt.NDArray[np.float32]]
 
 
 def _fracture(scene: _Scene, rng: np.random.Generator) -> npt.NDArray[np.float32]:
-    grey = 150 + 45 * scene.noise(rng, 2.5) + 25 * scene.noise(rng, 0.8)
-    colours = grey[..., None] * _rgb(1.0, 0.96, 0.9)
-    return np.asarray(np.clip(np.rint(colours), 0, 255), np.float32)
+    gray = 150 + 45 * scene.noise(rng, 2.5) + 25 * scene.noise(rng, 0.8)
+    colors = gray[..., None] * _rgb(1.0, 0.96, 0.9)
+    return np.asarray(np.clip(np.rint(colors), 0, 255), np.float32)
 
 
 def _broken_large(scene: _Scene, rng: np.random.Generator) -> Drawn:
@@ -224,9 +224,9 @@ def _contamination(scene: _Scene, rng: np.random.Generator) -> Drawn:
         # A flake with a hole in it: holes are part of the truth.
         shape &= ~scene.blob(rng, radius=place, angle=angle, size=size * 0.4, rough=0.2)
     tint = _TINTS[int(rng.integers(len(_TINTS)))]
-    colours = tint + 14 * scene.noise(rng, 1.5)[..., None]
+    colors = tint + 14 * scene.noise(rng, 1.5)[..., None]
     return shape & (scene.radius < scene.inner), np.asarray(
-        np.clip(np.rint(colours), 0, 255), np.float32
+        np.clip(np.rint(colors), 0, 255), np.float32
     )
 
 

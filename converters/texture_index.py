@@ -18,7 +18,7 @@ import numpy.typing as npt
 CANDIDATES: Final = 32
 """Images that each image is correlated with, besides those whose candidate it is."""
 _COMPONENTS: Final = 256
-_LEARNT_FROM: Final = 2000
+_LEARNED_FROM: Final = 2000
 _SAMPLE: Final = 400
 _BLOCK: Final = 128
 _CHUNK: Final = 256
@@ -28,7 +28,7 @@ _USUAL_RANK: Final = 15
 _USUAL_SHARE: Final = 20
 _PLAIN: Final = 0.05
 _BLANK: Final = 1e-3
-"""One grey level makes a few tenths; rounding, in a picture of one colour, a few millionths."""
+"""One gray level makes a few tenths; rounding, in a picture of one color, a few millionths."""
 
 Floats = npt.NDArray[np.float32]
 
@@ -53,11 +53,11 @@ def usual_rank(n: int) -> int:
     return min(max(_USUAL_RANK, n // _USUAL_SHARE), max(1, n // 4))
 
 
-def common_directions(centred: Floats, n: int) -> Floats:
+def common_directions(centered: Floats, n: int) -> Floats:
     """The few directions in which most of all images differ.
 
     Args:
-        centred: float32 (m, d), textures of some images less the mean texture.
+        centered: float32 (m, d), textures of some images less the mean texture.
         n: how many images there are in all.
 
     Returns:
@@ -65,9 +65,9 @@ def common_directions(centred: Floats, n: int) -> Floats:
     """
     count = min(_COMMON, n // _IMAGES_A_COMPONENT)
     if not count:
-        return np.zeros((centred.shape[1], 0), np.float32)
-    _, directions = np.linalg.eigh((centred @ centred.T).astype(np.float64))
-    axes = directions[:, -count:].T.astype(np.float32) @ centred
+        return np.zeros((centered.shape[1], 0), np.float32)
+    _, directions = np.linalg.eigh((centered @ centered.T).astype(np.float64))
+    axes = directions[:, -count:].T.astype(np.float32) @ centered
     return np.asarray(np.linalg.qr(axes.T)[0], np.float32)
 
 
@@ -77,7 +77,7 @@ def plain(lengths: npt.NDArray[np.float64]) -> npt.NDArray[np.bool_]:
 
 
 def blank(textures: Floats) -> npt.NDArray[np.bool_]:
-    """Which textures are of pictures of one colour.
+    """Which textures are of pictures of one color.
 
     Less what is common, these would all be its negative, and so alike.
 
@@ -152,7 +152,7 @@ class TextureIndex:
         self._compared = True
         # Of equal textures one is drawn: many copies of one image must not fill the sample.
         _, drawn = np.unique(self._digests, return_index=True)
-        descriptors = self._transform(drawn[:_LEARNT_FROM])
+        descriptors = self._transform(drawn[:_LEARNED_FROM])
         sample = drawn[:_SAMPLE]
         sampled = self._spectra(sample)
         usual = np.full(self._n, np.nan, np.float32)
@@ -177,7 +177,7 @@ class TextureIndex:
         order = np.lexsort((up, low))
         return Pairs(low[order], up[order], score[kept][order])
 
-    def _transform(self, learnt_from: npt.NDArray[np.int64]) -> Floats:
+    def _transform(self, learned_from: npt.NDArray[np.int64]) -> Floats:
         """Make spectra of unit length of the textures; return descriptors, float32 (n, c)."""
         from scipy import fft
 
@@ -186,7 +186,7 @@ class TextureIndex:
         for start in range(0, self._n, _CHUNK):
             total += self._rows[start : start + _CHUNK, :size].sum(axis=0, dtype=np.float64)
         mean = (total / self._n).astype(np.float32)
-        part = self._rows[learnt_from, :size].astype(np.float32) - mean
+        part = self._rows[learned_from, :size].astype(np.float32) - mean
         axes = common_directions(part, self._n)
 
         def own(rows: npt.NDArray[np.float16]) -> Floats:
@@ -209,14 +209,14 @@ class TextureIndex:
             half = self._rows.shape[1] // 2
             self._rows[chunk, :half] = spectra.real.reshape(len(unit), -1)
             self._rows[chunk, half:] = spectra.imag.reshape(len(unit), -1)
-        return self._descriptors(learnt_from[~without[learnt_from]], without)
+        return self._descriptors(learned_from[~without[learned_from]], without)
 
     def _descriptors(
-        self, learnt_from: npt.NDArray[np.int64], without: npt.NDArray[np.bool_]
+        self, learned_from: npt.NDArray[np.int64], without: npt.NDArray[np.bool_]
     ) -> Floats:
-        if not len(learnt_from):
+        if not len(learned_from):
             return np.zeros((self._n, 1), np.float32)
-        known = self._magnitudes(learnt_from)
+        known = self._magnitudes(learned_from)
         mean = known.mean(axis=0)
         count = min(_COMPONENTS, len(known))
         _, directions = np.linalg.eigh(np.cov(known - mean, rowvar=False))

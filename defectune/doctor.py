@@ -1,5 +1,6 @@
 """`defectune doctor`: what works on this machine, and what to do about what doesn't."""
 
+import importlib
 import importlib.metadata
 import os
 import shutil
@@ -45,12 +46,9 @@ def doctor() -> bool:
         except importlib.metadata.PackageNotFoundError:
             rows.append([package, "missing", "run `uv sync`, or install defectune again"])
             healthy = False
-    cv2_owners = importlib.metadata.packages_distributions().get("cv2", [])
-    one = len(set(cv2_owners)) == 1
-    rows.append(
-        ["OpenCV", ", ".join(sorted(set(cv2_owners))), "" if one else "keep one of them only"]
-    )
-    healthy = healthy and one
+    found, remedy = _opencv()
+    rows.append(["OpenCV", found, remedy])
+    healthy = healthy and not remedy
     gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
     rows.append(
         ["GPUs that torch can use", str(gpus), "" if gpus else "none is needed; it is slower"]
@@ -86,6 +84,26 @@ def doctor() -> bool:
             )
     show_table(rows, title="defectune doctor")
     return healthy
+
+
+def _opencv() -> tuple[str, str]:
+    """The wheels that hold `cv2`, and what to do about them; empty where they serve.
+
+    pip installs two: ultralytics asks for opencv-python and albumentations for the headless one.
+    Both write the same files, so that it is harmless while they have one version.
+    """
+    owners = sorted(set(importlib.metadata.packages_distributions().get("cv2", [])))
+    versions = {name: importlib.metadata.version(name) for name in owners}
+    found = ", ".join(f"{name} {version}" for name, version in versions.items()) or "missing"
+    try:
+        importlib.import_module("cv2")
+    except ImportError as error:
+        found += f"; {error}"
+    else:
+        if len(set(versions.values())) <= 1:
+            return found, ""
+    names = " ".join(owners) or "opencv-python"
+    return found, f"pip uninstall -y {names}; pip install opencv-python"
 
 
 def _links() -> tuple[str, str]:

@@ -100,14 +100,14 @@ def show_leaderboard(
         given: arguments of the call.
         everything: Print every metric, and not the main ones alone.
     """
-    from evaluation import HEADLINE, METRIC_NAMES, summarise, table_rows
+    from evaluation import HEADLINE, METRIC_NAMES, summarize, table_rows
 
     part = "" if board.fold is None else f", fold {board.fold} only"
     title = (
         f"{board.n_images} test images ({board.n_defective} defective) of {board.n_groups} parts, "
         f"{board.protocol}{part}, split {board.split_digest[:12]}…"
     )
-    summary = summarise(board.to_json())
+    summary = summarize(board.to_json())
     show_text(summary.sentence)
     for figure in summary.figures:
         show_text(f"  {summary.best}, {figure.text}")

@@ -104,7 +104,7 @@ class Bundle:
 
     @property
     def map_range(self) -> tuple[float, float]:
-        """Scores at the ends of a heat map's colours."""
+        """Scores at the ends of a heat map's colors."""
         low, high = self.document["map_range"]
         return float(low), float(high)
 
@@ -117,7 +117,7 @@ class Bundle:
         """The verdict on one image.
 
         Args:
-            image: a path, or uint8 RGB (H, W, 3) or grey (H, W).
+            image: a path, or uint8 RGB (H, W, 3) or gray (H, W).
 
         Raises:
             ImageReadError: the file cannot be read as an image.

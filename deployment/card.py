@@ -11,7 +11,7 @@ def model_card(
     figures: Mapping[str, Any] | None,
     versions: Mapping[str, str],
 ) -> str:
-    """What the models were trained on, how well they do, and under which licence.
+    """What the models were trained on, how well they do, and under which license.
 
     Args:
         run: its name.
@@ -65,9 +65,9 @@ def model_card(
         "",
         *(f"- {name} {number}" for name, number in versions.items()),
         "",
-        "## Licence",
+        "## License",
         "",
-        "Code: AGPL-3.0-or-later. Data licence: the owner's.",
+        "Code: AGPL-3.0-or-later. Data license: the owner's.",
         "",
     ]
     return "\n".join(lines)

@@ -102,7 +102,7 @@ def check_bundle(
     """Predict every test image with the model that predicted it in training, and compare.
 
     Of an ensemble, each model is compared on its own fold's test images. The mean of the models
-    has no stored counterpart: the other models have learnt from every image but their own folds'.
+    has no stored counterpart: the other models have learned from every image but their own folds'.
 
     Args:
         bundle: an opened one.
@@ -176,14 +176,14 @@ def _note(bundle: Bundle) -> str:
     if bundle.refitted:
         return (
             "All test images of the split were compared with the refitted model itself, which has "
-            "learnt from them: the comparison proves the export, and say nothing of new images."
+            "learned from them: the comparison proves the export, and say nothing of new images."
         )
     if len(bundle.members) == 1:
         return f"The test images of fold {folds} were compared with the run's stored predictions."
     return (
         f"Each of the models of the folds {folds} was compared on its own fold's test images. The "
         "mean of their scores, by which the bundle decides, has no stored counterpart: the other "
-        "models have learnt from those images."
+        "models have learned from those images."
     )
 
 

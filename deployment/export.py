@@ -168,7 +168,7 @@ def leaderboard_row(run: Path) -> Mapping[str, Any] | None:
 
 
 def graph_of(scorer: Scorer, engine: str = ONNX_RUNTIME) -> bytes:
-    """A scorer's torch network as a serialised ONNX graph, proved on noise.
+    """A scorer's torch network as a serialized ONNX graph, proved on noise.
 
     Args:
         scorer: of a trained model.
@@ -259,7 +259,7 @@ def with_words(graph: bytes, words: Mapping[str, Any]) -> bytes:
     """A graph with its words in `metadata_props`; needs onnx.
 
     Args:
-        graph: a serialised ONNX model.
+        graph: a serialized ONNX model.
         words: see `graph_words`.
     """
     import onnx

@@ -50,7 +50,7 @@ def require_plain(graph: bytes) -> None:
     """Refuse a graph that is more than operators and weights.
 
     Args:
-        graph: a serialised ONNX model.
+        graph: a serialized ONNX model.
 
     Raises:
         InputError: files beside it, loops or branches, an operator that is not in `OPERATORS`, too

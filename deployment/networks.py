@@ -54,7 +54,7 @@ class OnnxNetwork:
         """Load a graph.
 
         Args:
-            graph: a serialised ONNX model.
+            graph: a serialized ONNX model.
             threads: that compute one image; 0 is one a core.
             provider: what computes, a key of `PROVIDERS`.
 
@@ -107,7 +107,7 @@ class OpenVinoNetwork:
         """Compile a graph for this machine.
 
         Args:
-            graph: a serialised ONNX model.
+            graph: a serialized ONNX model.
             threads: that compute one image; 0 leaves it to OpenVINO.
             provider: cpu alone; the bundle chose what runs it.
 

@@ -18,7 +18,7 @@ from training import FoldJob
 from training.contact_sheet import (
     CONTACT_SHEET,
     load_for_tiles,
-    load_labelled,
+    load_labeled,
     make_injector,
     write_contact_sheet,
 )
@@ -198,7 +198,7 @@ def _write_injected(
     def load(sample: Sample) -> LabelledImage:
         if tiles > 1:
             return load_for_tiles(dataset, sample, tile_side=config.image_size, tiles=tiles)
-        return load_labelled(dataset, sample, max_side=INJECTION_SIDE)
+        return load_labeled(dataset, sample, max_side=INJECTION_SIDE)
 
     # Of the whole training side: what is not shown as a good image can still be pasted into.
     train = dataset.select(dataset.split.folds[job.fold].train)

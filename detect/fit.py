@@ -1,6 +1,6 @@
 """The training loop of the detector: ultralytics', with seeds and a saved state of our own.
 
-ultralytics keeps weights and optimiser in half precision, so that what goes on from its own
+ultralytics keeps weights and optimizer in half precision, so that what goes on from its own
 checkpoint ends elsewhere. Here everything that the next epoch depends on is kept as it is, in one
 file that is moved into place whole, and every epoch draws its random numbers from the seed and its
 own number: an interrupted training ends with the weights of an undisturbed one.
@@ -294,7 +294,7 @@ def _trainer(
         "close_mosaic": min(config.close_mosaic, config.epochs // 2),
         "freeze": config.freeze or None,
         "pretrained": isinstance(source, Path),
-        # One optimiser step a batch: with few images, gathering 64 leaves a step an epoch.
+        # One optimizer step a batch: with few images, gathering 64 leaves a step an epoch.
         "nbs": config.nominal_batch or config.batch_size,
     }
     made: Any = DetectionTrainer(overrides=settings)

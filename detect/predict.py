@@ -17,7 +17,7 @@ from training.torch_network import TorchNetwork
 
 
 class _Answer(torch.nn.Module):
-    """ultralytics' network, batch normalisation folded into its convolutions."""
+    """ultralytics' network, batch normalization folded into its convolutions."""
 
     def __init__(self, network: Any) -> None:
         super().__init__()

@@ -9,7 +9,7 @@ from evaluation.metric import Metric
 from evaluation.metric_words import METRIC_WORDS
 from evaluation.operating_point import Costs, OperatingPoint
 from evaluation.run_metrics import METRIC_NAMES, Row
-from evaluation.summary import BigFigure, Summary, big_figure, summarise
+from evaluation.summary import BigFigure, Summary, big_figure, summarize
 from evaluation.table import HEADLINE, difference_lines, format_metric, table_rows, to_markdown
 from inference.matching import RegionMatch, match_regions
 
@@ -36,7 +36,7 @@ __all__ = [
     "match_image",
     "match_regions",
     "predictions_digest",
-    "summarise",
+    "summarize",
     "table_rows",
     "to_markdown",
 ]

@@ -94,7 +94,7 @@ def _area(x: Floats, y: Floats, limit: float) -> Floats:
 def _cut_levels(sample: PixelCounts) -> npt.NDArray[np.intp]:
     """First level of each bin, rising from 0.
 
-    Bins hold equal parts of the defects' pixels, parts of the background's that shrink towards
+    Bins hold equal parts of the defects' pixels, parts of the background's that shrink toward
     high scores, where false-positive rates are read, and equal parts of the range.
     """
     cuts = [np.linspace(0, LEVELS, _CUTS, endpoint=False).astype(np.intp)]

@@ -61,7 +61,7 @@ class Summary:
     figures: tuple[BigFigure, ...]
 
 
-def summarise(board: Mapping[str, Any], runs: Sequence[str] | None = None) -> Summary:
+def summarize(board: Mapping[str, Any], runs: Sequence[str] | None = None) -> Summary:
     """The sentence and the three numbers of a leaderboard.
 
     The best run has the highest balanced accuracy, equal ones the higher image AUROC: a run that

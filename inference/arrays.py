@@ -7,14 +7,14 @@ import numpy as np
 from annotations.errors import UsageError
 from inference.base import ImageRgb
 
-_WANTED: Final = "An image should be a path or a uint8 array, RGB (H, W, 3) or grey (H, W)"
+_WANTED: Final = "An image should be a path or a uint8 array, RGB (H, W, 3) or gray (H, W)"
 
 
 def as_image(image: object) -> ImageRgb:
     """An image as it is predicted: uint8 (H, W, 3).
 
     Args:
-        image: whatever NumPy takes for an array of uint8, RGB (H, W, 3) or grey (H, W): also a
+        image: whatever NumPy takes for an array of uint8, RGB (H, W, 3) or gray (H, W): also a
             `numpy.matrix`, or a Pillow image.
 
     Raises:

@@ -22,7 +22,7 @@ MIN_SCORE: Final = 0.001
 SAME_IOU: Final = 0.6
 """Of two boxes of one type that overlap by more, the lower score goes."""
 STRIDE: Final = 32
-GREY: Final = 114
+GRAY: Final = 114
 MOST_CANDIDATES: Final = 30_000
 _CLASS_OFFSET: Final = 7680
 """Pixels that boxes are moved by class, so that one pass serves all classes."""
@@ -69,7 +69,7 @@ def letterboxed(image_rgb: ImageRgb, size: int) -> tuple[ImageRgb, Letterbox]:
             cv2.resize(image_rgb, (width, height), interpolation=cv2.INTER_LINEAR), np.uint8
         )
     framed = cv2.copyMakeBorder(
-        resized, top, bottom, left, right, cv2.BORDER_CONSTANT, value=(GREY, GREY, GREY)
+        resized, top, bottom, left, right, cv2.BORDER_CONSTANT, value=(GRAY, GRAY, GRAY)
     )
     return np.asarray(framed, np.uint8), Letterbox(height, width, top, left)
 
@@ -78,7 +78,7 @@ def suppressed(answer: npt.NDArray[np.float32], max_detections: int) -> Found:
     """Non-maximum suppression of a network's answer.
 
     Args:
-        answer: float32 (4 + classes, n), rows of centre x, centre y, width, height, then a
+        answer: float32 (4 + classes, n), rows of center x, center y, width, height, then a
             probability a class; or (n, 6) of a network that suppresses by itself: x1, y1, x2, y2,
             score, class.
         max_detections: at most so many are kept, highest scores first.

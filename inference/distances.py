@@ -22,7 +22,7 @@ Array = npt.NDArray[np.float64]
 
 
 class Distances(Protocol):
-    """What was learnt from good images, and scores others."""
+    """What was learned from good images, and scores others."""
 
     def distances(self, stages: Sequence[Array]) -> Array:
         """Distances of n images, one (n, channels) a stage: float64 (n,), from 0 up."""
@@ -49,8 +49,8 @@ class GaussianDistances:
         """Sum over the stages of the Mahalanobis distances: float64 (n,), from 0 up."""
         total = np.zeros(len(stages[0]))
         for features, mean, precision in zip(stages, self.means, self.precisions, strict=True):
-            centred = features - mean
-            squared = np.einsum("ij,jk,ik->i", centred, precision, centred, optimize=True)
+            centered = features - mean
+            squared = np.einsum("ij,jk,ik->i", centered, precision, centered, optimize=True)
             total += np.sqrt(np.maximum(squared, 0))
         return total
 
@@ -88,7 +88,7 @@ class DistanceScorer(Scorer):
         mean: Sequence[float],
         deviation: Sequence[float],
     ) -> None:
-        """Take a network, what good images look like through it, and its normalisation."""
+        """Take a network, what good images look like through it, and its normalization."""
         self.network, self._model, self._side = network, model, image_size
         self._mean, self._deviation = tuple(mean), tuple(deviation)
 

@@ -1,4 +1,4 @@
-"""Resizing and normalising an image for a network."""
+"""Resizing and normalizing an image for a network."""
 
 from collections.abc import Sequence
 from typing import Final
@@ -31,7 +31,7 @@ def resize_square(image_rgb: ImageRgb, side: int) -> ImageRgb:
 
 
 def half_normalised(image_rgb: ImageRgb) -> npt.NDArray[np.float32]:
-    """uint8 (H, W, 3) to float32 (3, H, W), normalised with mean 0.5 and deviation 0.5."""
+    """uint8 (H, W, 3) to float32 (3, H, W), normalized with mean 0.5 and deviation 0.5."""
     planes = np.ascontiguousarray(image_rgb.transpose(2, 0, 1)).astype(np.float32)
     planes /= np.float32(127.5)
     planes -= np.float32(1)

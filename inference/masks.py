@@ -68,7 +68,7 @@ class SegmentPredictor(Scorer):
         """Take a network and all that decides; training sets thresholds once they are chosen.
 
         Args:
-            network: from normalised images to probabilities.
+            network: from normalized images to probabilities.
             image_size: side of the squares that it looks at, pixels; of a network that looks at
                 any sides, the longer one.
             views: times that an image is looked at, turned and mirrored.
@@ -286,7 +286,7 @@ class FittedMaskScorer(SegmentPredictor):
         mean: Sequence[float],
         deviation: Sequence[float],
     ) -> None:
-        """Take a network and all that decides; images are normalised with `mean` and `deviation`,
+        """Take a network and all that decides; images are normalized with `mean` and `deviation`,
         by channel."""
         super().__init__(
             network,

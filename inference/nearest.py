@@ -24,7 +24,7 @@ class NearestGood:
     Attributes:
         features: float64 (n, channels of all stages), divided by `spread`.
         spread: float64 (channels of all stages,).
-        k: neighbours.
+        k: neighbors.
     """
 
     features: Array

@@ -1,6 +1,6 @@
 """Distance of every patch of an image to a memory of good ones (PatchCore).
 
-Roth et al.: Towards Total Recall in Industrial Anomaly Detection (CVPR 2022), section 3; how the
+Roth et al.: Toward Total Recall in Industrial Anomaly Detection (CVPR 2022), section 3; how the
 memory is chosen: `classify.anomaly.memory`.
 """
 
@@ -74,7 +74,7 @@ class PatchScorer(Scorer):
         mean: Sequence[float],
         deviation: Sequence[float],
     ) -> None:
-        """Take a network, the good patches seen through it, and its normalisation."""
+        """Take a network, the good patches seen through it, and its normalization."""
         self.network, self._memory, self._side = network, memory, image_size
         self._mean, self._deviation = tuple(mean), tuple(deviation)
 

@@ -7,7 +7,7 @@ from inference.base import ImageRgb
 SMALLEST_SIDE: Final = 32
 """Pixels: one place of the deepest map of a usual network."""
 FLAT_LEVELS: Final = 2
-"""An image whose grey levels differ by no more shows nothing but a sensor's noise."""
+"""An image whose gray levels differ by no more shows nothing but a sensor's noise."""
 _STEP: Final = 16
 
 

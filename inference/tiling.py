@@ -168,7 +168,7 @@ def join_tiles(
 
 
 def merge_boxes(regions: Regions, *, same: float = SAME_DEFECT) -> Regions:
-    """Merge boxes that neighbouring tiles found of one defect.
+    """Merge boxes that neighboring tiles found of one defect.
 
     Boxes of one type of which one lies mostly in the other (intersection over the smaller box)
     become the box around both, with the higher score: a tile sees the part of a defect that lies

@@ -26,7 +26,7 @@ class TypeScorer(Scorer):
         mean: Sequence[float],
         deviation: Sequence[float],
     ) -> None:
-        """Take a network, its classes, and its normalisation."""
+        """Take a network, its classes, and its normalization."""
         self.network, self._names, self._side = network, tuple(names), image_size
         self._mean, self._deviation = tuple(mean), tuple(deviation)
 

@@ -45,7 +45,7 @@ def _escapes(metric: Mapping[str, Any] | None) -> Cell:
     if metric is None or metric["value"] is None:
         return Cell("—")
     share, n = float(metric["value"]), metric["n"]
-    # Any escape is seen: only none at all is left without colour.
+    # Any escape is seen: only none at all is left without color.
     heat = 0 if share == 0 else 1 + min(3, int(share * 4))
     return Cell(f"{round(share * n)} of {n}", heat=heat)
 

@@ -19,7 +19,7 @@ from annotations.files import (
     write_json_atomic,
 )
 from annotations.locks import refuse_link
-from evaluation import summarise
+from evaluation import summarize
 from report.first_screen import claims, escapes_by_type, metric_lines, operating_points
 from report.gallery import Gallery, write_gallery
 from report.parts import Part, conversion_facts, write_parts
@@ -153,7 +153,7 @@ def _render(
         n_images=gallery.n_images,
         n_defective=sum(sample.is_defective for sample in test),
         n_gone=gallery.n_gone,
-        summary=summarise(leaderboard, names),
+        summary=summarize(leaderboard, names),
         escapes=escapes_by_type(rows, dataset.class_names),
         runs=rows,
         run_names=names,

@@ -9,12 +9,12 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageDraw, ImageFont
 
-from report.palette import Colour
+from report.palette import Color
 
 MOST_LABELS: Final = 60
 """More labels than these hide the image; those of the highest scores are written."""
-_BLACK: Colour = (0, 0, 0)
-_STRIP_RGB: Colour = (34, 34, 34)
+_BLACK: Color = (0, 0, 0)
+_STRIP_RGB: Color = (34, 34, 34)
 _SEARCH_PIXELS: Final = 500
 Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
 Box = tuple[float, float, float, float]
@@ -22,10 +22,10 @@ Box = tuple[float, float, float, float]
 
 @dataclass(frozen=True, slots=True)
 class Label:
-    """A label: its text, its colour, and the box x1, y1, x2, y2 of what it names."""
+    """A label: its text, its color, and the box x1, y1, x2, y2 of what it names."""
 
     text: str
-    colour: Colour
+    color: Color
     box: Box
 
 
@@ -135,7 +135,7 @@ def write_labels(
             continue
         draw.rectangle(box, fill=_BLACK)
         middle = (box[1] + box[3]) / 2
-        draw.text((box[0] + pad, middle), text, fill=label.colour, font=font, anchor="lm")
+        draw.text((box[0] + pad, middle), text, fill=label.color, font=font, anchor="lm")
     left_out = len(labels) - MOST_LABELS
     if left_out > 0:
         below.append(Label(f"and {left_out} more", (255, 255, 255), (0, 0, 0, 0)))
@@ -146,5 +146,5 @@ def write_labels(
     for number, label in enumerate(below):
         text = fitting(label.text, font, canvas.shape[1] - 2 * pad)
         middle = high * (number + 0.5)
-        draw.text((pad, middle), text, fill=label.colour, font=font, anchor="lm")
+        draw.text((pad, middle), text, fill=label.color, font=font, anchor="lm")
     return np.concatenate((np.asarray(picture, np.uint8), np.asarray(strip, np.uint8)))

@@ -15,19 +15,19 @@ from annotations.prediction_files import THRESHOLD, strips
 from annotations.scores import CalibratedScore
 from evaluation import RegionMatch
 from report.labels import Box, Label, font_of, write_labels
-from report.palette import Colour, type_colour_rgb
+from report.palette import Color, type_color_rgb
 
 Rgb = npt.NDArray[np.uint8]
 _Mask = npt.NDArray[np.bool_]
 _Kind = TypeVar("_Kind", bound=np.generic)
-WHITE: Colour = (255, 255, 255)
-BLACK: Colour = (0, 0, 0)
-_DEFECTIVE_RGB: Colour = (170, 40, 20)
-_GOOD_RGB: Colour = (20, 100, 70)
+WHITE: Color = (255, 255, 255)
+BLACK: Color = (0, 0, 0)
+_DEFECTIVE_RGB: Color = (170, 40, 20)
+_GOOD_RGB: Color = (20, 100, 70)
 MISSED = "missed"
 TRUE_BOX = "labeled box"
 """What stands at a dashed line that is a box, and not the outline of a mask."""
-_MARGIN_GREY: Final = 34
+_MARGIN_GRAY: Final = 34
 
 
 LEAST_SIDE: Final = 256
@@ -68,19 +68,19 @@ def draw_overlay(
 
     Truth is a thin dashed black-and-white outline outside the mask, so that the defect stays to be
     seen; where only a box is known, it is the dashed box, with its name; a prediction is a solid
-    one in the colour of its type, with box, type and score: the two differ by line and not by
-    colour alone. Lines, letters and banner follow the canvas. No label lies over a defect: those
+    one in the color of its type, with box, type and score: the two differ by line and not by
+    color alone. Lines, letters and banner follow the canvas. No label lies over a defect: those
     without a free place stand in a strip below the image.
 
     The canvas has the image's own size; an image of less than 256 pixels a side is enlarged by a
-    whole number, and one too narrow for the banner gets a grey margin at its right.
+    whole number, and one too narrow for the banner gets a gray margin at its right.
 
     Args:
         image_rgb: uint8 (H, W, 3).
         truth: regions to outline as truth.
         prediction: scored regions.
         pixel_scores: float (H, W), drawn as a heat map under the outlines.
-        score_range: scores that are the ends of the heat map's colours.
+        score_range: scores that are the ends of the heat map's colors.
         image_score: calibrated score for the verdict's banner.
         threshold: calibrated scores at or above it are defective.
         class_names: by label.
@@ -122,12 +122,12 @@ def draw_overlay(
         least = max(least, math.ceil(font_of(size).getlength(banner)) + size)
     if canvas.shape[1] < least:
         margin = ((0, 0), (0, least - canvas.shape[1]))
-        canvas = np.pad(canvas, (*margin, (0, 0)), constant_values=_MARGIN_GREY)
+        canvas = np.pad(canvas, (*margin, (0, 0)), constant_values=_MARGIN_GRAY)
         taken = np.pad(taken, margin)
     canvas = write_labels(canvas, labels, taken, size)
     if banner is not None and image_score is not None:
-        colour = _DEFECTIVE_RGB if image_score >= threshold else _GOOD_RGB
-        canvas = np.concatenate((_banner(banner, colour, canvas.shape[1], size), canvas))
+        color = _DEFECTIVE_RGB if image_score >= threshold else _GOOD_RGB
+        canvas = np.concatenate((_banner(banner, color, canvas.shape[1], size), canvas))
     return canvas
 
 
@@ -163,16 +163,16 @@ def blend_heat_map(
     for rows in strips(image_rgb.shape[0], image_rgb.shape[1]):
         scores = pixel_scores[rows]
         weight = (np.float32(0.75) * np.sqrt(_scaled(scores, score_range)))[..., None]
-        colours = heat_rgb(scores, score_range)
-        blended[rows] = np.rint(image_rgb[rows] * (1 - weight) + colours * weight)
+        colors = heat_rgb(scores, score_range)
+        blended[rows] = np.rint(image_rgb[rows] * (1 - weight) + colors * weight)
     return blended
 
 
 def heat_rgb(pixel_scores: npt.NDArray[np.floating[Any]], score_range: tuple[float, float]) -> Rgb:
-    """The colours of a score map, float (H, W), alone: uint8 (H, W, 3)."""
+    """The colors of a score map, float (H, W), alone: uint8 (H, W, 3)."""
     levels = np.rint(_scaled(pixel_scores, score_range) * 255).astype(np.uint8)
-    colours = cv2.cvtColor(cv2.applyColorMap(levels, cv2.COLORMAP_INFERNO), cv2.COLOR_BGR2RGB)
-    return np.asarray(colours, np.uint8)
+    colors = cv2.cvtColor(cv2.applyColorMap(levels, cv2.COLORMAP_INFERNO), cv2.COLOR_BGR2RGB)
+    return np.asarray(colors, np.uint8)
 
 
 def _scaled(
@@ -184,21 +184,21 @@ def _scaled(
 
 
 def _draw_prediction(canvas: Rgb, prediction: Regions, width: int, scale: int) -> None:
-    colours = [type_colour_rgb(label) for label in prediction.labels.tolist()]
+    colors = [type_color_rgb(label) for label in prediction.labels.tolist()]
     if prediction.masks is not None:
         windows = _windows(prediction, scale)
-        for colour, ((left, top), mask) in zip(colours, windows, strict=True):
+        for color, ((left, top), mask) in zip(colors, windows, strict=True):
             part = canvas[top : top + mask.shape[0], left : left + mask.shape[1]]
-            part[mask] = (0.75 * part[mask] + 0.25 * np.array(colour)).astype(np.uint8)
+            part[mask] = (0.75 * part[mask] + 0.25 * np.array(color)).astype(np.uint8)
             found, _ = cv2.findContours(
                 mask.view(np.uint8), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE, offset=(left, top)
             )
-            cv2.drawContours(canvas, found, -1, colour, width)
-    for colour, box in zip(colours, prediction.boxes_xyxy.tolist(), strict=True):
+            cv2.drawContours(canvas, found, -1, color, width)
+    for color, box in zip(colors, prediction.boxes_xyxy.tolist(), strict=True):
         x1, y1, x2, y2 = (round(v * scale) for v in box)
         corner = (max(x1, x2 - 1), max(y1, y2 - 1))
         cv2.rectangle(canvas, (x1, y1), corner, BLACK, width + 2)
-        cv2.rectangle(canvas, (x1, y1), corner, colour, width)
+        cv2.rectangle(canvas, (x1, y1), corner, color, width)
 
 
 def _draw_truth(canvas: Rgb, truth: Regions, width: int, scale: int) -> None:
@@ -228,9 +228,9 @@ def _dashed(canvas: Rgb, path: npt.NDArray[Any], width: int) -> None:
     """A closed line in dashes of black and white along points int (n, 2), a pixel apart."""
     dash = 4 * width + 2
     closed = np.concatenate((path, path[:1])).astype(np.int32)
-    for colour, first in ((WHITE, 0), (BLACK, dash)):
+    for color, first in ((WHITE, 0), (BLACK, dash)):
         pieces = [closed[at : at + dash + 1, None] for at in range(first, len(path), 2 * dash)]
-        cv2.polylines(canvas, pieces, False, colour, width)
+        cv2.polylines(canvas, pieces, False, color, width)
 
 
 def _name(label: int, class_names: Sequence[str]) -> str:
@@ -263,7 +263,7 @@ def _labels(
         score = "" if scores is None else f" {float(scores[number]):.2f}"
         text = f"{'false alarm: ' if is_alarm else ''}{_name(kind, class_names)}{score}"
         box = _scaled_box(prediction.boxes_xyxy[number].tolist(), scale)
-        labels.append(Label(text, type_colour_rgb(kind), box))
+        labels.append(Label(text, type_color_rgb(kind), box))
     return labels
 
 
@@ -282,8 +282,8 @@ def _banner_text(image_score: float, threshold: float) -> str:
     return f"{word}  {image_score:.3f} {sign} {_short(threshold)}"
 
 
-def _banner(text: str, colour: Colour, width: int, size: int) -> Rgb:
-    picture = Image.new("RGB", (width, round(1.6 * size)), colour)
+def _banner(text: str, color: Color, width: int, size: int) -> Rgb:
+    picture = Image.new("RGB", (width, round(1.6 * size)), color)
     place = (size / 2, 0.8 * size)
     ImageDraw.Draw(picture).text(place, text, fill=WHITE, font=font_of(size), anchor="lm")
     return np.asarray(picture, np.uint8)

@@ -1,12 +1,12 @@
-"""Colours that colour-blind eyes tell apart, the same for a type everywhere.
+"""Colors that color-blind eyes tell apart, the same for a type everywhere.
 
 Okabe and Ito, Color Universal Design (2008), without black and yellow, which vanish on images.
 """
 
 from typing import Final
 
-Colour = tuple[int, int, int]
-TYPE_COLOURS_RGB: Final[tuple[Colour, ...]] = (
+Color = tuple[int, int, int]
+TYPE_COLORS_RGB: Final[tuple[Color, ...]] = (
     (230, 159, 0),
     (86, 180, 233),
     (204, 121, 167),
@@ -16,6 +16,6 @@ TYPE_COLOURS_RGB: Final[tuple[Colour, ...]] = (
 )
 
 
-def type_colour_rgb(label: int) -> Colour:
-    """Colour of a defect type; types beyond the sixth begin again."""
-    return TYPE_COLOURS_RGB[label % len(TYPE_COLOURS_RGB)]
+def type_color_rgb(label: int) -> Color:
+    """Color of a defect type; types beyond the sixth begin again."""
+    return TYPE_COLORS_RGB[label % len(TYPE_COLORS_RGB)]

@@ -80,7 +80,7 @@ def conversion_facts(dataset: Dataset) -> list[tuple[str, str]]:
             ("images", str(value["images"])),
             ("masks that came back bit for bit", f"{trip['exact']} of {trip['of']}"),
             ("empty masks", str(len(value["empty_masks"]))),
-            ("grey mask pixels, cut at half", str(sum(value["ambiguous_pixels"].values()))),
+            ("gray mask pixels, cut at half", str(sum(value["ambiguous_pixels"].values()))),
             ("files skipped", str(sum(value["skipped"].values()))),
         ]
         facts += [

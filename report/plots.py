@@ -1,6 +1,6 @@
 """Curves of the report, drawn by matplotlib into SVG files beside the page.
 
-Runs are told apart by dash and marker as well as by colour.
+Runs are told apart by dash and marker as well as by color.
 """
 
 import io
@@ -15,7 +15,7 @@ from annotations import Dataset, StoredPredictions
 from annotations.errors import shortened
 from annotations.files import write_bytes_atomic
 from annotations.prediction_files import THRESHOLD
-from report.palette import TYPE_COLOURS_RGB
+from report.palette import TYPE_COLORS_RGB
 
 PLOTS_FOLDER: Final = "plots"
 _DASHES: Final = ("-", "--", "-.", ":")
@@ -26,7 +26,7 @@ SETTINGS: Final[Any] = {
     "svg.hashsalt": "defectune",
     "svg.fonttype": "path",
     "font.size": 9.0,
-    # The page gives the ground: white, or dark with the colours turned round.
+    # The page gives the ground: white, or dark with the colors turned round.
     "figure.facecolor": "none",
     "axes.facecolor": "none",
     "savefig.facecolor": "none",
@@ -132,7 +132,7 @@ def _short(name: str) -> str:
 
 
 def _style(number: int) -> dict[str, Any]:
-    red, green, blue = TYPE_COLOURS_RGB[number % len(TYPE_COLOURS_RGB)]
+    red, green, blue = TYPE_COLORS_RGB[number % len(TYPE_COLORS_RGB)]
     return {
         "color": (red / 255, green / 255, blue / 255),
         "linestyle": _DASHES[number % len(_DASHES)],
@@ -227,7 +227,7 @@ def _scores(figure: Any, dataset: Dataset, runs: Sequence[StoredPredictions]) ->
             ]
             # Spread by rank, so that equal scores are seen as many.
             offsets = (np.arange(len(scores)) % 9 - 4) * 0.07
-            red, green, blue = TYPE_COLOURS_RGB[place % len(TYPE_COLOURS_RGB)]
+            red, green, blue = TYPE_COLORS_RGB[place % len(TYPE_COLORS_RGB)]
             axes.plot(
                 sorted(scores),
                 place + offsets,

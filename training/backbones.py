@@ -19,9 +19,9 @@ from training.weights import (
     load_state_dict,
 )
 
-Normalisation = tuple[tuple[float, ...], tuple[float, ...]]
-_HALF: Final[Normalisation] = ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
-_IMAGENET: Final[Normalisation] = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+Normalization = tuple[tuple[float, ...], tuple[float, ...]]
+_HALF: Final[Normalization] = ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
+_IMAGENET: Final[Normalization] = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 STAGES: Final[dict[str, tuple[str, ...]]] = {
     "efficientnet_lite0": tuple(f"blocks.{n}" for n in range(7)),
     "resnet18": ("layer1", "layer2", "layer3", "layer4"),
@@ -43,10 +43,10 @@ class Backbone(torch.nn.Module):
     """A network whose forward pass gives the maps of its stages.
 
     Attributes:
-        normalisation: mean and standard deviation, by channel, that images are normalised with.
+        normalisation: mean and standard deviation, by channel, that images are normalized with.
     """
 
-    normalisation: Normalisation
+    normalisation: Normalization
 
     def __init__(self, model: str, *, weights: str, stages: Sequence[str] = ()) -> None:
         """Load a network.
@@ -110,7 +110,7 @@ class Backbone(torch.nn.Module):
         return hook
 
     def forward(self, images: torch.Tensor) -> list[torch.Tensor]:
-        """Normalised float32 (n, 3, S, S) to one (n, channels, h, w) a stage, in their order.
+        """Normalized float32 (n, 3, S, S) to one (n, channels, h, w) a stage, in their order.
 
         Raises:
             UsageError: the images are smaller than the network can look at.
@@ -172,8 +172,8 @@ def model_names() -> list[str]:
     return sorted({*ours, *of_torchvision, *timm.list_models()})
 
 
-def _build(model: str, weights: str) -> tuple[torch.nn.Module, Normalisation, bool]:
-    """Network, normalisation, and whether its stages are found by hooks."""
+def _build(model: str, weights: str) -> tuple[torch.nn.Module, Normalization, bool]:
+    """Network, normalization, and whether its stages are found by hooks."""
     network: torch.nn.Module
     if model == "efficientnet_lite0":
         # timm's plain `efficientnet_lite0` loads the same tensors and computes something else.

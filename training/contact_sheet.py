@@ -21,7 +21,7 @@ TILE_SIDE: Final = 220
 OUTLINE_RGB: Final = (230, 60, 0)
 
 
-def load_labelled(
+def load_labeled(
     dataset: Dataset, sample: Sample, *, max_side: int, enlarge: bool = False
 ) -> LabelledImage:
     """Decode a sample and its mask, shrunk where its longer side exceeds `max_side` pixels, and
@@ -43,7 +43,7 @@ def load_for_tiles(
     dataset: Dataset, sample: Sample, *, tile_side: int, tiles: int
 ) -> LabelledImage:
     """Decode a sample and its mask at the size that tiles are laid on, its aspect kept."""
-    return load_labelled(dataset, sample, max_side=long_side(tiles, tile_side), enlarge=True)
+    return load_labeled(dataset, sample, max_side=long_side(tiles, tile_side), enlarge=True)
 
 
 def make_injector(

@@ -15,7 +15,7 @@ ALIGNED: Final = 0.9
 SYMMETRIC: Final = 0.9
 """Correlation of the mean image with its turned or mirrored self."""
 PLAIN_BORDER: Final = 14.0
-"""Largest deviation, in grey levels of 255, of a border that can be a backdrop."""
+"""Largest deviation, in gray levels of 255, of a border that can be a backdrop."""
 
 ImageRgb = npt.NDArray[np.uint8]
 
@@ -26,7 +26,7 @@ class PartGeometry:
 
     Attributes:
         aligned: every image shows the part at the same place and angle.
-        rotational: the part looks the same at every angle around the image's centre.
+        rotational: the part looks the same at every angle around the image's center.
         mirrored: the part looks the same in a mirror (left and right).
         foreground: bool (WORKING_SIDE, WORKING_SIDE), pixels of the part in the mean image, the
             image being stretched to that square; None where parts are not aligned.
@@ -68,7 +68,7 @@ def _correlation(
 def part_mask(small_rgb: npt.NDArray[np.float32]) -> npt.NDArray[np.bool_]:
     """Separate a part from a plain backdrop; all of the image where there is none.
 
-    The backdrop is what resembles the border's median colour and is connected to the border.
+    The backdrop is what resembles the border's median color and is connected to the border.
 
     Args:
         small_rgb: float32 (S, S, 3), 0 to 255.
@@ -77,12 +77,12 @@ def part_mask(small_rgb: npt.NDArray[np.float32]) -> npt.NDArray[np.bool_]:
         bool (S, S), True on the part, grown by two pixels.
     """
     border = np.concatenate((small_rgb[0], small_rgb[-1], small_rgb[:, 0], small_rgb[:, -1]))
-    colour = np.median(border, axis=0)
-    spread = float(np.median(np.abs(border - colour).max(axis=1)))
+    color = np.median(border, axis=0)
+    spread = float(np.median(np.abs(border - color).max(axis=1)))
     whole = np.ones(small_rgb.shape[:2], bool)
     if spread > PLAIN_BORDER:
         return whole
-    alike = (np.abs(small_rgb - colour).max(axis=2) <= 2 * PLAIN_BORDER).astype(np.uint8)
+    alike = (np.abs(small_rgb - color).max(axis=2) <= 2 * PLAIN_BORDER).astype(np.uint8)
     _, components = cv2.connectedComponents(alike, connectivity=4)
     rim = np.concatenate((components[0], components[-1], components[:, 0], components[:, -1]))
     backdrop = np.isin(components, np.setdiff1d(rim, 0))
@@ -111,12 +111,12 @@ def estimate_geometry(good_rgb: Sequence[ImageRgb]) -> PartGeometry:
     aligned = contrast > 8.0 and float(np.median(likeness)) >= ALIGNED
     if not aligned:
         return PartGeometry(aligned=False, rotational=False, mirrored=False, foreground=None)
-    centre = (WORKING_SIDE - 1) / 2
+    center = (WORKING_SIDE - 1) / 2
     rows, columns = np.mgrid[:WORKING_SIDE, :WORKING_SIDE]
-    disc = (rows - centre) ** 2 + (columns - centre) ** 2 <= centre**2
+    disc = (rows - center) ** 2 + (columns - center) ** 2 <= center**2
     turned = []
     for angle in (41.0, 90.0, 137.0, 201.0, 289.0):
-        matrix = cv2.getRotationMatrix2D((centre, centre), angle, 1.0)
+        matrix = cv2.getRotationMatrix2D((center, center), angle, 1.0)
         other = cv2.warpAffine(mean, matrix, (WORKING_SIDE, WORKING_SIDE))
         turned.append(_correlation(mean, np.asarray(other, np.float32), disc))
     mirror = _correlation(mean, np.ascontiguousarray(mean[:, ::-1]), everywhere)

@@ -184,7 +184,7 @@ class DefectInjector:
     ) -> npt.NDArray[np.float64]:
         """Affine matrix (2, 3) from source to target pixels.
 
-        An aligned part keeps its defects at their place: turned around the centre where the part
+        An aligned part keeps its defects at their place: turned around the center where the part
         is rotational, mirrored where it is mirrored, else nearly as they were. On other parts a
         defect may be anywhere on the part, at any angle.
         """
@@ -194,28 +194,28 @@ class DefectInjector:
         source_hw = np.array(cut_out.inside.shape, np.float64)
         fit = np.array(target_hw, np.float64)[::-1] / source_hw[::-1]
         destination = middle * fit
-        centre = np.array(target_hw, np.float64)[::-1] / 2
+        center = np.array(target_hw, np.float64)[::-1] / 2
         scale = rng.uniform(0.75, 1.3)
         flip = 1.0
         if geometry.rotational:
             angle = rng.uniform(0, 2 * np.pi)
             turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
-            destination = centre + turn @ (destination - centre) * rng.uniform(0.97, 1.03)
+            destination = center + turn @ (destination - center) * rng.uniform(0.97, 1.03)
         elif geometry.aligned:
             angle = rng.uniform(-0.2, 0.2)
-            destination = destination + rng.uniform(-0.04, 0.04, 2) * 2 * centre
+            destination = destination + rng.uniform(-0.04, 0.04, 2) * 2 * center
         else:
             angle = rng.uniform(0, 2 * np.pi)
-            destination = rng.uniform(0, 2, 2) * centre
+            destination = rng.uniform(0, 2, 2) * center
         mirrored = geometry.mirrored or geometry.rotational or not geometry.aligned
         if mirrored and rng.random() < 0.5:
             flip = -1.0
             if geometry.aligned and not geometry.rotational:
-                destination = np.array([2 * centre[0] - destination[0], destination[1]])
+                destination = np.array([2 * center[0] - destination[0], destination[1]])
         turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
         if flip < 0 and geometry.rotational:
-            # Mirrored at the ray from the centre, so that the rim stays the rim.
-            ray = middle * fit - centre
+            # Mirrored at the ray from the center, so that the rim stays the rim.
+            ray = middle * fit - center
             bearing = np.arctan2(ray[1], ray[0])
             cos, sin = np.cos(2 * bearing), np.sin(2 * bearing)
             linear = turn @ np.array([[cos, sin], [sin, -cos]])

@@ -248,7 +248,7 @@ def run_thresholds(run: Path, fold: int) -> FoldThresholds:
 
 
 def map_range(run: Path) -> tuple[float, float]:
-    """Scores at the ends of a heat map's colours, as the run's stored maps span them.
+    """Scores at the ends of a heat map's colors, as the run's stored maps span them.
 
     Raises:
         InputError: the run's meta.json is damaged.

@@ -188,7 +188,7 @@ def usable_checkpoint(path: Path, reporter: "Reporter") -> Path | None:
 
 
 def _move_paths(state: dict[str, Any], path: Path) -> None:
-    """Let a checkpoint of a folder that was moved or copied name its own neighbours."""
+    """Let a checkpoint of a folder that was moved or copied name its own neighbors."""
     callbacks = state.get("callbacks")
     kept = [
         one

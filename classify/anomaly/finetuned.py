@@ -1,8 +1,8 @@
 """A pretrained network that adapts to good images, and the distance to them.
 
 Reiss, Cohen, Bergman, Hoshen: PANDA: Adapting Pretrained Features for Anomaly Detection and
-Segmentation (CVPR 2021), section 3: training pulls the features of good images towards their
-centre, which stays where the pretrained network puts it; batch normalisation keeps its statistics.
+Segmentation (CVPR 2021), section 3: training pulls the features of good images toward their
+center, which stays where the pretrained network puts it; batch normalization keeps its statistics.
 Against collapse, where all images become alike, stand two things. Parameters are anchored to the
 pretrained ones by their squared distance (Li, Grandvalet, Davoine: Explicit Inductive Bias for
 Transfer Learning, ICML 2018), in place of PANDA's elastic weight consolidation, which needs
@@ -50,17 +50,17 @@ class FineTuned(AnomalyMethod[FineTunedConfig]):
         self.network = FeatureNetwork.of(config, device)
 
     def fit(self, data: FoldData) -> Arrays:
-        """Adapt the network, then fit the distance to the good images that it learnt from."""
+        """Adapt the network, then fit the distance to the good images that it learned from."""
         need_good(data)
         config = self.config
         network = FeatureNetwork.of(config, self.device)
         train_images = [
-            network.normalise(i) for i in load_small(data.good, config.image_size, data)
+            network.normalize(i) for i in load_small(data.good, config.image_size, data)
         ]
         held_out = load_small(data.held_out, config.image_size, data)[:_MOST_VALIDATION]
         drawn = [_with_defect(image, [config.seed, 6, n]) for n, image in enumerate(held_out)]
-        validation = [(network.normalise(i), 0) for i in held_out]
-        validation += [(network.normalise(i), 1) for i in drawn]
+        validation = [(network.normalize(i), 0) for i in held_out]
+        validation += [(network.normalize(i), 1) for i in drawn]
         module = _Compactness(network, config, train_images)
         before = module.separation([image for image, _ in validation], len(held_out))
         start = copy.deepcopy(module.network.state_dict())
@@ -87,15 +87,15 @@ class FineTuned(AnomalyMethod[FineTunedConfig]):
             )
             if after <= before:
                 network.backbone.load_state_dict(start)
-        learnt = fit_distances(_features(network, train_images, config.batch_size), config)
-        return {**learnt.arrays(), **state_arrays(network.backbone, _NETWORK)}
+        learned = fit_distances(_features(network, train_images, config.batch_size), config)
+        return {**learned.arrays(), **state_arrays(network.backbone, _NETWORK)}
 
-    def open(self, learnt: Arrays) -> Predictor:
+    def open(self, learned: Arrays) -> Predictor:
         """Score by distance, through the adapted network."""
         network = FeatureNetwork.of(self.config, self.device, random=True)
-        load_arrays_into(network.backbone, learnt, _NETWORK)
+        load_arrays_into(network.backbone, learned, _NETWORK)
         network.backbone.eval().to(self.device)
-        return distance_predictor(network, open_distances(learnt, self.config))
+        return distance_predictor(network, open_distances(learned, self.config))
 
 
 def _features(
@@ -116,7 +116,7 @@ def _with_defect(image_rgb: ImageRgb, seed: list[int]) -> ImageRgb:
 
 
 class _Compactness(L.LightningModule):
-    """Pulls features to their centre, and parameters to where they began."""
+    """Pulls features to their center, and parameters to where they began."""
 
     def __init__(
         self,
@@ -130,7 +130,7 @@ class _Compactness(L.LightningModule):
         self._config = config
         self._train_images = train_images
         stages = _features(features, train_images, config.batch_size)
-        self._centres = [torch.tensor(s.mean(axis=0), dtype=torch.float32) for s in stages]
+        self._centers = [torch.tensor(s.mean(axis=0), dtype=torch.float32) for s in stages]
         # One number a stage, so that no stage counts for its scale alone.
         self._spreads = [max(float(s.var(axis=0).sum()), 1e-12) for s in stages]
         self._start = {n: p.detach().clone() for n, p in self.network.named_parameters()}
@@ -139,12 +139,12 @@ class _Compactness(L.LightningModule):
 
     def training_step(self, batch: Item, batch_idx: int) -> torch.Tensor:
         del batch_idx
-        # Batch normalisation keeps ImageNet's statistics.
+        # Batch normalization keeps ImageNet's statistics.
         self.network.eval()
         stages = self._features_of.pool(self.network(batch[0]))
         away = [
-            ((stage - centre.to(stage)) ** 2).sum(dim=1).mean() / spread
-            for stage, centre, spread in zip(stages, self._centres, self._spreads, strict=True)
+            ((stage - center.to(stage)) ** 2).sum(dim=1).mean() / spread
+            for stage, center, spread in zip(stages, self._centers, self._spreads, strict=True)
         ]
         compactness = torch.stack(away).mean()
         loss = compactness

@@ -74,14 +74,14 @@ class Gan(AnomalyMethod[GanConfig]):
         scale = np.maximum(np.mean(rows, axis=0), _TINY)
         return {"scale": scale, **usual.arrays(), **state_arrays(networks, _NETWORK)}
 
-    def open(self, learnt: Arrays) -> Predictor:
+    def open(self, learned: Arrays) -> Predictor:
         """Score by all three parts; the map is that of the reconstruction."""
         networks = GanNetworks(self.config)
-        load_arrays_into(networks, learnt, _NETWORK)
-        scale = np.asarray(learnt["scale"], np.float64)
+        load_arrays_into(networks, learned, _NETWORK)
+        scale = np.asarray(learned["scale"], np.float64)
         if scale.shape != (3,):
             raise ValueError(f"the scale has the shape {scale.shape}")
-        usual = UsualErrors.from_arrays(learnt)
+        usual = UsualErrors.from_arrays(learned)
         return ErrorScorer(
             TorchNetwork(_Parts(networks), self.device),
             usual,

@@ -1,8 +1,8 @@
 """A memory of good patches, and the distance of each patch of an image to it.
 
-Roth et al.: Towards Total Recall in Industrial Anomaly Detection (PatchCore, CVPR 2022),
+Roth et al.: Toward Total Recall in Industrial Anomaly Detection (PatchCore, CVPR 2022),
 section 3: features of two middle stages, averaged over 3×3 places and joined; a coreset of them by
-greedy k-centre selection in a random projection (Johnson and Lindenstrauss 1984); the largest
+greedy k-center selection in a random projection (Johnson and Lindenstrauss 1984); the largest
 patch distance scores the image (without the paper's reweighting), and distances, blurred with
 sigma 4 at the network's size, are the map.
 """
@@ -39,8 +39,8 @@ class PatchMemory(PatchDistances):
         Args:
             patches: float32 (n, channels), of good images.
             size: patches to keep, at most n.
-            seed: of the candidates, the projection and the first centre.
-            progress: called with the number of centres, once each.
+            seed: of the candidates, the projection and the first center.
+            progress: called with the number of centers, once each.
 
         Raises:
             InputError: no patch.
@@ -52,26 +52,26 @@ class PatchMemory(PatchDistances):
             chosen = np.sort(rng.choice(len(patches), MOST_CANDIDATES, replace=False))
             patches = patches[chosen]
         projection = rng.normal(size=(patches.shape[1], PROJECTED)).astype(np.float32)
-        kept = greedy_centres(patches @ projection, min(size, len(patches)), rng, progress)
+        kept = greedy_centers(patches @ projection, min(size, len(patches)), rng, progress)
         return cls(np.ascontiguousarray(patches[kept]))
 
 
-def greedy_centres(
+def greedy_centers(
     points: npt.NDArray[np.float32],
     count: int,
     rng: np.random.Generator,
     progress: Callable[[int], None] | None = None,
 ) -> npt.NDArray[np.intp]:
-    """Centres of the greedy k-centre rule (Gonzalez 1985): each the farthest from those before.
+    """Centers of the greedy k-center rule (Gonzalez 1985): each the farthest from those before.
 
     Args:
         points: float32 (n, d).
-        count: centres, from 1 to n.
+        count: centers, from 1 to n.
         rng: chooses the first.
-        progress: called with the number of centres so far.
+        progress: called with the number of centers so far.
 
     Returns:
-        Their places, in the order of choice; fewer than `count` where all else lies on a centre.
+        Their places, in the order of choice; fewer than `count` where all else lies on a center.
     """
     lengths = (points**2).sum(axis=1)
     chosen = [int(rng.integers(len(points)))]

@@ -44,12 +44,12 @@ class PatchMemoryMethod(AnomalyMethod[PatchMemoryConfig]):
         )
         return memory.arrays()
 
-    def open(self, learnt: Arrays) -> Predictor:
+    def open(self, learned: Arrays) -> Predictor:
         """Score by the farthest patch."""
         mean, deviation = self.network.backbone.normalisation
         return PatchScorer(
             self.network.patch_graph(),
-            PatchMemory.from_arrays(learnt),
+            PatchMemory.from_arrays(learned),
             image_size=self.network.image_size,
             mean=mean,
             deviation=deviation,

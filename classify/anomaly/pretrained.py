@@ -1,7 +1,7 @@
 """Distance to the good images in the features of a frozen, pretrained network.
 
 Rippel, Mertens, Merhof (ICPR 2020) for the Gaussians, Bergman, Cohen, Hoshen (arXiv:2002.10445)
-for the neighbours; see `classify.anomaly.mahalanobis` and `inference.nearest`.
+for the neighbors; see `classify.anomaly.mahalanobis` and `inference.nearest`.
 """
 
 from collections.abc import Sequence
@@ -36,7 +36,7 @@ def distance_predictor(network: FeatureNetwork, model: Distances) -> DistanceSco
 def fit_distances(stages: Sequence[Array], config: DistanceConfig) -> Distances:
     """What good images look like, by the distance that the settings name."""
     if config.distance == "knn":
-        return NearestGood.fit(stages, k=config.neighbours)
+        return NearestGood.fit(stages, k=config.neighbors)
     return Gaussians.fit(stages)
 
 
@@ -81,7 +81,7 @@ class Pretrained(AnomalyMethod[PretrainedConfig]):
 
     def words(self) -> str:
         """By the distance."""
-        return {"mahalanobis": "Mahalanobis", "knn": "k nearest neighbours"}[self.config.distance]
+        return {"mahalanobis": "Mahalanobis", "knn": "k nearest neighbors"}[self.config.distance]
 
     def fit(self, data: FoldData) -> Arrays:
         """Fit to all good images; the threshold comes from fits that leave some out."""
@@ -111,9 +111,9 @@ class Pretrained(AnomalyMethod[PretrainedConfig]):
         ids = [sample.image_id for sample in good]
         return Calibration(thresholds, dict(zip(ids, distances.tolist(), strict=True)))
 
-    def open(self, learnt: Arrays) -> Predictor:
+    def open(self, learned: Arrays) -> Predictor:
         """Score by distance."""
-        return distance_predictor(self.network, open_distances(learnt, self.config))
+        return distance_predictor(self.network, open_distances(learned, self.config))
 
 
 def _all_good(data: FoldData) -> list[Sample]:

@@ -31,7 +31,7 @@ from classify.supervised.deepsmote import oversample
 from inference.images import resize_square
 from inference.types import TypeScorer
 from training import Predictor, probability_thresholds
-from training.contact_sheet import CONTACT_SHEET, load_labelled, write_contact_sheet
+from training.contact_sheet import CONTACT_SHEET, load_labeled, write_contact_sheet
 from training.geometry import estimate_geometry
 from training.injection import DefectInjector
 from training.torch_network import TorchNetwork
@@ -72,7 +72,7 @@ class Supervised(Method[SupervisedConfig]):
         shown_images = _shown_images(data, labels, names, features, config, self.device)
         network = _Classifier(features, len(names))
         validation = [
-            (features.normalise(image), names.index(sample.defect_type))
+            (features.normalize(image), names.index(sample.defect_type))
             for image, sample in zip(
                 load_small(data.validation, config.image_size, data),
                 data.validation,
@@ -96,12 +96,12 @@ class Supervised(Method[SupervisedConfig]):
         encoded = np.array([name.encode() for name in names])
         return {"class_names": encoded, **state_arrays(network, _NETWORK)}
 
-    def open(self, learnt: Arrays) -> Predictor:
+    def open(self, learned: Arrays) -> Predictor:
         """Score by the probability of any defect, and name the likeliest class."""
-        names = tuple(bytes(name).decode() for name in learnt["class_names"].tolist())
+        names = tuple(bytes(name).decode() for name in learned["class_names"].tolist())
         features = FeatureNetwork.of(self.config, self.device, random=True)
         network = _Classifier(features, len(names))
-        load_arrays_into(network, learnt, _NETWORK)
+        load_arrays_into(network, learned, _NETWORK)
         mean, deviation = features.backbone.normalisation
         return TypeScorer(
             TorchNetwork(_Chances(network), self.device),
@@ -178,7 +178,7 @@ def _shown_images(
             image = resize_square(one.image_rgb, config.image_size)
         if config.augment:
             image = vary(image, geometry, rng)
-        return features.normalise(image), label
+        return features.normalize(image), label
 
     total = n_fixed + (n_added if injector is not None else 0)
     weights = np.ones(len(names))
@@ -206,7 +206,7 @@ def _injector(
     data: FoldData, samples: Sequence[Sample], n_types: int, config: SupervisedConfig
 ) -> DefectInjector:
     dataset = data.job.dataset
-    loaded = [load_labelled(dataset, sample, max_side=config.image_size) for sample in samples]
+    loaded = [load_labeled(dataset, sample, max_side=config.image_size) for sample in samples]
     pairs = list(zip(loaded, samples, strict=True))
     return DefectInjector(
         [image for image, sample in pairs if sample.is_defective],

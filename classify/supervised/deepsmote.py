@@ -72,12 +72,12 @@ def interpolate(
     Args:
         codes: float32 (n, d) of one class, n at least 2.
         count: codes to draw.
-        k: nearest neighbours to choose among; n - 1 where there are fewer.
-        rng: draws image, neighbour and place between them.
+        k: nearest neighbors to choose among; n - 1 where there are fewer.
+        rng: draws image, neighbor and place between them.
 
     Returns:
         float32 (count, d); the two parents' places (count, 2); and float64 (count,), 0 at the first
-        parent and below 1 towards the second.
+        parent and below 1 toward the second.
 
     Raises:
         ValueError: fewer than two codes.
@@ -85,7 +85,7 @@ def interpolate(
     if len(codes) < 2:
         raise ValueError("Between fewer than two codes there is nothing to draw.")
     k = min(k, len(codes) - 1)
-    # Without being asked about points, it leaves each out of its own neighbours.
+    # Without being asked about points, it leaves each out of its own neighbors.
     nearest = NearestNeighbors(n_neighbors=k).fit(codes).kneighbors(return_distance=False)
     first = rng.integers(len(codes), size=count)
     second = nearest[first, rng.integers(k, size=count)]
@@ -176,7 +176,7 @@ def oversample(
                 f"DeepSMOTE draws between an image and its {config.smote_neighbours} nearest, "
                 f"and so needs {needed} images of a type; fold {data.job.fold} has "
                 f"{counts[label]} of {class_names[label]!r} to learn from. Use "
-                "--oversample injection or repeat, fewer neighbours (--set smote_neighbours=...), "
+                "--oversample injection or repeat, fewer neighbors (--set smote_neighbours=...), "
                 "or more images."
             )
     if not any(wanted.values()):

@@ -36,7 +36,7 @@ __all__ = [
     "SourceImage",
     "check_options",
     "find_images",
-    "takes_unlabelled",
+    "takes_unlabeled",
 ]
 
 
@@ -45,26 +45,26 @@ class Layout:
     """A layout.
 
     Attributes:
-        recognise: says in words why a source has this layout, or None. Looks at names and first
+        recognize: says in words why a source has this layout, or None. Looks at names and first
             bytes only.
         find: lists the images and how their truth is read.
         uses: what of `FindOptions` it looks at, beside `good`.
         needs: what a source must have, in words.
     """
 
-    recognise: Callable[[SourceFiles, FindOptions], str | None]
+    recognize: Callable[[SourceFiles, FindOptions], str | None]
     find: Callable[[SourceFiles, FindOptions], Found]
     uses: frozenset[str]
     needs: str
 
 
 def _layout(module: object, needs: str, *uses: str) -> Layout:
-    return Layout(module.recognise, module.find, frozenset(uses), needs)  # type: ignore[attr-defined]
+    return Layout(module.recognize, module.find, frozenset(uses), needs)  # type: ignore[attr-defined]
 
 
-_UNLABELLED: Final = "no_mask_is_good"
+_UNLABELED: Final = "no_mask_is_good"
 _MISSING: Final = "masks_may_miss"
-_PATTERNS: Final = ("images", "masks", _UNLABELLED)
+_PATTERNS: Final = ("images", "masks", _UNLABELED)
 # In the order in which `auto` asks them: from what can hardly be anything else to what fits much.
 _REGISTRY: Final[dict[str, Layout]] = {
     "mvtec": _layout(mvtec, mvtec.EXPECTED, _MISSING),
@@ -72,16 +72,16 @@ _REGISTRY: Final[dict[str, Layout]] = {
     "deeppcb": _layout(deeppcb, "pairs such as 00041000_temp.jpg and _test.jpg", "classes"),
     "dagm": _layout(dagm, "Train/Label/0576_label.PNG, or Class1_def/labels.txt"),
     "real-iad": _layout(real_iad, "a JSON with image_path and anomaly_class"),
-    "supervisely": _layout(supervisely, "img and ann with a .json an image", _UNLABELLED),
-    "labelme": _layout(labelme, "a .json an image with shapes and imagePath", _UNLABELLED),
-    "label-studio": _layout(label_studio, "a JSON list of tasks", _UNLABELLED),
-    "cvat": _layout(cvat, "an XML with <annotations>", _UNLABELLED),
-    "voc": _layout(voc, "an .xml an image with <annotation>", _UNLABELLED, "crowd_is_defect"),
+    "supervisely": _layout(supervisely, "img and ann with a .json an image", _UNLABELED),
+    "labelme": _layout(labelme, "a .json an image with shapes and imagePath", _UNLABELED),
+    "label-studio": _layout(label_studio, "a JSON list of tasks", _UNLABELED),
+    "cvat": _layout(cvat, "an XML with <annotations>", _UNLABELED),
+    "voc": _layout(voc, "an .xml an image with <annotation>", _UNLABELED, "crowd_is_defect"),
     "coco": _layout(
-        coco, "a JSON with images, annotations and categories", _UNLABELLED, "crowd_is_defect"
+        coco, "a JSON with images, annotations and categories", _UNLABELED, "crowd_is_defect"
     ),
     "rle-table": _layout(
-        rle_table, "a CSV with a column EncodedPixels", "classes", _UNLABELLED
+        rle_table, "a CSV with a column EncodedPixels", "classes", _UNLABELED
     ),
     "class-masks": _layout(
         class_masks, "masks and classes.txt, or SegmentationClass and labelmap.txt", "classes",
@@ -125,14 +125,14 @@ def check_options(layout: str) -> None:
         raise UsageError(f"Unknown layout {layout!r}.{hint} Known are {', '.join(LAYOUTS)}.")
 
 
-def takes_unlabelled(layout: str) -> bool:
-    """Whether a person can say of a layout's unlabelled images that they are good.
+def takes_unlabeled(layout: str) -> bool:
+    """Whether a person can say of a layout's unlabeled images that they are good.
 
     Args:
         layout: as `find_images` names it, with or without the reason.
     """
     name = layout.split(":")[0]
-    return _UNLABELLED in _REGISTRY[_ALIASES.get(name, name)].uses
+    return _UNLABELED in _REGISTRY[_ALIASES.get(name, name)].uses
 
 
 def find_images(files: SourceFiles, layout: str, options: FindOptions) -> tuple[Found, str]:
@@ -156,7 +156,7 @@ def find_images(files: SourceFiles, layout: str, options: FindOptions) -> tuple[
         name, reason = _ALIASES.get(layout, layout), "as asked for"
         shown = layout
     else:
-        name, reason = _recognised(files, options)
+        name, reason = _recognized(files, options)
         shown = name
     chosen = _REGISTRY[name]
     idle = [
@@ -174,13 +174,13 @@ def find_images(files: SourceFiles, layout: str, options: FindOptions) -> tuple[
     return chosen.find(files, options), f"{shown}: {reason}"
 
 
-def _recognised(files: SourceFiles, options: FindOptions) -> tuple[str, str]:
+def _recognized(files: SourceFiles, options: FindOptions) -> tuple[str, str]:
     if options.images or options.masks:
         return _OF_PATTERNS, "patterns were given"
     if options.good_only:
         return _OF_GOOD, "every image is good, as asked for"
     for name, candidate in _REGISTRY.items():
-        reason = candidate.recognise(files, options)
+        reason = candidate.recognize(files, options)
         if reason is not None:
             return name, reason
     missed = {name: one.needs for name, one in _REGISTRY.items()}

@@ -29,7 +29,7 @@ from converters.names import is_image_folder, is_label_folder, side_of_folders
 _NUMBERED: Final = re.compile(r"^[^\d]*\d+$")
 
 
-def recognise(files: SourceFiles, options: FindOptions) -> str | None:
+def recognize(files: SourceFiles, options: FindOptions) -> str | None:
     """Say why a folder looks like class folders; None where it does not. Looks at names only."""
     if files.single is not None or not files.images:
         return None

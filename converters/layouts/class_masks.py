@@ -5,7 +5,7 @@ folders, or by `--mask-values`; sides.csv there (columns image, side), where it 
 sides. Any pairing that `converters.layouts.pairs` knows is taken. An image whose mask is all
 background is good; the others are of the class that covers most.
 
-CVAT's and Datumaro's segmentation masks say their colours in labelmap.txt
+CVAT's and Datumaro's segmentation masks say their colors in labelmap.txt
 (`label:color_rgb:parts:actions`, a line a class); images lie in JPEGImages, masks in
 SegmentationClass, sides in ImageSets/Segmentation:
 
@@ -26,7 +26,7 @@ from converters.layouts.source import (
     FindOptions,
     Found,
     IndexMasks,
-    labelled_image,
+    labeled_image,
     sort_images,
 )
 from converters.layouts.voc import sides_of_image_sets
@@ -40,7 +40,7 @@ _OBJECTS: Final = "SegmentationObject"
 _MOST_CLASSES: Final = 65535
 
 
-def recognise(files: SourceFiles, options: FindOptions) -> str | None:
+def recognize(files: SourceFiles, options: FindOptions) -> str | None:
     """Say why a folder looks like this layout; None where it does not."""
     if files.single:
         return None
@@ -62,7 +62,7 @@ def find(files: SourceFiles, options: FindOptions) -> Found:
     found = Found()
     label_map = files.child(files.root, LABEL_MAP)
     if label_map is not None and files.child(files.root, *_SEGMENTATION):
-        return _find_coloured(files, label_map, options, found)
+        return _find_colored(files, label_map, options, found)
     classes_file = files.child(files.root, CLASSES_FILE)
     if classes_file is not None:
         found.used.add(classes_file)
@@ -92,7 +92,7 @@ def find(files: SourceFiles, options: FindOptions) -> Found:
             names_from = None if options.classes else classes_file
             truth = IndexMasks((pair.mask,), class_of_value, names_from)
         found.images.append(
-            labelled_image(
+            labeled_image(
                 files,
                 pair.image,
                 truth,
@@ -103,13 +103,11 @@ def find(files: SourceFiles, options: FindOptions) -> Found:
     return sort_images(found)
 
 
-def _find_coloured(
-    files: SourceFiles, label_map: Path, options: FindOptions, found: Found
-) -> Found:
-    colours = read_label_map(label_map, found)
+def _find_colored(files: SourceFiles, label_map: Path, options: FindOptions, found: Found) -> Found:
+    colors = read_label_map(label_map, found)
     found.used.add(label_map)
     found.class_names = tuple(
-        dict.fromkeys(n for n in colours.values() if n not in ("background", "ignore"))
+        dict.fromkeys(n for n in colors.values() if n not in ("background", "ignore"))
     )
     folder = files.child(files.root, *_SEGMENTATION)
     masks = [path for path in files.images if path.parent == folder]
@@ -130,12 +128,12 @@ def _find_coloured(
     found.leftover_labels += [(str(path), "masks without an image") for path in without]
     sides = sides_of_image_sets(files, found)
     for image, mask in pairs.items():
-        truth = IndexMasks((mask,), colours, label_map)
+        truth = IndexMasks((mask,), colors, label_map)
         side = sides.get(image.stem, "")
-        found.images.append(labelled_image(files, image, truth, side=side))
+        found.images.append(labeled_image(files, image, truth, side=side))
     if options.no_mask_is_good:
         found.images += [
-            labelled_image(files, p, None, side=sides.get(p.stem, ""))
+            labeled_image(files, p, None, side=sides.get(p.stem, ""))
             for p in others
             if p not in pairs
         ]
@@ -143,12 +141,12 @@ def _find_coloured(
 
 
 def read_label_map(path: Path, found: Found) -> dict[int | tuple[int, int, int], str]:
-    """Classes by colour, as CVAT and Datumaro write them.
+    """Classes by color, as CVAT and Datumaro write them.
 
     Raises:
-        InputError: a line that is not `label:red,green,blue:…`, or one colour twice.
+        InputError: a line that is not `label:red,green,blue:…`, or one color twice.
     """
-    colours: dict[int | tuple[int, int, int], str] = {}
+    colors: dict[int | tuple[int, int, int], str] = {}
     for line in read_lines(path, counts=found.counts):
         if line.startswith("#"):
             continue
@@ -161,11 +159,11 @@ def read_label_map(path: Path, found: Found) -> dict[int | tuple[int, int, int],
             raise InputError(
                 f"{path}: expected `label:red,green,blue:parts:actions`, found {line[:60]!r}."
             ) from error
-        if colours.setdefault((red, green, blue), name) != name:
-            raise InputError(f"{path} gives the colour {red},{green},{blue} to two labels.")
-    if not colours:
+        if colors.setdefault((red, green, blue), name) != name:
+            raise InputError(f"{path} gives the color {red},{green},{blue} to two labels.")
+    if not colors:
         raise InputError(f"{path} names no label.")
-    return colours
+    return colors
 
 
 def read_classes(path: Path, found: Found) -> tuple[str, ...]:

@@ -24,8 +24,8 @@ from converters.layouts.source import (
     Shape,
     Shapes,
     SourceImage,
-    add_unlabelled,
-    labelled_image,
+    add_unlabeled,
+    labeled_image,
     sort_images,
 )
 from converters.names import side_of_file, side_of_folders
@@ -37,7 +37,7 @@ _MAX_SIDE: Final = 1_000_000
 _HEAD_BYTES: Final = 1 << 16
 
 
-def recognise(files: SourceFiles, options: FindOptions) -> str | None:
+def recognize(files: SourceFiles, options: FindOptions) -> str | None:
     """Say why a path looks like COCO; None where it does not. Looks at names and first bytes."""
     del options
     for path in files.labels(".json")[:50]:
@@ -102,7 +102,7 @@ def find(files: SourceFiles, options: FindOptions) -> Found:
             f"{len(read)} label files: {', '.join(p.name for p in read[:6])}"
             f"{' …' if len(read) > 6 else ''}"
         )
-    add_unlabelled(files, found, options)
+    add_unlabeled(files, found, options)
     return sort_images(found)
 
 
@@ -162,7 +162,7 @@ def _read_file(
             if not isinstance(name, str):
                 raise TypeError(f"file_name is {shown(name)}")
             image = files.resolve(name, named_by=path, bases=bases, counts=counts)
-            made = labelled_image(
+            made = labeled_image(
                 files,
                 image,
                 Shapes(tuple(shapes[number]), _stated_hw(entry, counts)),

@@ -19,8 +19,8 @@ from converters.layouts.source import (
     Found,
     Shape,
     Shapes,
-    add_unlabelled,
-    labelled_image,
+    add_unlabeled,
+    labeled_image,
     sort_images,
 )
 from converters.layouts.voc import parse_xml
@@ -29,7 +29,7 @@ from converters.names import side_of_word
 _HEAD_BYTES: Final = 1 << 12
 
 
-def recognise(files: SourceFiles, options: FindOptions) -> str | None:
+def recognize(files: SourceFiles, options: FindOptions) -> str | None:
     """Say why a source looks like CVAT; None where it does not."""
     del options
     for path in files.labels(".xml")[:50]:
@@ -65,7 +65,7 @@ def find(files: SourceFiles, options: FindOptions) -> Found:
             f"{files.root} does not have CVAT's layout: expected an XML with <annotations> and "
             "<image> in it (export `CVAT for images 1.1`)."
         )
-    add_unlabelled(files, found, options)
+    add_unlabeled(files, found, options)
     return sort_images(found)
 
 
@@ -107,7 +107,7 @@ def _read_image(
         ) from error
     truth = Shapes(tuple(shapes), stated if min(stated) > 0 else None)
     side = side_of_word(subset)
-    found.images.append(labelled_image(files, image, truth, side=side, defect_type=kind or GOOD))
+    found.images.append(labeled_image(files, image, truth, side=side, defect_type=kind or GOOD))
 
 
 def _shape(element: ElementTree.Element, where: str) -> Shape | None:
@@ -144,7 +144,7 @@ def _shape(element: ElementTree.Element, where: str) -> Shape | None:
 
 
 def turned_box(x1: float, y1: float, x2: float, y2: float, degrees: float) -> list[float]:
-    """Corners x, y, … of a box turned clockwise about its centre, as pictures are seen."""
+    """Corners x, y, … of a box turned clockwise about its center, as pictures are seen."""
     cx, cy, angle = (x1 + x2) / 2, (y1 + y2) / 2, math.radians(degrees)
     cos, sin = math.cos(angle), math.sin(angle)
     corners = ((x1, y1), (x2, y1), (x2, y2), (x1, y2))

@@ -40,7 +40,7 @@ DEFECT_ENDING: Final = "_def"
 _LISTS: Final = frozenset({"labels.txt", "label.txt"})
 
 
-def recognise(files: SourceFiles, options: FindOptions) -> str | None:
+def recognize(files: SourceFiles, options: FindOptions) -> str | None:
     """Say why a source looks like DAGM; None where it does not."""
     del options
     if files.single:

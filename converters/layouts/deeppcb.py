@@ -19,7 +19,7 @@ from converters.layouts.source import (
     Found,
     Shape,
     Shapes,
-    labelled_image,
+    labeled_image,
     sort_images,
 )
 
@@ -45,7 +45,7 @@ def _tested(files: SourceFiles) -> list[Path]:
     ]
 
 
-def recognise(files: SourceFiles, options: FindOptions) -> str | None:
+def recognize(files: SourceFiles, options: FindOptions) -> str | None:
     """Say why a source looks like DeepPCB; None where it does not."""
     del options
     if files.single:
@@ -87,9 +87,9 @@ def find(files: SourceFiles, options: FindOptions) -> Found:
         found.used.add(label)
         truth = Shapes(tuple(_boxes(label, names, found)))
         side = sides.get(part, "")
-        found.images.append(labelled_image(files, image, truth, side=side, group=part))
+        found.images.append(labeled_image(files, image, truth, side=side, group=part))
         template = templates[image.parent, part + _TEMPLATE]
-        found.images.append(labelled_image(files, template, None, side=side, group=part))
+        found.images.append(labeled_image(files, template, None, side=side, group=part))
     found.notes.append(f"{len(tested)} templates count as good images of their parts")
     found.class_names = names
     return sort_images(found)

@@ -19,8 +19,8 @@ from converters.layouts.source import (
     Found,
     Shape,
     Shapes,
-    add_unlabelled,
-    labelled_image,
+    add_unlabeled,
+    labeled_image,
     sort_images,
 )
 
@@ -28,7 +28,7 @@ _LABELS: Final = ("rectanglelabels", "polygonlabels", "ellipselabels", "brushlab
 _MAX_SIDE: Final = 100_000
 
 
-def recognise(files: SourceFiles, options: FindOptions) -> str | None:
+def recognize(files: SourceFiles, options: FindOptions) -> str | None:
     """Say why a source looks like Label Studio; None where it does not."""
     del options
     for path in files.labels(".json")[:50]:
@@ -68,7 +68,7 @@ def find(files: SourceFiles, options: FindOptions) -> Found:
             f"{files.root} does not have Label Studio's layout: expected its JSON or JSON-MIN "
             "export, a list of tasks."
         )
-    add_unlabelled(files, found, options)
+    add_unlabeled(files, found, options)
     return sort_images(found)
 
 
@@ -80,12 +80,12 @@ def _read_task(
     found: Found,
     seen: dict[Path, str],
 ) -> None:
-    results, labelled = _results(task, where, found)
+    results, labeled = _results(task, where, found)
     image = _image(task, path, where, files, found)
     if image in seen:
         raise InputError(f"{where} and {seen[image]} both label {image}. Remove one of them.")
     seen[image] = where
-    if not labelled:
+    if not labeled:
         # Nobody has looked at it: it stays unused, and is counted as such.
         return
     shapes: list[Shape] = []
@@ -117,7 +117,7 @@ def _read_task(
     }
     stated = sizes.pop() if len(sizes) == 1 else None
     truth = Shapes(tuple(shapes), stated)
-    found.images.append(labelled_image(files, image, truth, defect_type=kind))
+    found.images.append(labeled_image(files, image, truth, defect_type=kind))
 
 
 def _results(task: dict[str, Any], where: str, found: Found) -> tuple[list[Any], bool]:
@@ -127,7 +127,7 @@ def _results(task: dict[str, Any], where: str, found: Found) -> tuple[list[Any],
         lists = [v for v in task.values() if isinstance(v, list) and v and isinstance(v[0], dict)]
         return [r for one in lists for r in one if "original_width" in r], True
     annotations = task.get("annotations", task.get("completions")) or []
-    whole = [a for a in annotations if not a.get("was_cancelled")]
+    whole = [a for a in annotations if not a.get("was_canceled")]
     for number in range(1, len(whole)):
         reason = "a second person's annotations of one task"
         found.leftover_labels.append((f"{where}, annotation {number}", reason))

@@ -21,13 +21,13 @@ from converters.layouts.source import (
     Found,
     Shape,
     Shapes,
-    add_unlabelled,
-    labelled_image,
+    add_unlabeled,
+    labeled_image,
     sort_images,
 )
 
 
-def recognise(files: SourceFiles, options: FindOptions) -> str | None:
+def recognize(files: SourceFiles, options: FindOptions) -> str | None:
     """Say why a source looks like LabelMe; None where it does not."""
     del options
     for path in files.labels(".json")[:50]:
@@ -92,13 +92,13 @@ def find(files: SourceFiles, options: FindOptions) -> Found:
         if image in seen:
             raise InputError(f"{seen[image]} and {path} are both labels of {image}. Remove one.")
         seen[image] = path
-        found.images.append(labelled_image(files, image, truth))
+        found.images.append(labeled_image(files, image, truth))
     if not found.images:
         raise LayoutError(
             f"{files.root} does not have the LabelMe layout: expected .json files with shapes and "
             "imagePath."
         )
-    add_unlabelled(files, found, options)
+    add_unlabeled(files, found, options)
     return sort_images(found)
 
 

@@ -32,7 +32,7 @@ _LOOKED_AT: Final = 20
 _NAMED: Final = 5
 
 
-def recognise(files: SourceFiles, options: FindOptions) -> str | None:
+def recognize(files: SourceFiles, options: FindOptions) -> str | None:
     """Say why a source looks like a list; None where it does not."""
     del options
     for path in _candidates(files):

@@ -98,7 +98,7 @@ def folders_of(files: SourceFiles, options: FindOptions) -> Folders | None:
     )
 
 
-def recognise(files: SourceFiles, options: FindOptions) -> str | None:
+def recognize(files: SourceFiles, options: FindOptions) -> str | None:
     """Say why a folder looks like this layout; None where it does not."""
     folders = None if files.single else folders_of(files, options)
     if folders is None:

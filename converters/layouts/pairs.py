@@ -56,7 +56,7 @@ class Pair:
     fields: Mapping[str, str] = field(default_factory=dict)
 
 
-def recognise(files: SourceFiles, options: FindOptions) -> str | None:
+def recognize(files: SourceFiles, options: FindOptions) -> str | None:
     """Say why a folder looks like pairs; None where it does not. Looks at names only."""
     if files.single:
         return None

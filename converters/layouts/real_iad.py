@@ -26,7 +26,7 @@ from converters.layouts.source import (
 SIDES: Final = ("train", "test")
 
 
-def recognise(files: SourceFiles, options: FindOptions) -> str | None:
+def recognize(files: SourceFiles, options: FindOptions) -> str | None:
     """Say why a source looks like Real-IAD; None where it does not."""
     del options
     for path in files.labels(".json")[:50]:

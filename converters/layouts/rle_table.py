@@ -19,7 +19,7 @@ from converters.layouts.source import (
     Found,
     Shape,
     Shapes,
-    labelled_image,
+    labeled_image,
     sort_images,
 )
 from converters.names import side_of_file
@@ -42,7 +42,7 @@ def _tables(files: SourceFiles) -> list[Path]:
     return tables
 
 
-def recognise(files: SourceFiles, options: FindOptions) -> str | None:
+def recognize(files: SourceFiles, options: FindOptions) -> str | None:
     """Say why a source looks like a table of run lengths; None where it does not."""
     del options
     tables = [path for path in _tables(files) if not _FORM.search(path.stem)]
@@ -107,12 +107,12 @@ def find(files: SourceFiles, options: FindOptions) -> Found:
         )
     for image, some in shapes.items():
         truth = Shapes(tuple(some))
-        found.images.append(labelled_image(files, image, truth, side=side_of[image]))
+        found.images.append(labeled_image(files, image, truth, side=side_of[image]))
     if options.no_mask_is_good:
         folders = {image.parent for image in shapes}
         more = [p for p in files.images if p.parent in folders and p not in shapes]
         side = next(iter(side_of.values()))
-        found.images += [labelled_image(files, p, None, side=side) for p in more]
+        found.images += [labeled_image(files, p, None, side=side) for p in more]
         found.notes.append(f"{len(more)} images without a row count as good (as asked for)")
     return sort_images(found)
 

@@ -37,7 +37,7 @@ class IndexMasks:
 
     Attributes:
         paths: one or several files.
-        class_of_value: class by pixel value, or by colour (red, green, blue); None where nobody
+        class_of_value: class by pixel value, or by color (red, green, blue); None where nobody
             wrote it down: `class_<value>`. `background` and `ignore` are no classes.
         names_from: the file that says so, for messages.
     """
@@ -233,7 +233,7 @@ def id_of(files: SourceFiles, path: Path) -> str:
     return rest if head.casefold() == "images" and rest else relative
 
 
-def labelled_image(
+def labeled_image(
     files: SourceFiles,
     path: Path,
     truth: "Truth | None",
@@ -264,7 +264,7 @@ def labelled_image(
     )
 
 
-def add_unlabelled(files: SourceFiles, found: Found, options: FindOptions) -> None:
+def add_unlabeled(files: SourceFiles, found: Found, options: FindOptions) -> None:
     """Take images that no label speaks of for good ones, where a person said so.
 
     Otherwise they stay unused, and are counted and named as every unused file is. Of a single label
@@ -274,7 +274,7 @@ def add_unlabelled(files: SourceFiles, found: Found, options: FindOptions) -> No
         return
     known = {image.image_path for image in found.images} | found.used
     more = [path for path in files.images if path not in known]
-    found.images += [labelled_image(files, path, None) for path in more]
+    found.images += [labeled_image(files, path, None) for path in more]
     if more:
         found.notes.append(f"{len(more)} images have no label and count as good (as asked for)")
 

@@ -22,8 +22,8 @@ from converters.layouts.source import (
     Found,
     Shape,
     Shapes,
-    add_unlabelled,
-    labelled_image,
+    add_unlabeled,
+    labeled_image,
     sort_images,
 )
 
@@ -31,7 +31,7 @@ META: Final = "meta.json"
 MAX_BITMAP_BYTES: Final = 64 << 20
 
 
-def recognise(files: SourceFiles, options: FindOptions) -> str | None:
+def recognize(files: SourceFiles, options: FindOptions) -> str | None:
     """Say why a source looks like Supervisely; None where it does not."""
     del options
     for path in _label_files(files)[:1]:
@@ -93,8 +93,8 @@ def find(files: SourceFiles, options: FindOptions) -> Found:
         truth = Shapes(tuple(shapes), stated if min(stated) > 0 else None)
         if options.is_good(kind):
             kind = GOOD
-        found.images.append(labelled_image(files, image, truth, defect_type=kind))
-    add_unlabelled(files, found, options)
+        found.images.append(labeled_image(files, image, truth, defect_type=kind))
+    add_unlabeled(files, found, options)
     return sort_images(found)
 
 

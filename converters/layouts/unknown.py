@@ -105,7 +105,7 @@ def _likeliest(files: SourceFiles) -> str:
             example = next(p for p in files.files if p.suffix.lower() == suffix)
             return (
                 f"{files.relative(example)} may hold labels, of a kind that is not known here"
-                f"{_keys(example)}. Export again from your labelling tool as {export}."
+                f"{_keys(example)}. Export again from your labeling tool as {export}."
             )
     folders = sorted({part for path in files.images for part in files.folders(path)})
     if len(folders) > 1:

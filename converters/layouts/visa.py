@@ -32,7 +32,7 @@ ANNOTATIONS: Final = "image_anno.csv"
 SPLIT: Final = Path("split_csv") / "1cls.csv"
 
 
-def recognise(files: SourceFiles, options: FindOptions) -> str | None:
+def recognize(files: SourceFiles, options: FindOptions) -> str | None:
     """Say why a folder looks like this layout; None where it does not."""
     del options
     path = files.child(files.root, ANNOTATIONS)

@@ -25,8 +25,8 @@ from converters.layouts.source import (
     Shape,
     Shapes,
     SourceImage,
-    add_unlabelled,
-    labelled_image,
+    add_unlabeled,
+    labeled_image,
     sort_images,
 )
 from converters.names import side_of_file, side_of_folders
@@ -36,7 +36,7 @@ DIFFICULT_AS_DEFECT: Final = "difficult boxes, counted as defects (as asked for)
 _HEAD_BYTES: Final = 1 << 14
 
 
-def recognise(files: SourceFiles, options: FindOptions) -> str | None:
+def recognize(files: SourceFiles, options: FindOptions) -> str | None:
     """Say why a folder looks like VOC; None where it does not."""
     del options
     for path in files.labels(".xml")[:50]:
@@ -78,7 +78,7 @@ def find(files: SourceFiles, options: FindOptions) -> Found:
             f"{files.root} does not have the VOC layout: expected .xml files with <annotation>, "
             "in Annotations or beside the images."
         )
-    add_unlabelled(files, found, options)
+    add_unlabeled(files, found, options)
     found.images = [
         replace(i, source_split=_side(sides, files, i) or i.source_split) for i in found.images
     ]
@@ -175,7 +175,7 @@ def _read_file(
     image = paired or _named_image(path, root, files, found)
     side = sides.get(path.stem, "") or side_of_folders(files.folders(path))
     truth = Shapes(tuple(shapes), stated if stated and min(stated) > 0 else None)
-    made = labelled_image(files, image, truth, side=side)
+    made = labeled_image(files, image, truth, side=side)
     head, _, rest = made.image_id.partition("/")
     return replace(made, image_id=rest) if head.casefold() == "jpegimages" and rest else made
 

@@ -31,7 +31,7 @@ from converters.layouts.source import (
     Shape,
     Shapes,
     YoloLabels,
-    labelled_image,
+    labeled_image,
     sort_images,
 )
 from converters.names import is_label_folder, side_of_folders
@@ -45,12 +45,10 @@ NOTES_FILE: Final = "notes.json"
 FAR: Final = 2.0
 """Numbers beyond this are no parts of the image: pixels, most likely."""
 CLASS_BY_NAME: Final = "label lines with a class's name in place of its number"
-_NO_LABELS: Final = frozenset(
-    {"readme", "license", "licence", "notes", "changelog", "requirements"}
-)
+_NO_LABELS: Final = frozenset({"readme", "license", "notes", "changelog", "requirements"})
 
 
-def recognise(files: SourceFiles, options: FindOptions) -> str | None:
+def recognize(files: SourceFiles, options: FindOptions) -> str | None:
     """Say why a folder looks like YOLO; None where it does not."""
     del options
     if files.single:
@@ -130,7 +128,7 @@ def find(files: SourceFiles, options: FindOptions) -> Found:
     for path, side in images.items():
         label = pairs.get(path)
         truth = None if label is None else YoloLabels(label, names)
-        found.images.append(labelled_image(files, path, truth, side=side))
+        found.images.append(labeled_image(files, path, truth, side=side))
     if len(pairs) < len(images):
         n = len(images) - len(pairs)
         found.notes.append(f"{n} images have no label file and count as good, as for YOLO")
@@ -299,7 +297,7 @@ def _require_parts(values: list[float], where: str) -> None:
     if any(not -FAR < value < FAR for value in values):
         raise InputError(
             f"{where}: numbers must lie between 0 and 1, as parts of the image. Are these pixels, "
-            "or corners for centre and size?"
+            "or corners for center and size?"
         )
 
 

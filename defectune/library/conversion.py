@@ -252,7 +252,7 @@ def parse_mask_values(
 ) -> dict[int | tuple[int, int, int], str]:
     """Read --mask-values, or take a mapping as it is.
 
-    Texts are 1=crack,2=dent,255=ignore; colours as #ff0000=crack or 255:0:0=crack.
+    Texts are 1=crack,2=dent,255=ignore; colors as #ff0000=crack or 255:0:0=crack.
 
     Raises:
         UsageError: not of this form, or one value twice.

@@ -19,7 +19,7 @@ def refit(run: Path, reporter: "Reporter") -> Path:
     """Train a run's settings on all images but the first fold's validation images.
 
     Those images choose epochs and thresholds, as they do in that fold: a score of an image that
-    was learnt from says nothing of new ones. The model has no test images; its expected quality is
+    was learned from says nothing of new ones. The model has no test images; its expected quality is
     that of the folds' models on theirs.
 
     Args:

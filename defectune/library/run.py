@@ -103,7 +103,7 @@ class Run:
         """Give the verdict on one image. The model stays loaded for the next one.
 
         Args:
-            image: a path, or an array: uint8, RGB (H, W, 3) or grey (H, W).
+            image: a path, or an array: uint8, RGB (H, W, 3) or gray (H, W).
             fold: whose model; None takes the first finished one.
             device: auto, cpu, cuda:0 …
             threshold: calibrated scores from this on are defective; None takes 0.5, the threshold

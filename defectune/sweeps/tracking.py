@@ -28,7 +28,7 @@ from defectune.sweeps.records import result_path
 
 TRACKING_FILE: Final = "tracking.json"
 STORE_FILE: Final = "mlflow.db"
-ARTEFACTS_FOLDER: Final = "mlflow-artifacts"
+ARTIFACTS_FOLDER: Final = "mlflow-artifacts"
 EXPERIMENT: Final = "defectune"
 SWEEP_TAG: Final = "defectune.sweep"
 CELL_TAG: Final = "defectune.cell"
@@ -205,7 +205,7 @@ class Tracker:
         if self.uri.startswith(_SQLITE):
             # Beside the database; MLflow's own choice is the folder that one stands in.
             store = Path(self.uri.removeprefix(_SQLITE)).absolute()
-            location = store.with_name(ARTEFACTS_FOLDER).as_uri()
+            location = store.with_name(ARTIFACTS_FOLDER).as_uri()
         return str(self._client.create_experiment(EXPERIMENT, artifact_location=location))
 
     def _search(self, query: str) -> list[Any]:

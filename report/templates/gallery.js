@@ -22,7 +22,7 @@ function svgNode(name, attributes) {
 
 function boxPath([x1, y1, x2, y2]) { return `M${x1} ${y1}H${x2}V${y2}H${x1}Z`; }
 
-// Truth is dashed, predictions are solid: they differ by line and not by colour alone.
+// Truth is dashed, predictions are solid: they differ by line and not by color alone.
 function drawRegions(svg, vectors, r) {
   svg.setAttribute("viewBox", `0 0 ${vectors.size[0]} ${vectors.size[1]}`);
   svg.setAttribute("preserveAspectRatio", "none");

@@ -22,14 +22,14 @@ def test_a_mask_that_goes_through_rle_and_back_is_the_same_mask(mask):
 
 @settings(max_examples=300)
 @given(MASKS)
-def test_components_are_those_of_scipy_with_eight_neighbours(mask):
+def test_components_are_those_of_scipy_with_eight_neighbors(mask):
     regions = mask_to_regions(mask)
-    labelled, count = ndimage.label(mask, EIGHT)
+    labeled, count = ndimage.label(mask, EIGHT)
     assert len(regions) == count
     assert regions.masks is not None
     expected = set()
-    for index, slices in enumerate(ndimage.find_objects(labelled), start=1):
-        component = labelled == index
+    for index, slices in enumerate(ndimage.find_objects(labeled), start=1):
+        component = labeled == index
         full = coco_mask.encode(np.asfortranarray(component.astype(np.uint8)))
         rows, columns = slices
         expected.add((full["counts"].decode(), columns.start, rows.start, columns.stop, rows.stop))

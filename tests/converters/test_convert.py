@@ -77,8 +77,8 @@ def test_what_stands_in_the_folder(tmp_path, source):
         truth = dataset.truths[sample.image_id]
         got = np.array([line.split() for line in lines], float).reshape(-1, 5)
         assert got[:, 0].tolist() == truth.labels.tolist()
-        centre, size = got[:, 1:3] * [width, height], got[:, 3:] * [width, height]
-        boxes = np.concatenate((centre - size / 2, centre + size / 2), axis=1)
+        center, size = got[:, 1:3] * [width, height], got[:, 3:] * [width, height]
+        boxes = np.concatenate((center - size / 2, center + size / 2), axis=1)
         assert boxes == pytest.approx(truth.boxes_xyxy, abs=1e-6)
         if sample.is_defective:
             name = f"{sample.image_id.split('/')[-1]}.png"
@@ -115,7 +115,7 @@ def test_other_protocols_have_one_data_file(tmp_path, source, protocol):
     assert (tmp_path / "out" / "annotations" / "test.json").is_file()
 
 
-def test_soft_grey_rgb_and_16_bit_masks_are_cut_at_half(tmp_path, source):
+def test_soft_gray_rgb_and_16_bit_masks_are_cut_at_half(tmp_path, source):
     folder = source / "ground_truth" / "broken_large"
     soft = np.zeros((64, 64), np.uint8)
     soft[8:20, 8:20], soft[8, 8], soft[9, 8] = 255, 127, 128

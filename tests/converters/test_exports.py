@@ -248,8 +248,8 @@ def test_ultralytics_reads_labels(tmp_path, dataset, format_):
         if not len(truth):
             continue
         height, width = truth.image_hw
-        centre, size = rows[:, 1:3] * [width, height], rows[:, 3:5] * [width, height]
-        boxes = np.concatenate((centre - size / 2, centre + size / 2), 1)
+        center, size = rows[:, 1:3] * [width, height], rows[:, 3:5] * [width, height]
+        boxes = np.concatenate((center - size / 2, center + size / 2), 1)
         assert np.allclose(np.sort(boxes, 0), np.sort(truth.boxes_xyxy, 0), atol=1e-3)
 
 

@@ -13,7 +13,7 @@ from converters.layouts.pairs import compile_pattern
 HW = (24, 30)
 
 
-def grey(seed=0):
+def gray(seed=0):
     return np.random.default_rng(seed).integers(0, 255, (*HW, 3)).astype(np.uint8)
 
 
@@ -45,17 +45,17 @@ def types(dataset):
 
 def mvtec(root, good="good", test="test", truth="ground_truth", suffix="_mask.png"):
     for n in range(3):
-        put(root / "train" / good / f"{n:03d}.png", grey(n))
-    put(root / test / good / "000.png", grey(9))
-    put(root / test / "hole" / "000.png", grey(10))
+        put(root / "train" / good / f"{n:03d}.png", gray(n))
+    put(root / test / good / "000.png", gray(9))
+    put(root / test / "hole" / "000.png", gray(10))
     put(root / truth / "hole" / f"000{suffix}", blob())
     return root
 
 
 def test_mvtec_ad_2_has_other_folders_and_a_validation_side(tmp_path):
     root = mvtec(tmp_path / "can", test="test_public", truth="test_public/ground_truth")
-    put(root / "validation" / "good" / "000.png", grey(20))
-    put(root / "test_private" / "000_regular.png", grey(21))
+    put(root / "validation" / "good" / "000.png", gray(20))
+    put(root / "test_private" / "000_regular.png", gray(21))
     dataset, report = read(root, tmp_path / "out")
     assert types(dataset)["hole/000"] == ("hole", "test")
     assert types(dataset)["validation/good/000"] == ("good", "val")
@@ -66,9 +66,9 @@ def test_mvtec_ad_2_has_other_folders_and_a_validation_side(tmp_path):
 def test_loco_has_a_folder_of_masks_and_values_for_names(tmp_path):
     root = tmp_path / "breakfast"
     for n in range(2):
-        put(root / "train/good" / f"{n:03d}.png", grey(n))
-    put(root / "test/good/000.png", grey(5))
-    put(root / "test/logical_anomalies/000.png", grey(6))
+        put(root / "train/good" / f"{n:03d}.png", gray(n))
+    put(root / "test/good/000.png", gray(5))
+    put(root / "test/logical_anomalies/000.png", gray(6))
     put(root / "ground_truth/logical_anomalies/000/000.png", blob(1, 1, 250))
     put(root / "ground_truth/logical_anomalies/000/001.png", blob(12, 12, 240, 7))
     names = [
@@ -107,9 +107,9 @@ def visa(root, *, split=True):
     candle = root / "candle"
     rows = []
     for n in range(4):
-        put(candle / f"Data/Images/Normal/{n:04d}.JPG", grey(n))
+        put(candle / f"Data/Images/Normal/{n:04d}.JPG", gray(n))
         rows.append((f"candle/Data/Images/Normal/{n:04d}.JPG", "normal", ""))
-    put(candle / "Data/Images/Anomaly/000.JPG", grey(9))
+    put(candle / "Data/Images/Anomaly/000.JPG", gray(9))
     put(candle / "Data/Masks/Anomaly/000.png", blob(2, 3, 1) + blob(14, 14, 2))
     rows.append(
         ("candle/Data/Images/Anomaly/000.JPG", "chip,wax", "candle/Data/Masks/Anomaly/000.png")
@@ -159,7 +159,7 @@ def magnetic_tile(root):
     for kind, n in (("MT_Free", 6), ("MT_Crack", 2), ("MT_Uneven", 1)):
         for number in range(n):
             stem = root / kind / "Imgs" / f"exp1_num_{number}"
-            put(stem.with_suffix(".jpg"), grey(number))
+            put(stem.with_suffix(".jpg"), gray(number))
             mask = blob() if kind == "MT_Crack" else np.zeros(HW, np.uint8)
             put(stem.with_suffix(".png"), mask)
     return root
@@ -185,7 +185,7 @@ def kolektor(root):
     for part in range(4):
         for shot in range(2):
             stem = root / f"kos{part:02d}" / f"Part{shot}"
-            put(stem.with_suffix(".jpg"), grey(10 * part + shot))
+            put(stem.with_suffix(".jpg"), gray(10 * part + shot))
             mask = blob() if part == 0 and shot == 1 else np.zeros(HW, np.uint8)
             put(stem.with_name(f"{stem.name}_label.bmp"), mask)
     return root
@@ -209,7 +209,7 @@ def test_kolektor_as_it_is(tmp_path, by_pattern):
 def test_masks_in_a_folder_beside_the_images(tmp_path):
     root = tmp_path / "set"
     for n in range(3):
-        put(root / "images" / f"{n}.png", grey(n))
+        put(root / "images" / f"{n}.png", gray(n))
         put(root / "masks" / f"{n}.png", blob() if n == 2 else np.zeros(HW, np.uint8))
     dataset, _ = read(root, tmp_path / "out")
     assert areas(dataset) == {"images/2": [25]}
@@ -219,7 +219,7 @@ def test_patterns_name_class_side_and_group(tmp_path):
     root = tmp_path / "set"
     for side in ("train", "test"):
         for kind in ("fine", "dent"):
-            put(root / "img" / side / kind / "a7.jpg", grey())
+            put(root / "img" / side / kind / "a7.jpg", gray())
             put(root / "seg" / side / kind / "a7.png", blob() * (kind == "dent"))
     find = FindOptions("img/{side}/{class}/{name}.jpg", "seg/{side}/{class}/{name}.png", ("fine",))
     dataset, _ = read(root, tmp_path / "out", find=find)
@@ -253,8 +253,8 @@ def test_unpaired_files_are_named(tmp_path):
 
 
 def coco(root, *, segmentation=None, file_name="a.png", **more):
-    put(root / "images" / "a.png", grey(1))
-    put(root / "images" / "b.png", grey(2))
+    put(root / "images" / "a.png", gray(1))
+    put(root / "images" / "b.png", gray(2))
     document = {
         "images": [
             {"id": 7, "file_name": file_name, "width": HW[1], "height": HW[0]},
@@ -308,7 +308,7 @@ def test_coco_polygons_rle_and_boxes(tmp_path, segmentation, area):
 
 def test_a_crowd_is_ignored_and_leaves_no_good_image(tmp_path):
     root = coco(tmp_path / "set", segmentation=uncompressed(blob()), iscrowd=1)
-    put(root / "images" / "c.png", grey(4))
+    put(root / "images" / "c.png", gray(4))
     document = json.loads((root / "labels.json").read_text())
     document["images"].append({"id": 11, "file_name": "c.png", "width": HW[1], "height": HW[0]})
     document["annotations"] += [
@@ -353,9 +353,9 @@ def test_wrong_coco_is_refused(tmp_path, changes, text):
 
 
 def yolo(root, label="0 0.5 0.5 0.2 0.25\n", data=None):
-    put(root / "images/train/a.png", grey(1))
-    put(root / "images/test/b.png", grey(2))
-    put(root / "images/test/c.png", grey(3))
+    put(root / "images/train/a.png", gray(1))
+    put(root / "images/test/b.png", gray(2))
+    put(root / "images/test/c.png", gray(3))
     (root / "labels/test").mkdir(parents=True)
     (root / "labels/test/b.txt").write_text(label)
     (root / "labels/test/c.txt").write_text("")
@@ -409,7 +409,7 @@ def test_wrong_yolo_is_refused(tmp_path, label, data, text):
 
 def test_a_yolo_list_that_points_outside_is_refused(tmp_path):
     root = yolo(tmp_path / "set", data="train: list.txt\nnames: [dent]\n")
-    put(tmp_path / "secret.png", grey())
+    put(tmp_path / "secret.png", gray())
     (root / "list.txt").write_text("./images/../../secret.png\n")
     with pytest.raises(InputError, match="leaves"):
         read(root, tmp_path / "out")
@@ -420,7 +420,7 @@ def test_class_masks_name_their_values(tmp_path):
     (root / "masks").mkdir(parents=True)
     (root / "classes.txt").write_text("dent\nhole\n")
     for n, mask in enumerate((blob() * 0, blob(2, 2, 1) + blob(14, 14, 2, 7))):
-        put(root / "images" / f"{n}.png", grey(n))
+        put(root / "images" / f"{n}.png", gray(n))
         put(root / "masks" / f"{n}.png", mask)
     dataset, report = read(root, tmp_path / "out")
     assert report.layout.startswith("class-masks")
@@ -437,7 +437,7 @@ def test_class_masks_name_their_values(tmp_path):
 
 def test_voc_counts_from_one_and_holds_both_ends(tmp_path):
     root = tmp_path / "set"
-    put(root / "JPEGImages/a.png", grey())
+    put(root / "JPEGImages/a.png", gray())
     (root / "Annotations").mkdir()
     xml = (
         "<annotation><filename>a.png</filename><size><width>30</width><height>24</height></size>"
@@ -446,7 +446,7 @@ def test_voc_counts_from_one_and_holds_both_ends(tmp_path):
     )
     path = root / "Annotations/a.xml"
     path.write_text(xml)
-    put(root / "JPEGImages/b.png", grey(2))
+    put(root / "JPEGImages/b.png", gray(2))
     (root / "Annotations/b.xml").write_text("<annotation><filename>b.png</filename></annotation>")
     dataset, _ = read(root, tmp_path / "out")
     assert dataset.truths["a"].boxes_xyxy.tolist() == [[2, 3, 6, 4]]

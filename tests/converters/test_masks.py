@@ -54,7 +54,7 @@ VARIANTS = {
     "RGBA, alpha alone": lambda m: Image.fromarray(
         np.stack([m * 0 + 255, m * 0, m * 0, m * 255], 2).astype(np.uint8)
     ),
-    "grey and alpha": lambda m: Image.fromarray(
+    "gray and alpha": lambda m: Image.fromarray(
         np.stack([m * 255, m * 0 + 255], 2).astype(np.uint8), "LA"
     ),
 }
@@ -70,12 +70,12 @@ def test_one_mask_in_many_forms(tmp_path, inside, image, kind):
     assert got.n_ambiguous == 0
 
 
-@pytest.mark.parametrize("colours", [[0, 0, 0, 255, 0, 0], [0, 0, 0, 0, 0, 0]])
-def test_a_palette(tmp_path, inside, image, colours):
+@pytest.mark.parametrize("colors", [[0, 0, 0, 255, 0, 0], [0, 0, 0, 0, 0, 0]])
+def test_a_palette(tmp_path, inside, image, colors):
     path = tmp_path / "mask.png"
     picture = Image.new("P", HW[::-1])
     picture.putdata(inside.astype(np.uint8).ravel().tolist())
-    picture.putpalette(colours + [0] * (768 - len(colours)))
+    picture.putpalette(colors + [0] * (768 - len(colors)))
     picture.save(path)
     assert (cut(path, image).inside == inside).all()
 

@@ -67,23 +67,23 @@ def test_padded_images_are_counted(tmp_path):
     assert report.counts["JPEG images with zeros after their end"] == 2
 
 
-def palette_mask(path, colours, indices):
+def palette_mask(path, colors, indices):
     path.parent.mkdir(parents=True, exist_ok=True)
     pixels = np.zeros((48, 48), np.uint8)
     for place, index in enumerate(indices):
         pixels[4 + 12 * place : 14 + 12 * place, 5:25] = index
     image = Image.fromarray(pixels)
-    image.putpalette(colours)
+    image.putpalette(colors)
     image.save(path)
 
 
-def palette_source(root, colours, indices):
+def palette_source(root, colors, indices):
     """Defects of a palette's indices, the n-th image's being those of `indices[n]`."""
     for number in range(6):
         picture(root / "OK" / f"{number}.png")
     for number, some in enumerate(indices):
         picture(root / "NG" / f"n{number}.png")
-        palette_mask(root / "NG" / f"n{number}_mask.png", colours, some)
+        palette_mask(root / "NG" / f"n{number}_mask.png", colors, some)
     return root
 
 
@@ -91,9 +91,9 @@ WHITES = [0, 0, 0, 255, 255, 255, 255, 255, 255]
 RED_AND_GREEN = [0, 0, 0, 255, 0, 0, 0, 255, 0]
 
 
-@pytest.mark.parametrize("colours", [WHITES, RED_AND_GREEN, [0] * 9])
-def test_a_palettes_values_are_asked_about(tmp_path, colours):
-    source = palette_source(tmp_path / "src", colours, [(1, 2)] * 4)
+@pytest.mark.parametrize("colors", [WHITES, RED_AND_GREEN, [0] * 9])
+def test_a_palettes_values_are_asked_about(tmp_path, colors):
+    source = palette_source(tmp_path / "src", colors, [(1, 2)] * 4)
     with pytest.raises(InputError, match=r"--mask-values 1=NAME,2=NAME"):
         convert(source, tmp_path / "out", ConvertOptions(folds=2))
     values = ReadOptions(mask_values={1: "cut", 2: "dent"})
@@ -101,12 +101,12 @@ def test_a_palettes_values_are_asked_about(tmp_path, colours):
     assert {k: v for k, v in report.n_components.items() if v} == {"cut": 4, "dent": 4}
 
 
-def test_one_colour_a_mask_that_differs_from_mask_to_mask_is_asked_about(tmp_path):
+def test_one_color_a_mask_that_differs_from_mask_to_mask_is_asked_about(tmp_path):
     source = palette_source(tmp_path / "src", RED_AND_GREEN, [(1,), (1,), (2,), (2,)])
     with pytest.raises(InputError, match="--mask-values 0:255:0=NAME,255:0:0=NAME"):
         convert(source, tmp_path / "out", ConvertOptions(folds=2))
-    colours = ReadOptions(mask_values={(0, 255, 0): "dent", (255, 0, 0): "cut"})
-    report = convert(source, tmp_path / "out", ConvertOptions(folds=2, read=colours))
+    colors = ReadOptions(mask_values={(0, 255, 0): "dent", (255, 0, 0): "cut"})
+    report = convert(source, tmp_path / "out", ConvertOptions(folds=2, read=colors))
     assert {k: v for k, v in report.n_components.items() if v} == {"cut": 2, "dent": 2}
 
 

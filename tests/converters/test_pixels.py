@@ -36,7 +36,7 @@ def run(root, out, **options):
     return load_dataset(out), report
 
 
-def grey16(top):
+def gray16(top):
     def save(path, n):
         values = np.linspace(0, top, HW[0] * HW[1]).reshape(HW).astype(np.uint16)
         values[0, n] = top
@@ -50,7 +50,7 @@ def grey16(top):
 )
 @pytest.mark.parametrize("suffix", [".png", ".tif"])
 def test_sixteen_bits_are_read_by_the_range_that_the_set_uses(tmp_path, top, depth, suffix):
-    root = mvtec(tmp_path / "source", grey16(top), suffix=suffix)
+    root = mvtec(tmp_path / "source", gray16(top), suffix=suffix)
     dataset, report = run(root, tmp_path / "out")
     assert dataset.bit_depth == depth
     assert any(f"read as {depth} bits" in note for note in report.notes)
@@ -119,7 +119,7 @@ def write_tiff(path, *, bands=1, extra=None, floats=False):
         ({"bands": 5, "extra": 0}, "5 bands"),
     ],
 )
-def test_what_is_no_grey_or_colour_image_is_refused_with_the_reason(tmp_path, options, reason):
+def test_what_is_no_gray_or_color_image_is_refused_with_the_reason(tmp_path, options, reason):
     root = mvtec(tmp_path / "source", lambda path, _: write_tiff(path, **options), suffix=".tif")
     with pytest.raises(ImageReadError, match=reason):
         run(root, tmp_path / "out")
@@ -146,7 +146,7 @@ def test_a_bound_on_pixels_can_be_lowered(tmp_path):
 
 
 def test_plain_png_is_the_same_twice(tmp_path):
-    grey16(4095)(tmp_path / "a.png", 0)
+    gray16(4095)(tmp_path / "a.png", 0)
     assert plain_png(tmp_path / "a.png", bit_depth=12) == plain_png(
         tmp_path / "a.png", bit_depth=12
     )

@@ -154,7 +154,7 @@ def test_pictures_without_texture_are_not_one_part(tmp_path):
 
 @pytest.mark.parametrize("limit", [10, reshots.ALL_PAIRS])
 @pytest.mark.parametrize("count", [3, 40])
-def test_frames_of_one_colour_are_in_no_pair(shots, tmp_path, monkeypatch, limit, count):
+def test_frames_of_one_color_are_in_no_pair(shots, tmp_path, monkeypatch, limit, count):
     """A camera that misfires takes black frames; some are as small as one pixel."""
     monkeypatch.setattr(reshots, "ALL_PAIRS", limit)
     frames = []

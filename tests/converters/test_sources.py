@@ -74,7 +74,7 @@ def test_an_image_without_a_label_is_not_lost_quietly(tmp_path, source):
 @pytest.mark.parametrize(
     "layout", ["coco", "labelme", "label-studio", "cvat", "voc", "supervisely", "class-masks"]
 )
-def test_unlabelled_images_are_good_where_a_person_says_so(tmp_path, layout):
+def test_unlabeled_images_are_good_where_a_person_says_so(tmp_path, layout):
     from benchmarks.sources import picture, put
 
     source = next(s for s in SOURCES if s.layout == layout)

@@ -273,7 +273,7 @@ def test_an_unknown_source_gets_an_answer_that_helps(tmp_path, name):
 
 
 def test_advice_is_given_only_where_it_has_an_effect(tmp_path):
-    """YOLO takes unlabelled images for good ones by itself: the option would be refused there."""
+    """YOLO takes unlabeled images for good ones by itself: the option would be refused there."""
     root = sided(tmp_path / "yolo")
     put(root / "more" / "stray.png", picture(99))
     with pytest.raises(InputError, match=r"more/stray\.png") as caught:

@@ -1,5 +1,8 @@
 """`defectune doctor`: what works on this machine."""
 
+import importlib.metadata
+import sys
+
 import pytest
 
 from annotations import WeightsNotFoundError
@@ -38,3 +41,37 @@ def test_a_missing_part_of_the_installation_is_a_failure(shown, monkeypatch):
     monkeypatch.setattr("training.efficientnet_lite0_state_dict", missing)
     assert not doctor.doctor()
     assert shown["EfficientNet-Lite0, ImageNet"] == ["missing", "Install the package again."]
+
+
+@pytest.mark.parametrize(
+    ("headless", "healthy", "remedy"),
+    [
+        ("5.0.0.93", True, ""),
+        (
+            "4.11.0.86",
+            False,
+            "pip uninstall -y opencv-python opencv-python-headless; pip install opencv-python",
+        ),
+    ],
+)
+def test_two_wheels_of_opencv_serve_while_they_have_one_version(
+    shown, monkeypatch, headless, healthy, remedy
+):
+    versions = {"opencv-python": "5.0.0.93", "opencv-python-headless": headless}
+    real = importlib.metadata.version
+    monkeypatch.setattr(
+        "importlib.metadata.packages_distributions", lambda: {"cv2": list(versions)}
+    )
+    monkeypatch.setattr("importlib.metadata.version", lambda n: versions.get(n) or real(n))
+    assert doctor.doctor() is healthy
+    assert shown["OpenCV"] == [
+        f"opencv-python 5.0.0.93, opencv-python-headless {headless}",
+        remedy,
+    ]
+
+
+def test_an_opencv_that_cannot_be_imported_is_a_failure(shown, monkeypatch):
+    monkeypatch.setitem(sys.modules, "cv2", None)
+    assert not doctor.doctor()
+    assert "import of cv2 halted" in shown["OpenCV"][0]
+    assert shown["OpenCV"][1].endswith("pip install opencv-python")

@@ -120,7 +120,7 @@ def test_predict_gives_the_stored_predictions(root, tmp_path, name, fold):
             for path in (tmp_path / "new" / kept["file"], there)
         )
         assert (again == before).all()
-        # The picture too: the same range of colours as the report's and the overlays'.
+        # The picture too: the same range of colors as the report's and the overlays'.
         drawn = draw_overlay(
             cv2.cvtColor(cv2.imread(row["image"]), cv2.COLOR_BGR2RGB),
             prediction=found,

@@ -184,12 +184,12 @@ def test_no_command_needs_a_network_or_writes_outside_of_its_output_and_the_cach
     assert {p.name for p in tmp_path.iterdir()} == {"source", "home", "here", "out", "new", "coco"}
 
 
-def test_images_of_12_bits_are_predicted_as_they_were_learnt(tmp_path):
+def test_images_of_12_bits_are_predicted_as_they_were_learned(tmp_path):
     source = draw_category(tmp_path / "source", SMALL)
     for path in [*source.glob("train/*/*.png"), *source.glob("test/*/*.png")]:
-        grey = read_image_rgb(path)[..., 0].astype(np.uint16)
+        gray = read_image_rgb(path)[..., 0].astype(np.uint16)
         path.unlink()
-        write_png(path.with_suffix(".png"), grey * 16)
+        write_png(path.with_suffix(".png"), gray * 16)
     convert(source, tmp_path / "out", ConvertOptions(folds=2))
     dataset = load_dataset(tmp_path / "out")
     assert dataset.bit_depth == 12

@@ -155,7 +155,7 @@ def test_a_refitted_model_learns_from_the_test_images_too(root, name):
     assert not found.flips
     assert len(found.images) == len(dataset.split.test_ids)
     assert found.largest_score_difference <= 1e-4
-    assert "learnt from them" in found.note
+    assert "learned from them" in found.note
 
 
 def test_a_refit_knows_its_split_and_asks_for_its_training(root, memory, tmp_path):

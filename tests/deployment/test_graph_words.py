@@ -77,8 +77,8 @@ def test_the_graph_says_what_it_takes_and_answers(root, kind):
     scorer = bundle.members[0].scorer
     inner = scorer.network
     scorer.network = lambda batch: given.append(batch) or inner(batch)
-    grey = np.full((64, 64, 3), 100, np.uint8)
-    score = bundle.predict(grey).score
+    gray = np.full((64, 64, 3), 100, np.uint8)
+    score = bundle.predict(gray).score
     mean, deviation = np.array(words["input"]["mean"]), np.array(words["input"]["deviation"])
     wanted = (100 / 255 - mean) / deviation
     assert np.allclose(given[0][0].mean(axis=(1, 2)), wanted, atol=1e-5)
@@ -132,7 +132,7 @@ int main(int, char** argv) {
         ).stdout  # fmt: skip
         planes = np.frombuffer(answer[:-8], np.float32).reshape(3, side, side)
         wanted = normalised(resize_square(image, side), MEAN, DEVIATION)
-        # One grey level of rounding, on few pixels.
+        # One gray level of rounding, on few pixels.
         assert np.abs(planes - wanted).max() <= 1.01 / 255 / min(DEVIATION)
         assert (np.abs(planes - wanted) > 1e-4).mean() < 0.01
         assert np.frombuffer(answer[-8:], np.float64)[0] == pytest.approx((3 / 7) / (3 / 7 + 1 / 4))

@@ -2,7 +2,7 @@
 
 import pytest
 
-from evaluation import METRIC_NAMES, METRIC_WORDS, summarise
+from evaluation import METRIC_NAMES, METRIC_WORDS, summarize
 
 
 def metric(value, n, low=None, high=None):
@@ -45,7 +45,7 @@ def test_the_verdict_is_a_sentence():
             pair("twin", "segment"),
         ],
     }
-    summary = summarise(board)
+    summary = summarize(board)
     assert summary.best == "segment"
     assert summary.sentence == (
         "segment is best; classify and twin are within noise of it; old is worse; new is equal to "
@@ -56,7 +56,7 @@ def test_the_verdict_is_a_sentence():
         "overkill: 0 of 8 (at most 37.0 %)",
         "regions found: 11 of 13 (84.6 %, 95 %: 50.0 to 98.0 %)",
     ]
-    some = summarise(board, ["classify", "old", "detect"])
+    some = summarize(board, ["classify", "old", "detect"])
     assert some.sentence == (
         "classify is best; old is not compared with it; detect calls every good part defective."
     )
@@ -79,13 +79,13 @@ def test_the_verdict_is_a_sentence():
     ],
 )  # fmt: skip
 def test_one_model_or_none_or_a_useless_one(board, sentence):
-    assert summarise(board).sentence == sentence
+    assert summarize(board).sentence == sentence
 
 
 def test_an_undefined_figure_says_why():
     one = row("a", 0.9)
     one["metrics"]["overkill_rate"] = metric(None, 0) | {"reason": "there are no good images"}
-    assert summarise({"rows": [one]}).figures[1].text == "overkill: — (there are no good images)"
+    assert summarize({"rows": [one]}).figures[1].text == "overkill: — (there are no good images)"
 
 
 def test_every_metric_has_words_and_a_definition():
@@ -103,10 +103,10 @@ def test_good_images_alone_say_their_overkill_and_what_ten_defects_would_tell():
     }
     rows = [{"run": "pm", "metrics": metrics}]
     board = {"rows": rows, "n_images": 18, "n_defective": 0, "missing_kind": missing}
-    assert summarise(board).sentence == (
+    assert summarize(board).sentence == (
         "No defective image is evaluated. pm calls 0 of 18 good parts defective (at most 18.5 %). "
         "With 10 defective images, of image labels alone, escapes can be measured too: none of 10 "
         "would mean at most 31 %."
     )
     # Without a good image there is nothing of the kind to say.
-    assert summarise({**board, "n_defective": 18}).sentence == missing
+    assert summarize({**board, "n_defective": 18}).sentence == missing

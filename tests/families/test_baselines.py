@@ -17,7 +17,7 @@ from annotations import InputError, ProtocolError, load_dataset, read_prediction
 from annotations.images import read_image_rgb
 from classify import all_methods, load_classifier, train_classifier
 from classify.anomaly.autoencoder import error_maps
-from classify.anomaly.memory import PatchMemory, greedy_centres, patches_of
+from classify.anomaly.memory import PatchMemory, greedy_centers, patches_of
 from classify.config import SupervisedConfig
 from classify.supervised.classifier import missing_images
 from classify.supervised.deepsmote import CodeNetwork, interpolate
@@ -303,7 +303,7 @@ class TestReconstruction:
 
 
 @given(st.integers(2, 12), st.integers(1, 6), st.integers(0, 99))
-def test_nearest_neighbours_are_scikit_learns(n, k, seed):
+def test_nearest_neighbors_are_scikit_learns(n, k, seed):
     rng = np.random.default_rng(seed)
     stages = [rng.normal(size=(n, 3)), 100 * rng.normal(size=(n, 2))]
     new = [rng.normal(size=(4, 3)), 100 * rng.normal(size=(4, 2))]
@@ -322,9 +322,9 @@ def test_nearest_neighbours_are_scikit_learns(n, k, seed):
 
 
 @given(st.integers(1, 15), st.integers(1, 15), st.integers(0, 99))
-def test_each_centre_is_the_farthest_from_those_before(n, count, seed):
+def test_each_center_is_the_farthest_from_those_before(n, count, seed):
     points = np.random.default_rng(seed).integers(0, 4, (n, 2)).astype(np.float32)
-    chosen = greedy_centres(points, min(count, n), np.random.default_rng(seed)).tolist()
+    chosen = greedy_centers(points, min(count, n), np.random.default_rng(seed)).tolist()
     assert len(set(chosen)) == len(chosen) <= count
     for place in range(1, len(chosen)):
         gaps = np.linalg.norm(points[:, None] - points[chosen[:place]][None], axis=2).min(axis=1)

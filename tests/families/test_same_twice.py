@@ -195,7 +195,7 @@ def test_what_kills_left_is_removed_by_the_next_call(dataset):
 
 def test_rows_of_a_fold_that_has_not_finished_are_none(dataset):
     train, config = CASES["segment"]
-    run = train(dataset, config, name="spoilt", folds=[0, 1], reporter=SilentReporter())
+    run = train(dataset, config, name="spoiled", folds=[0, 1], reporter=SilentReporter())
     whole = files_of(run)
     path = run / "predictions" / "meta.json"
     meta = read_json(path, what="meta")
@@ -206,7 +206,7 @@ def test_rows_of_a_fold_that_has_not_finished_are_none(dataset):
     assert stored.regions is not None
     assert set(stored.regions) == set(stored.image_scores)
     assert set(stored.map_ranges) == set(stored.image_scores)
-    train(dataset, config, name="spoilt", folds=[1], reporter=SilentReporter())
+    train(dataset, config, name="spoiled", folds=[1], reporter=SilentReporter())
     assert files_of(run) == whole
 
 

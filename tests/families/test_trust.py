@@ -135,11 +135,11 @@ def test_two_processes_train_one_segmenter(dataset):
 def test_a_loss_that_is_no_number_stops_and_keeps_what_was_good(dataset, monkeypatch):
     honest = SegmenterModule.training_step
 
-    def spoilt(self, batch, batch_idx):
+    def spoiled(self, batch, batch_idx):
         loss = honest(self, batch, batch_idx)
         return loss * float("nan") if self.current_epoch == 3 else loss
 
-    monkeypatch.setattr(SegmenterModule, "training_step", spoilt)
+    monkeypatch.setattr(SegmenterModule, "training_step", spoiled)
     with pytest.raises(TrainingError, match=r"epoch 4.*learning_rate"):
         train_segmenter(dataset, SEGMENT, name="nan", folds=[0], reporter=SilentReporter())
     kept = dataset.root / "runs" / "nan" / "fold-0" / "checkpoints" / "last.ckpt"

@@ -7,11 +7,11 @@ from PIL import Image
 from annotations import UsageError
 from inference.arrays import as_image
 
-GREY = np.arange(12, dtype=np.uint8).reshape(3, 4)
-RGB = np.repeat(GREY[..., None], 3, axis=2)
+GRAY = np.arange(12, dtype=np.uint8).reshape(3, 4)
+RGB = np.repeat(GRAY[..., None], 3, axis=2)
 
 
-@pytest.mark.parametrize("image", [GREY, GREY.view(np.matrix), Image.fromarray(RGB), RGB[:, ::1]])
+@pytest.mark.parametrize("image", [GRAY, GRAY.view(np.matrix), Image.fromarray(RGB), RGB[:, ::1]])
 def test_pixels_of_any_class_are_an_image(image):
     found = as_image(image)
     assert type(found) is np.ndarray
@@ -32,7 +32,7 @@ class Broken:
         ([[1], [1, 2]], "got list"),
         (b"x", "bytes, as an array"),
         (Broken(), "got Broken"),
-        (GREY / 255, "Scale values"),
+        (GRAY / 255, "Scale values"),
         (np.zeros((2, 2, 4), np.uint8), "Drop the alpha"),
         (np.zeros((0, 2), np.uint8), "got uint8"),
         (np.zeros((1, 2, 2, 3), np.uint8), "got uint8"),

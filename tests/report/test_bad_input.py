@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from annotations import Dataset, InputError, OutputExistsError, load_dataset, read_predictions
 from defectune.library.evaluating import make_report, read_leaderboard
 from defectune.library.progress import BarReporter
-from evaluation import board_damage, evaluate_runs, summarise
+from evaluation import board_damage, evaluate_runs, summarize
 from report import write_report
 from report.first_screen import claims, escapes_by_type, metric_lines, operating_points
 from report.plots import write_plots
@@ -70,7 +70,7 @@ def test_a_leaderboard_damaged_in_one_place_is_refused_or_harmless(evaluated, dr
         return
     names = [run.name]
     rows = [row for row in board["rows"] if row["run"] in names]
-    assert summarise(board, names).sentence
+    assert summarize(board, names).sentence
     escapes_by_type(rows, dataset.class_names)
     metric_lines(rows)
     operating_points(board, names)

@@ -26,7 +26,7 @@ from evaluation import evaluate_runs
 from report import draw_overlay, write_overlay, write_report
 from report.labels import Places
 from report.overlay import enlargement, letter_size
-from report.palette import TYPE_COLOURS_RGB
+from report.palette import TYPE_COLORS_RGB
 from tests.drawn import drawn_dataset
 
 HOSTILE = "<img src=x onerror=alert(1)>"
@@ -63,7 +63,7 @@ def test_an_overlay_is_as_large_as_the_image_plus_a_banner(hw):
     assert both.shape[0] > plain.shape[0]
 
 
-def test_good_and_defective_differ_by_word_and_colour():
+def test_good_and_defective_differ_by_word_and_color():
     image = np.zeros((64, 200, 3), np.uint8)
     good, bad = (draw_overlay(image, image_score=score) for score in (0.499, 0.5))
     assert (good[0, 0] != bad[0, 0]).any()
@@ -80,7 +80,7 @@ def test_boxes_without_masks_and_the_border_are_drawn():
     )
     drawn = draw_overlay(image, prediction=regions)
     # Enlarged four times; the box that fills the image leaves its label no place but below.
-    assert tuple(drawn[255, 200]) == TYPE_COLOURS_RGB[0]
+    assert tuple(drawn[255, 200]) == TYPE_COLORS_RGB[0]
     assert drawn.shape[0] > 256
     assert drawn.shape[1] == 256
     assert draw_overlay(image, truth=regions).any()

@@ -294,11 +294,11 @@ def test_one_good_image_teaches_and_none_is_refused(tmp_path):
 
 @pytest.mark.parametrize("hw", [(7, 300), (300, 7), (1, 1), (33, 65)])
 @pytest.mark.parametrize("tiles", [1, 2])
-def test_images_of_any_size_and_grey_ones_are_looked_at(hw, tiles):
+def test_images_of_any_size_and_gray_ones_are_looked_at(hw, tiles):
     network = HybridNetwork(SMALL, 2, weights="none")
     predictor = HybridPredictor(network, SMALL, device=torch.device("cpu"), tiles=tiles)
-    grey = np.repeat(image(hw)[:, :, :1], 3, axis=2)
-    found = predictor.predict("x", grey)
+    gray = np.repeat(image(hw)[:, :, :1], 3, axis=2)
+    found = predictor.predict("x", gray)
     assert found.pixel_scores.shape == hw
     assert 0 <= found.image_score <= 1
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from annotations import load_dataset
 from annotations.regions import decode_rle
 from tests.drawn import drawn_dataset
-from training.contact_sheet import load_labelled, make_injector, write_contact_sheet
+from training.contact_sheet import load_labeled, make_injector, write_contact_sheet
 from training.drawn_defects import draw_defect
 from training.geometry import estimate_geometry
 from training.injection import DefectInjector, LabelledImage
@@ -29,11 +29,11 @@ def ring(seed: int, *, shift: int = 0) -> LabelledImage:
     )
 
 
-def marked(label: int, *, colour: int = 230) -> LabelledImage:
+def marked(label: int, *, color: int = 230) -> LabelledImage:
     """The same part with a square defect on its rim."""
     base = ring(100 + label)
     image, mask = base.image_rgb.copy(), base.class_mask.copy()
-    image[44:54, 70:80] = colour
+    image[44:54, 70:80] = color
     mask[44:54, 70:80] = label + 1
     return LabelledImage(f"type{label}/0", image, mask)
 
@@ -68,13 +68,13 @@ def test_only_the_surroundings_of_the_mask_change(seed, cut_outs):
 def test_defects_stay_on_the_rim_of_a_round_part():
     source = injector()
     assert source.geometry.rotational
-    centre = (SIDE - 1) / 2
+    center = (SIDE - 1) / 2
     angles = []
     for seed in range(30):
         made = source.make(np.random.default_rng(seed))
         for rle in made.regions().masks or ():
             rows, columns = np.nonzero(decode_rle(rle))
-            dy, dx = rows.mean() - centre, columns.mean() - centre
+            dy, dx = rows.mean() - center, columns.mean() - center
             assert 20 <= np.hypot(dy, dx) <= 36
             angles.append(np.arctan2(dy, dx))
     assert np.ptp(angles) > np.pi
@@ -153,8 +153,8 @@ def test_nothing_outside_the_training_side_is_ever_used(tmp_path):
     fold = dataset.split.folds[0]
     train = dataset.select(fold.train)
     source = make_injector(
-        [load_labelled(dataset, s, max_side=64) for s in train if s.is_defective],
-        [load_labelled(dataset, s, max_side=64) for s in train if not s.is_defective],
+        [load_labeled(dataset, s, max_side=64) for s in train if s.is_defective],
+        [load_labeled(dataset, s, max_side=64) for s in train if not s.is_defective],
         n_classes=len(dataset.class_names),
         per_defect=1.0,
     )
@@ -171,8 +171,8 @@ def test_nothing_outside_the_training_side_is_ever_used(tmp_path):
 def test_an_image_larger_than_asked_for_is_shrunk_with_its_mask(tmp_path):
     dataset = load_dataset(drawn_dataset(tmp_path))
     sample = next(s for s in dataset.samples if s.is_defective)
-    small = load_labelled(dataset, sample, max_side=32)
+    small = load_labeled(dataset, sample, max_side=32)
     assert small.image_rgb.shape == (32, 32, 3)
     assert small.class_mask.shape == (32, 32)
-    whole = load_labelled(dataset, sample, max_side=64)
+    whole = load_labeled(dataset, sample, max_side=64)
     assert np.array_equal(whole.class_mask, dataset.truths[sample.image_id].class_index_mask())
