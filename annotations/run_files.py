@@ -1,6 +1,6 @@
 """What the files and folders of a run are called; the one place that knows.
 
-OUT/leaderboard.json, OUT/report/
+OUT/leaderboard.json, OUT/report/, OUT/acceptance/NAME/
 OUT/runs/NAME/
   config.yaml           family, split digest, class names, settings
   predictions/          see `annotations.store`
@@ -13,6 +13,7 @@ from typing import Final
 RUNS_FOLDER: Final = Path("runs")
 LEADERBOARD_FILE: Final = "leaderboard.json"
 REPORT_FOLDER: Final = "report"
+ACCEPTANCE_FOLDER: Final = "acceptance"
 
 CONFIG_FILE: Final = "config.yaml"
 PREDICTIONS_FOLDER: Final = "predictions"

@@ -14,11 +14,13 @@ from annotations.dataset import IMAGES_FOLDER
 from annotations.errors import shortened
 from annotations.files import read_json, write_json_atomic
 from annotations.images import sha256_of
-from annotations.run_files import LEADERBOARD_FILE, REPORT_FOLDER, RUNS_FOLDER
+from annotations.run_files import ACCEPTANCE_FOLDER, LEADERBOARD_FILE, REPORT_FOLDER, RUNS_FOLDER
 
 MANIFEST: Final = "manifest.json"
 FORMAT: Final = "defectune-manifest-1"
-ADDED_LATER: Final = frozenset({RUNS_FOLDER.name, REPORT_FOLDER, LEADERBOARD_FILE})
+ADDED_LATER: Final = frozenset(
+    {RUNS_FOLDER.name, REPORT_FOLDER, ACCEPTANCE_FOLDER, LEADERBOARD_FILE}
+)
 _NAMED: Final = 5
 
 

@@ -29,6 +29,7 @@ from typing import TYPE_CHECKING, Any, Final
 if TYPE_CHECKING:
     from annotations import Dataset, DefectuneError, Regions, Sample
     from classify import ClassifyConfig
+    from defectune.library.accepting import accept, verify_acceptance
     from defectune.library.bundling import bundle, check_bundle
     from defectune.library.conversion import convert
     from defectune.library.datasets import check, export, load
@@ -55,6 +56,7 @@ __all__ = [
     "SegmentConfig",
     "Verdict",
     "__version__",
+    "accept",
     "bundle",
     "check",
     "check_bundle",
@@ -66,6 +68,7 @@ __all__ = [
     "report",
     "sweep",
     "train",
+    "verify_acceptance",
 ]
 
 # Modules of the library are called otherwise than its functions: importing a submodule sets its
@@ -82,6 +85,7 @@ _HOMES: Final = {
     "Sample": "annotations",
     "SegmentConfig": "segment",
     "Verdict": "defectune.library.verdict",
+    "accept": "defectune.library.accepting",
     "bundle": "defectune.library.bundling",
     "check": "defectune.library.datasets",
     "check_bundle": "defectune.library.bundling",
@@ -93,6 +97,7 @@ _HOMES: Final = {
     "report": "defectune.library.evaluating",
     "sweep": "defectune.library.sweeping",
     "train": "defectune.library.training_runs",
+    "verify_acceptance": "defectune.library.accepting",
 }
 
 

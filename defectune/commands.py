@@ -100,5 +100,21 @@ COMMANDS: Final = (
             "defectune sweep grid.yaml --output swept --workers 2",
         ),
     ),
+    Command(
+        "accept",
+        "defectune.library.accepting:accept",
+        "defectune.summaries:show_acceptance",
+        (
+            "defectune accept data/bottle detect --max-escape 0.01 --max-overkill 0.05",
+            "defectune accept data/bottle detect.bundle --output signed-off --sign sign.pem",
+            "defectune accept verify signed-off/acceptance.json",
+        ),
+    ),
+    Command(
+        "accept verify",
+        "defectune.library.accepting:verify_acceptance",
+        "defectune.summaries:show_verification",
+        ("defectune accept verify signed-off/acceptance.json --key public.pem",),
+    ),
     Command("doctor", "defectune.doctor:doctor", "defectune.summaries:show_health"),
 )

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from annotations import Dataset
     from converters.check import CheckResult
     from converters.exporting import ExportReport
+    from defectune.library.accepting import Accepted, Verified
     from defectune.library.predicting import PredictedImages
     from defectune.library.run import Run
     from defectune.sweeps.running import Sweep
@@ -265,3 +266,36 @@ def show_bundle_check(found: "BundleCheck", given: Given) -> int:
     rows.append(["note", found.note])
     show_table(rows, title=f"Checked {given['file']}")
     return 1 if found.flips else 0
+
+
+def show_acceptance(made: "Accepted", _given: Given) -> int:
+    """Print what is proved and what was not tested; fail where something asked for is not."""
+    for claim in made.decision["claims"]:
+        show_text(claim["sentence"])
+    for note in made.notes:
+        show_text(f"  {note}")
+    if made.signed_by:
+        out.print(f"Signed by the key {made.signed_by}", markup=False)
+    out.print(f"The acceptance: {made.page}", markup=False)
+    return 1 if made.proved is False else 0
+
+
+def show_verification(found: "Verified", given: Given) -> int:
+    """Print what was changed, and whose key signed; fail where anything is wrong."""
+    for fault in found.faults:
+        out.print(f"Wrong: {fault}", markup=False)
+    if found.faults:
+        return 1
+    if not found.signed_by:
+        show_text(
+            "Nothing was changed since it was written, by its own digests. It is not signed: "
+            "whoever changes it can make these anew."
+        )
+    elif given["key"] is None:
+        show_text(
+            f"Nothing was changed since it was signed by the key {found.signed_by}. Whose key that "
+            "is, --key with their public key says."
+        )
+    else:
+        show_text(f"Nothing was changed since it was signed by the key given ({found.signed_by}).")
+    return 0

@@ -91,7 +91,7 @@ def evaluate(
             threshold=threshold,
             region_threshold=0.5 if region_threshold is None else region_threshold,
         )
-        data, named, names = as_dataset(dataset), _external_texts(external), run_texts(runs)
+        data, named, names = as_dataset(dataset), external_texts(external), run_texts(runs)
         check_request(data, names, fold=fold, external=named)
         import_external(data, named, options, reporter=reporter)
         return evaluate_dataset(data, names, fold=fold, costs=costs, reporter=reporter)
@@ -142,7 +142,8 @@ def run_texts(runs: Run | Place | Sequence[Run | Place]) -> list[str]:
     return [str(r.path if isinstance(r, Run) else as_path(r, what="run")) for r in several(runs)]
 
 
-def _external_texts(external: Mapping[str, Place] | Sequence[str]) -> list[str]:
+def external_texts(external: Mapping[str, Place] | Sequence[str]) -> list[str]:
+    """Predictions made elsewhere as NAME=PATH, however they were given."""
     if isinstance(external, Mapping):
         return [f"{name}={place}" for name, place in external.items()]
     return list(external)
@@ -208,11 +209,20 @@ def check_request(
     """
     if fold is not None and not 0 <= fold < len(dataset.split.folds):
         raise UsageError(f"There is no fold {fold}; there are {len(dataset.split.folds)}, from 0.")
-    new = dict(map(_named, external))
+    new = dict(named_external(external))
     for name, place in new.items():
         if not place.exists():
             raise InputError(f"--external {name}={place}: there is no such file or folder.")
     find_runs(dataset.root, [name for name in names if name not in new])
+
+
+def named_external(texts: Sequence[str]) -> list[tuple[str, Path]]:
+    """Names and places of predictions made elsewhere, each given as NAME=PATH.
+
+    Raises:
+        UsageError: not NAME=PATH, or a name that is not a plain one.
+    """
+    return [_named(text) for text in texts]
 
 
 def _named(text: str) -> tuple[str, Path]:
@@ -239,7 +249,7 @@ def import_external(
 
     if not named:
         return
-    for name, place in map(_named, named):
+    for name, place in named_external(named):
         run = dataset.root / RUNS_FOLDER / name
         for note in import_predictions(dataset, place, run, options):
             reporter.say(f"{name}: {note}")

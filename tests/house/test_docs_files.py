@@ -51,6 +51,8 @@ def written(tmp_path_factory) -> dict[str, object]:
         name: json.loads((dataset / name).read_text(encoding="utf-8"))
         for name in ("split.json", "conversion.json", "leaderboard.json")
     }
+    accepted = dt.accept(data, run, progress=False).document
+    files["acceptance.json"] = json.loads(accepted.read_text(encoding="ascii"))
     files["predictions.json"] = json.loads((folder / "verdicts" / "predictions.json").read_text())
     with zipfile.ZipFile(folder / "line.bundle") as bundle:
         files["bundle.json"] = json.loads(bundle.read("bundle.json"))
