@@ -35,6 +35,11 @@ def acceptance_page(title: str, sections: Mapping[str, Any], digest: str) -> byt
     page = environment.get_template("acceptance.html.j2").render(
         title=title,
         content=digest,
+        # Escapes first, each kind by name.
+        wrong=sorted(
+            (row for row in sections["evidence"] if _is_wrong(row)),
+            key=lambda row: (row["defect_type"] == "good", row["image_id"]),
+        ),
         scores=score_chart(sections["evidence"]),
         curves=curve_chart(sections["plan"]),
         # The file is ours; Markup keeps its quotes as they are.
@@ -43,6 +48,10 @@ def acceptance_page(title: str, sections: Mapping[str, Any], digest: str) -> byt
         **sections,
     )
     return page.encode("utf-8", "backslashreplace")
+
+
+def _is_wrong(row: Mapping[str, Any]) -> bool:
+    return bool((row["defect_type"] == "good") is not (row["verdict"] == "good"))
 
 
 def percent(value: float | None) -> str:
