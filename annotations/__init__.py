@@ -13,7 +13,8 @@ from annotations.errors import (
     UsageError,
     WeightsNotFoundError,
 )
-from annotations.images import read_image_hw, read_image_rgb, read_mask_raw, write_png
+from annotations.image_headers import read_image_hw
+from annotations.images import read_image_rgb, read_mask_raw, write_png
 from annotations.prediction import Prediction
 from annotations.prediction_files import FoldThresholds
 from annotations.prediction_writer import PredictionWriter

@@ -15,7 +15,7 @@ _ENDLESS: Final = re.compile(r"\S{4200,}")
 
 
 def shortened(value: object, limit: int = MAX_SHOWN) -> str:
-    """A value in words, for a message: its beginning alone where it is long."""
+    """A value as text for a message; a long one is cut after its beginning."""
     try:
         text = value if isinstance(value, str) else str(value)
     except (ValueError, RecursionError):  # a number of thousands of digits, lists in lists

@@ -143,7 +143,7 @@ def read_json(path: Path, *, what: str) -> Any:
 
     Args:
         path: the file.
-        what: what the file is, in words, for the error message.
+        what: what the file is, for the error message.
 
     Raises:
         InputError: the file is missing, larger than 1 GiB, not UTF-8 or not JSON.

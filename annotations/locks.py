@@ -12,7 +12,7 @@ from annotations.errors import InputError
 LOCK_FILE: Final = ".lock"
 """Name of the lock file in a folder that has one writer at a time."""
 Refusal = Callable[[str], Exception]
-"""Makes the error for a lock that another process holds, from who that is, in words."""
+"""Makes the error for a lock that another process holds, from a text that says who that is."""
 
 
 def refuse_link(path: Path) -> None:

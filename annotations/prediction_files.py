@@ -35,7 +35,7 @@ class FoldThresholds:
         raw_threshold: image scores at or above it are called defective, on the model's scale.
         scale: `odds` for scores in [0, 1] (probabilities), `ratio` for distances from 0 up.
         region_threshold: regions scoring at or above it count as found.
-        chosen_on: in words, which images it was chosen on.
+        chosen_on: a text that says which images it was chosen on.
         min_area_fraction: found regions of fewer pixels than this part of the image were left
             out; 0 where a family has no such rule.
         low_fraction: pixels from this part of `region_threshold` on belong to a found region that

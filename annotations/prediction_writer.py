@@ -1,4 +1,4 @@
-"""Writing a run's predictions; what stands in the files is told in `annotations.store`."""
+"""Writing a run's predictions; what stands in the files is described in `annotations.store`."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field

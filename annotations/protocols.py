@@ -56,7 +56,7 @@ class Shots:
 
     @property
     def detail(self) -> str:
-        """In words."""
+        """The settings as text, for people."""
         if self.only_type is not None:
             return f"{self.n} defective training images, of {self.only_type} only"
         return f"{self.n} defective training images {'of each type' if self.per_type else 'in all'}"
@@ -151,7 +151,7 @@ def make_split(
     seed: int = 0,
     shots: Shots | None = None,
 ) -> Split:
-    """Divide a dataset; the protocols are told at the head of this file.
+    """Divide a dataset; the protocols are described at the head of this file.
 
     Args:
         samples: all images.

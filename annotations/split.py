@@ -1,6 +1,6 @@
 """`Split`: which images a model may learn from and which test it, frozen, with a digest.
 
-How images are divided is told in `annotations.protocols`. Here is what holds for every split,
+How images are divided is described in `annotations.protocols`. Here is what holds for every split,
 also for one that was written by hand: images of one group stand on one side of a fold only, an
 image is tested at most once, and a digest binds ids, sides and the images' bytes.
 """
@@ -54,7 +54,7 @@ class Split:
         digest: SHA-256, hexadecimal, over protocol, folds and the images' own hashes.
         left_out: ids on neither side, by fold: their group stands on the other
             side, or the protocol holds them back.
-        detail: what else the protocol was told, in words.
+        detail: the protocol's own settings, as text.
     """
 
     protocol: Protocol

@@ -135,7 +135,7 @@ def _serve() -> None:
 
 
 def _as_sent(error: Exception) -> bytes:
-    """An error with the place where it arose; in words alone where it cannot be pickled."""
+    """An error with the place where it arose; as text where it cannot be pickled."""
     trace = "".join(traceback.format_exception(error))
     error.add_note(f"In a worker process:\n{trace}")
     try:

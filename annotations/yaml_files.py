@@ -1,4 +1,4 @@
-"""The one place that reads YAML from users: bounded, without aliases, every complaint in words."""
+"""The one place that reads YAML from users: bounded, without aliases, each complaint a sentence."""
 
 from pathlib import Path
 from typing import Any, Final
@@ -21,7 +21,7 @@ def parse_yaml(
 
     Args:
         text: in YAML.
-        what: what is parsed and where it stands, in words, to begin the message with.
+        what: what is parsed and where it stands; the message begins with it.
         error: raised where it is no such YAML.
         max_bytes: most that is parsed.
 
@@ -48,7 +48,7 @@ def read_yaml(path: Path, *, what: str, max_bytes: int = MAX_YAML_BYTES) -> Any:
 
     Args:
         path: the file.
-        what: what the file is, in words, for the error message.
+        what: what the file is, for the error message.
         max_bytes: most that is read.
 
     Raises:

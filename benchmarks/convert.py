@@ -28,10 +28,10 @@ import cv2
 import numpy as np
 
 from benchmarks.bottle import machine
+from converters.facts import regions_of
 from converters.layouts.source import BinaryMasks, SourceImage
 from converters.pool import read_all
 from converters.read_options import ReadOptions
-from converters.reading import regions_of
 from converters.yolo import yolo_lines
 
 RESULTS = Path(__file__).parent / "results" / "convert.md"

@@ -29,7 +29,7 @@ class ClassifyConfig(FamilyConfig):
     method: str = "pretrained"
     """What is learned, and how: one of those in `register.py`."""
     batch_size: int = Field(default=32, ge=1, le=1024)
-    """Images a step."""
+    """Number of images in a batch."""
 
     def __new__(cls, **values: Any) -> "ClassifyConfig":
         """Choose the method's class."""
@@ -41,7 +41,7 @@ class ClassifyConfig(FamilyConfig):
         super().__init__(**values)
 
     @classmethod
-    def says_of_unknown(cls, key: str) -> str:
+    def hint_for_unknown(cls, key: str) -> str:
         """The methods that have a setting which this one does not have."""
         having = [
             name for name, kind in FAMILY.config_classes().items() if key in kind.model_fields
@@ -80,16 +80,16 @@ class DistanceConfig(PooledConfig, GoodOnlyConfig):
     """What the methods that measure a distance to good images have in common."""
 
     distance: Literal["mahalanobis", "knn"] = "mahalanobis"
-    """The distance to a Gaussian a stage, or to the k nearest good images."""
+    """Distance to measure: to a Gaussian for each stage, or to the k nearest good images."""
     neighbors: int = Field(default=5, ge=1, le=1000)
-    """For the distance knn: k."""
+    """Number of nearest good images (k) that the distance knn takes."""
 
 
 class TrainedConfig(ClassifyConfig):
     """What the methods that train a network have in common."""
 
     epochs: int = Field(default=10, ge=0, le=MAX_EPOCHS)
-    """Passes over the training images."""
+    """Number of passes over the training images."""
     learning_rate: float = Field(default=5e-5, gt=0, le=1)
     """Step size of Adam."""
 
@@ -98,7 +98,8 @@ class BestEpochConfig(TrainedConfig):
     """What the methods that can tell which epoch is best have in common."""
 
     keep: Literal["best", "last"] = "best"
-    """Weights of the epoch that does best on held-out training images, or of the last one."""
+    """Weights to keep: those of the epoch that does best on held-out training images, or of the
+    last one."""
 
 
 class AugmentedConfig(TrainedConfig):
@@ -113,7 +114,7 @@ class ReconstructionConfig(AugmentedConfig, GoodOnlyConfig):
     """What the methods that reconstruct images have in common."""
 
     latent: int = Field(default=128, ge=2, le=4096)
-    """Numbers that an image is squeezed into."""
+    """How many numbers an image is squeezed into."""
 
 
 class PretrainedConfig(DistanceConfig):
@@ -148,7 +149,7 @@ class PatchMemoryConfig(NetworkConfig, GoodOnlyConfig):
     method: Literal["patch-memory"] = "patch-memory"
     """Distance of each patch to a memory of good ones."""
     memory_size: int = Field(default=2000, ge=10, le=100_000)
-    """Patches to keep."""
+    """Number of patches that the memory keeps."""
 
 
 class AutoencoderConfig(ReconstructionConfig, BestEpochConfig):
@@ -178,17 +179,17 @@ class SupervisedConfig(PooledConfig, BestEpochConfig, AugmentedConfig):
     """How defect types get more images: nothing, the same ones again, real defects pasted into
     good images, or decoded interpolations (DeepSMOTE)."""
     oversample_to: float = Field(default=1.0, gt=0, le=1)
-    """Part of the largest class that every type is brought to."""
+    """Share of the largest class that every type is brought to."""
     smote_size: int = Field(default=64, ge=32, le=256, multiple_of=16)
-    """For deepsmote: side in pixels that images are generated at."""
+    """Side in pixels of the images that DeepSMOTE generates."""
     smote_latent: int = Field(default=300, ge=2, le=4096)
-    """For deepsmote: numbers that an image is squeezed into."""
+    """How many numbers DeepSMOTE squeezes an image into."""
     smote_neighbours: int = Field(default=5, ge=1, le=100)
-    """For deepsmote: k."""
+    """Number of nearest images of one type (k) that DeepSMOTE draws between."""
     smote_epochs: int = Field(default=100, ge=1, le=100_000)
-    """For deepsmote: passes of its encoder and decoder over the training images."""
+    """Number of passes of DeepSMOTE's encoder and decoder over the training images."""
     smote_penalty: float = Field(default=1.0, ge=0, le=100)
-    """For deepsmote: weight of the penalty beside the reconstruction; 1 is the paper's. The lower,
+    """Weight of DeepSMOTE's penalty beside the reconstruction; 1 is the paper's. The lower,
     the sharper what is decoded, and the less the decoder learns of codes between images."""
 
 
@@ -199,7 +200,7 @@ def config_class(method: object) -> type[ClassifyConfig]:
         method: its name; mahalanobis and knn are pretrained with that distance.
 
     Raises:
-        UsageError: there is none of this name; near ones are told.
+        UsageError: there is none of this name; the message names near ones.
     """
     kind = FAMILY.config_class(method)
     if not issubclass(kind, ClassifyConfig):

@@ -74,7 +74,7 @@ class FeatureNetwork:
         return self.normalize(resize_square(image_rgb, self.image_size))
 
     def normalize(self, image_rgb: npt.NDArray[np.uint8]) -> torch.Tensor:
-        """uint8 (S, S, 3) to float32 (3, S, S), with the network's mean and deviation."""
+        """uint8 (S, S, 3) to float32 (3, S, S), with the network's mean and standard deviation."""
         return torch.from_numpy(normalised(image_rgb, *self.backbone.normalisation))
 
     def pool(self, maps: Sequence[torch.Tensor]) -> list[torch.Tensor]:

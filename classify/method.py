@@ -64,7 +64,7 @@ class Method(ABC, Generic[SomeConfig]):
 
     Attributes:
         name: as `--method` takes it.
-        title: in words, for tables.
+        title: the method's name in tables.
         has_map: whether it scores pixels.
         needs_defects: whether it learns from defective images; else from good ones alone.
     """
@@ -88,7 +88,7 @@ class Method(ABC, Generic[SomeConfig]):
         return self.title
 
     def described(self) -> str:
-        """The network, where one is seen through, and the method in words: for tables."""
+        """Names of the network, where there is one, and of the method, for tables."""
         if not isinstance(self.config, NetworkConfig):
             return self.words()
         drawn = " (random weights)" if self.config.weights == "none" else ""

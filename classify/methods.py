@@ -31,6 +31,6 @@ def method_named(name: str) -> type[Method[Any]]:
     """One method.
 
     Raises:
-        UsageError: there is none of this name; near ones are told.
+        UsageError: there is none of this name; the message names near ones.
     """
     return all_methods()[config_class(name).model_fields["method"].default]

@@ -57,7 +57,7 @@ class ExportReport:
         iou: by image id, of all regions together, written against true; only for images whose
             masks the format is to hold.
         box_error: largest difference of a box's edge in pixels, for formats of boxes.
-        notes: what is lost, in words.
+        notes: what is lost, a sentence each.
     """
 
     format: str

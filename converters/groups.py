@@ -22,7 +22,7 @@ class Grouping:
         groups: the group of every image id.
         duplicates: ids of images with equal bytes.
         reshots: pairs of ids whose texture correlates, and how much; None where not looked for.
-        why: how parts were told, in words.
+        why: how the parts were found, as a text.
         unmatched: images that the pattern did not match.
     """
 

@@ -6,11 +6,12 @@ from dataclasses import replace
 from typing import Final
 
 from annotations import GOOD, InputError, UsageError
-from annotations.images import largest_value, read_bits
+from annotations.image_headers import read_bits
+from annotations.images import largest_value
+from converters.facts import ImageFacts
 from converters.layouts.source import BinaryMasks, Found, IndexMasks, SourceImage
 from converters.names import means_good
 from converters.read_options import ReadOptions
-from converters.reading import ImageFacts
 from converters.report import ConversionReport, ConvertOptions
 
 MAX_CLASSES: Final = 255

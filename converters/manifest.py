@@ -38,7 +38,7 @@ def manifest_problems(root: Path, known: Sequence[str] = ()) -> tuple[list[str],
         known: problems that were found before; files that they name are not named again.
 
     Returns:
-        Problems, a sentence each; and how many files held, in words.
+        Problems, a sentence each; and how many files held, as a text.
     """
     path = root / MANIFEST
     try:

@@ -13,7 +13,7 @@ from PIL import Image
 from annotations import Dataset, ImageReadError, InputError, Sample, read_mask_raw, write_png
 from annotations.dataset import MASKS_FOLDER
 from annotations.errors import shortened
-from annotations.images import ImageHeader, read_image_header
+from annotations.image_headers import ImageHeader, read_image_header
 from annotations.regions import BoolMask
 from annotations.samples import safe_name
 from converters.matlab import read_matlab_mask

@@ -12,9 +12,10 @@ import cv2
 
 from annotations import InputError, UsageError
 from annotations.workers import Worker, WorkerEnded, can_start
+from converters.facts import ImageFacts
 from converters.layouts.source import SourceImage
 from converters.read_options import ReadOptions
-from converters.reading import ImageFacts, read_one
+from converters.reading import read_one
 
 CHUNK: Final = 16
 MIN_IMAGES_FOR_POOL: Final = 200

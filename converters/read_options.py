@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from annotations import GOOD, UsageError
-from annotations.images import MAX_PIXELS
+from annotations.image_headers import MAX_PIXELS
 from converters.names import means_good
 
 MAX_NAME_CHARACTERS: Final = 120

@@ -74,8 +74,8 @@ class ConversionReport:
         label_strengths: defective images by how much their label says (`image`, `boxes`, `masks`).
         ambiguous_pixels: pixels between the two levels of a mask, by image id.
         counts: what was removed, merged, clipped, turned or guessed, by what it was.
-        notes: decisions about the source, in words.
-        warnings: what nobody asked for and everybody should know, in words.
+        notes: decisions about the source, a sentence each.
+        warnings: what nobody asked for and everybody should know, a sentence each.
         left_out: images that are no part of the dataset, and why.
         grouping: how images of one part were found.
         placed: images linked and copied.

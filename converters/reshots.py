@@ -35,7 +35,7 @@ STANDS_OUT: Final = 0.6
 MIN_IMAGES: Final = 20
 """With fewer, what all images share cannot be told from what two of them share."""
 ALL_PAIRS: Final = 2000
-"""Of more images, not every two are compared."""
+"""With more images, not every pair is compared."""
 _SIDE: Final = 64
 _FINE, _COARSE = 0.7, 3.0
 _LEARNED_FROM: Final = 1000

@@ -136,7 +136,7 @@ class _Scene:
         self.inner = 0.60 + rng.normal(0, 0.006)
 
     def noise(self, rng: np.random.Generator, grain: float) -> npt.NDArray[np.float32]:
-        """Smooth noise float32 (H, W), mean 0 and deviation 1; `grain` in pixels."""
+        """Smooth noise float32 (H, W), mean 0 and standard deviation 1; `grain` in pixels."""
         field = rng.standard_normal(self.image_hw, dtype=np.float32)
         smooth = cv2.GaussianBlur(field, (0, 0), grain)
         return np.asarray((smooth - smooth.mean()) / max(float(smooth.std()), 1e-6), np.float32)

@@ -119,7 +119,7 @@ def _usual(
 
 
 def _spectra(textures: Floats) -> npt.NDArray[np.complex64]:
-    """Of unit length; 0 where there is no texture."""
+    """Spectra of textures, scaled to unit length; 0 where there is no texture."""
     from scipy import fft
 
     lengths = np.sqrt((textures.astype(np.float64) ** 2).sum(axis=(1, 2)))

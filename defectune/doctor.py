@@ -8,6 +8,7 @@ import tempfile
 from pathlib import Path
 
 from annotations import DefectuneError
+from annotations.errors import shortened
 from defectune.console import show_table
 
 PACKAGES = (
@@ -98,7 +99,7 @@ def _opencv() -> tuple[str, str]:
     try:
         importlib.import_module("cv2")
     except ImportError as error:
-        found += f"; {error}"
+        found += f"; {shortened(error)}"
     else:
         if len(set(versions.values())) <= 1:
             return found, ""

@@ -261,7 +261,7 @@ def unseen(path: Path, others: str) -> str | None:
 
 
 def shared(others: str) -> str:
-    """What every node needs, in words."""
+    """A sentence that says what every node needs."""
     return f"Every node needs it, and {others}, under the same path: put them on shared storage."
 
 

@@ -82,7 +82,7 @@ class Bundle:
 
     @property
     def bit_depth(self) -> int | None:
-        """Of 16-bit images' values."""
+        """Bits that the values of 16-bit images use."""
         depth = self.document["bit_depth"]
         return None if depth is None else int(depth)
 
@@ -93,13 +93,13 @@ class Bundle:
 
     @property
     def chosen_by(self) -> str:
-        """Who chose the threshold, in words."""
+        """Who chose the threshold, as a text."""
         said = shortened(self.document.get("threshold_chosen_by", ""))
         return said or f"training, on {self.thresholds.chosen_on}"
 
     @property
     def precision(self) -> str:
-        """Of the graphs' numbers: fp32 or int8."""
+        """Type of the graphs' numbers: fp32 or int8."""
         return str(self.document.get("precision", "fp32"))
 
     @property

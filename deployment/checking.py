@@ -51,7 +51,7 @@ class BundleCheck:
 
     Attributes:
         images: one entry for each image that was compared.
-        note: what was compared, in words.
+        note: what was compared, as a text.
     """
 
     images: tuple[ImageDifference, ...]

@@ -66,7 +66,7 @@ class BundleOptions:
         refitted: the folder of a training on all images, whose one model is taken.
         engine: what runs the graphs, a key of `ENGINES`.
         threshold: calibrated scores from this on are defective.
-        chosen_by: who chose it, in words; empty for training.
+        chosen_by: who chose it, as a text; empty for training.
     """
 
     refitted: Path | None = None

@@ -8,7 +8,7 @@ from typing import Any, Final, Protocol, cast
 import numpy as np
 import numpy.typing as npt
 
-from annotations.errors import InputError, UsageError, shortened
+from annotations.errors import InputError, UsageError, install_extra, shortened
 from deployment.graph_check import require_plain
 from inference.base import Batch, Network
 
@@ -66,8 +66,8 @@ class OnnxNetwork:
             import onnxruntime
         except ImportError as error:
             raise InputError(
-                "Opening a bundle needs ONNX Runtime: `pip install onnxruntime`, or install "
-                "defectune with the extra `bundle`."
+                "Opening a bundle needs ONNX Runtime, which is not installed. "
+                f"{install_extra('bundle')}; for the runtime alone, `pip install onnxruntime`."
             ) from error
         require_provider(provider)
         require_plain(graph)
@@ -124,8 +124,9 @@ class OpenVinoNetwork:
             import openvino
         except ImportError as error:
             raise InputError(
-                "This bundle was made for OpenVINO: `pip install openvino`, or make it again with "
-                "--format onnx."
+                "This bundle was made for OpenVINO, which is not installed. "
+                f"{install_extra('openvino')}; for the runtime alone, `pip install openvino`. Or "
+                "make the bundle again with --format onnx."
             ) from error
         require_plain(graph)
         # Left to itself it computes in bfloat16 where the processor can, and scores change.
@@ -236,7 +237,7 @@ def _try(graph: bytes, threads: int) -> None:
 
 
 def _side(place: int, side: object) -> int:
-    """Of the trial's batch (n, 3, h, w)."""
+    """One side of the trial's batch (n, 3, h, w), from what the graph declares."""
     if isinstance(side, int):
         if not 0 < side <= _MOST_SIDE:
             raise ValueError(f"it takes an input with a side of {side}")

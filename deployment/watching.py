@@ -44,7 +44,7 @@ def watch(
     output: Path,
     options: WatchOptions = WatchOptions(),
     *,
-    told: Callable[[dict[str, Any]], None] = lambda _row: None,
+    on_row: Callable[[dict[str, Any]], None] = lambda _row: None,
     begun: Callable[[], None] = lambda: None,
 ) -> int:
     """Give a verdict on every new image of a folder and its subfolders.
@@ -58,7 +58,7 @@ def watch(
         folder: where images arrive.
         output: folder of verdicts.jsonl.
         options: how to watch.
-        told: called with every row.
+        on_row: called with every row.
         begun: called once, when the output is this watch's own.
 
     Returns:
@@ -106,7 +106,7 @@ def watch(
                     memory.add(row)
                     view.settle(name, facts)
                     written += 1
-                    told(row)
+                    on_row(row)
                 if options.once and not waiting:
                     return written
                 time.sleep(options.interval_s)

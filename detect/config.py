@@ -26,9 +26,9 @@ class DetectConfig(FamilyConfig):
     image_size: int = Field(default=320, ge=32, le=4096, multiple_of=32)
     """Side in pixels that images are resized to; YOLO needs a multiple of 32."""
     batch_size: int = Field(default=8, ge=1, le=1024)
-    """Images a step; every batch is one step of the optimizer."""
+    """Number of images in a batch; every batch is one step of the optimizer."""
     epochs: int = Field(default=60, ge=1, le=MAX_EPOCHS)
-    """Passes over the training images."""
+    """Number of passes over the training images."""
     shots_per_type: int | None = Field(default=None, ge=1, le=1_000_000)
     """Learn from at most so many defective images of each type, on the training and on the
     validation side each; all if not given. Shows what more images would be worth."""
@@ -36,32 +36,34 @@ class DetectConfig(FamilyConfig):
     """Overlapping tiles along an image's longer side, each of `image_size`; 1 looks at the whole
     image at once, `auto` takes as many as the training side's defects need to be seen."""
     views: Views = 8
-    """Times that an image is looked at when predicting: 2 adds its mirror image, 4 both upside
-    down, 8 both at a right angle as well. Steadier scores and edges, at so many times the time."""
+    """Copies of an image that test-time augmentation predicts: 1 is the image alone, 2 adds its
+    mirror image, 4 both upside down, 8 both at a right angle as well. More copies give steadier
+    scores and edges, and take so many times the time."""
     good_per_defect: float = Field(default=0.5, ge=0, le=1000)
-    """Good images for every defective one; from them the detector learns to stay silent."""
+    """Number of good images for each defective one; they teach the detector to stay silent."""
     inject_per_defect: float = Field(default=1.0, ge=0, le=100)
     """Injected images (real defects of the training side, pasted into good images) for every
     defective one."""
     tight_boxes: bool = True
-    """Train on outlines, so that a rotated defect's box stays tight; else boxes, which grow."""
+    """Train on outlines, so that the box of a rotated defect stays tight. Without it, the detector
+    trains on boxes, which grow when rotated."""
     optimizer: str = Field(default="AdamW", pattern="^(SGD|AdamW|Adam|RMSProp|auto)$")
-    """ultralytics' optimizer; its `auto` ignores `lr0`."""
+    """Optimizer of ultralytics; its `auto` ignores `lr0`."""
     lr0: float = Field(default=1e-3, gt=0, le=10)
     """Learning rate at the start."""
     degrees: float = Field(default=180.0, ge=0, le=180)
-    """Random rotation, plus or minus; parts lie at any angle, and a defect stays one."""
+    """Largest random rotation in degrees, either way: parts may lie at any angle."""
     flipud: float = Field(default=0.5, ge=0, le=1)
     """Probability of an upside-down flip."""
     mosaic: float = Field(default=1.0, ge=0, le=1)
     """Probability of a mosaic of four images."""
     scale: float = Field(default=0.3, ge=0, le=1)
-    """Random scale, plus or minus this part."""
+    """Largest random change of scale, as a part of the size, either way."""
     close_mosaic: int = Field(default=10, ge=0, le=MAX_EPOCHS)
-    """Epochs at the end without mosaics."""
+    """Number of epochs at the end that draw no mosaics."""
     nominal_batch: int | None = Field(default=None, ge=1, le=65_536)
-    """Images gathered for one step of the optimizer; `batch_size` if not given."""
+    """Number of images gathered for one step of the optimizer; `batch_size` if not given."""
     freeze: int = Field(default=0, ge=0, le=1000)
-    """First layers that keep their pretrained weights."""
+    """Number of first layers that keep their pretrained weights."""
     max_detections: int = Field(default=100, ge=1, le=1000)
-    """Boxes kept per image; COCOeval looks at 100."""
+    """Most boxes kept for an image; COCOeval looks at 100."""

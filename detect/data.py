@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Final
 
 import numpy as np
+import numpy.typing as npt
 import yaml
 
 from annotations import Dataset, Regions, Sample, TrainingError
@@ -135,49 +136,38 @@ def _write_tiles(
 ) -> None:
     """Of a defective image the tiles with defects and one without; of a good one, one tile."""
     side = config.image_size
+    image = load_for_tiles(dataset, sample, tile_side=side, tiles=tiles)
+    windows = tile_windows((image.image_rgb.shape[0], image.image_rgb.shape[1]), side)
     if dataset.strengths[sample.image_id] == "boxes":
-        _write_box_tiles(dataset, sample, config, tiles, images, labels)
-        return
-    image = load_for_tiles(dataset, sample, tile_side=side, tiles=tiles)
-    hw = (image.class_mask.shape[0], image.class_mask.shape[1])
-    cut = [_crop(image, window, side) for window in tile_windows(hw, side)]
-    full = [number for number, tile in enumerate(cut) if tile.class_mask.any()]
-    empty = [number for number in range(len(cut)) if number not in full]
-    draw = np.random.default_rng([config.seed, int(sample.sha256[:8], 16)])
-    chosen = full + ([int(draw.choice(empty))] if empty else [])
-    for number in chosen:
-        _write_image(f"{sample.stem}__tile{number:03d}", cut[number], config, images, labels)
-
-
-def _write_box_tiles(
-    dataset: Dataset,
-    sample: Sample,
-    config: DetectConfig,
-    tiles: int,
-    images: Path,
-    labels: Path,
-) -> None:
-    """As `_write_tiles`, of boxes, which are cut one by one: filled ones would grow together."""
-    side, truth = config.image_size, dataset.truths[sample.image_id]
-    image = load_for_tiles(dataset, sample, tile_side=side, tiles=tiles)
-    hw = (image.image_rgb.shape[0], image.image_rgb.shape[1])
-    scale = np.array([hw[1] / truth.image_hw[1], hw[0] / truth.image_hw[0]] * 2, np.float32)
-    cut: list[Regions] = []
-    for top, left in tile_windows(hw, side):
-        moved = truth.boxes_xyxy * scale - np.array([left, top] * 2, np.float32)
-        boxes = np.clip(moved, 0, side)
-        kept = ((boxes[:, 2:] - boxes[:, :2]) >= 1).all(axis=1)
-        made = Regions(boxes[kept], None, truth.labels[kept], None, (side, side))
-        cut.append(made)
+        scale = np.divide(image.image_rgb.shape[:2], dataset.truths[sample.image_id].image_hw)
+        cut = [
+            _boxes_in(window, dataset.truths[sample.image_id], scale, side) for window in windows
+        ]
+    else:
+        cut = [
+            class_mask_regions(cut_tile(image.class_mask, window, side, reflect=False))
+            for window in windows
+        ]
     full = [number for number, regions in enumerate(cut) if len(regions)]
     empty = [number for number in range(len(cut)) if number not in full]
     draw = np.random.default_rng([config.seed, int(sample.sha256[:8], 16)])
     for number in full + ([int(draw.choice(empty))] if empty else []):
         stem = f"{sample.stem}__tile{number:03d}"
-        window = tile_windows(hw, side)[number]
-        pixels = cut_tile(image.image_rgb, window, side, reflect=True)
+        pixels = cut_tile(image.image_rgb, windows[number], side, reflect=True)
         write_png(images / f"{stem}.png", pixels)
         write_text_atomic(labels / f"{stem}.txt", _label_lines(cut[number], config))
+
+
+def _boxes_in(
+    window: tuple[int, int], truth: Regions, scale: npt.NDArray[np.float64], side: int
+) -> Regions:
+    """Boxes in a tile, cut one by one: filled ones would grow together."""
+    top, left = window
+    factors = np.array([scale[1], scale[0]] * 2, np.float32)
+    moved = truth.boxes_xyxy * factors - np.array([left, top] * 2, np.float32)
+    boxes = np.clip(moved, 0, side)
+    kept = ((boxes[:, 2:] - boxes[:, :2]) >= 1).all(axis=1)
+    return Regions(boxes[kept], None, truth.labels[kept], None, (side, side))
 
 
 def _write_injected(

@@ -191,7 +191,7 @@ def _numbers(value: Any) -> list[float]:
 
 
 def architecture_of(network: Any) -> Architecture:
-    """Of a network in memory."""
+    """The architecture of a network in memory."""
     layers = {key: network.yaml[key] for key in _KEYS if network.yaml.get(key) is not None}
     # ultralytics notes what it made of the description in it: numbers and names again.
     names = network.names

@@ -55,7 +55,7 @@ class BoxPredictor(BoxScorer):
             max_detections: boxes kept per image.
             device: as torch names it.
             tiles: along an image's longer side.
-            views: times that an image is looked at, turned and mirrored.
+            views: copies of an image for test-time augmentation, turned and mirrored.
         """
         super().__init__(
             TorchNetwork(_Answer(network), torch.device(device)),

@@ -64,7 +64,7 @@ class Comparison:
 
     @property
     def text(self) -> str:
-        """In words."""
+        """The difference as a sentence."""
         if self.difference == 0 and self.within_noise:
             return f"{self.metric}: {self.run_a} and {self.run_b} are equal."
         a_is_better = (self.difference > 0) != (self.metric in LOWER_IS_BETTER)

@@ -54,7 +54,7 @@ class ExternalOptions:
     """What is known of predictions made elsewhere.
 
     Attributes:
-        model: in words.
+        model: its name for people.
         threshold: image scores at or above it are called defective, on the model's own scale;
             None takes it from validation scores, and without those there are no verdicts.
         region_threshold: regions scoring at or above it count as found.

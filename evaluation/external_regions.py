@@ -13,7 +13,7 @@ from annotations.regions import CocoRle
 from annotations.rle import MAX_PERIMETER, counts_of_text, rle_of_counts
 
 MAX_SCORE: Final = 1e30
-"""Of scores made elsewhere, either way."""
+"""Bound of scores made elsewhere, on either side of zero."""
 _BESIDE: Final = 1.0
 """Pixels that a box may stand out of its image; detectors round so."""
 

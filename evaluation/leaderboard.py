@@ -5,8 +5,8 @@ leaderboard.json:
     split_digest, protocol, fold, n_images, n_defective
     n_groups          physical parts among the test images
     missing_kind      null, or a sentence where no good or no defective image is evaluated
-    matching_rule     when a defect counts as found, in words
-    interval          how intervals are made, in words
+    matching_rule     when a defect counts as found, a sentence
+    interval          how intervals are made, a sentence
     sizes             [{name, low, high}], bounds as parts of the image: low <= area < high
     rows              a run each, highest image AUROC first:
         run, family, model
@@ -21,7 +21,7 @@ leaderboard.json:
     spread            [{metric, runs, n, mean, standard_deviation, low, high}], runs by seed
     comparisons       [{metric, run_a, run_b, difference (of a less b), low, high, p_value,
                        p_holm, test, only_a_right, only_b_right, within_noise, text}]
-    differences       [text], the table's comparisons in words
+    differences       [text], the table's comparisons, a sentence each
     operating_point   null, or see `evaluation.operating_point`
 
 METRIC is {value, low, high, n} and, where there is one, reason (why value is null) and note.
@@ -89,7 +89,7 @@ class Leaderboard:
         sizes: the size classes.
         comparisons: of every pair of runs.
         operating_points: one a run, where costs or a bound were given.
-        operating_rule: what they were chosen by, in words.
+        operating_rule: the rule that chose them, as a text.
         defect_rate: share of defective parts that costs are reckoned at.
 
     Example:
@@ -149,8 +149,9 @@ class Leaderboard:
             import pandas as pd
         except ImportError as error:
             raise UsageError(
-                "to_pandas() needs pandas, which is not installed. Install it with `pip install "
-                "pandas` (or `uv add pandas`); to_json() needs nothing."
+                "to_pandas() needs pandas, which is not installed. Install it beside defectune: "
+                "`uv pip install pandas` in an environment of uv, `pip install pandas` in one of "
+                "pip's; to_json() needs nothing."
             ) from error
         lines = []
         for row in self.rows:
@@ -174,7 +175,7 @@ class Leaderboard:
 
     @property
     def spread_lines(self) -> list[str]:
-        """The spreads of a few metrics in words."""
+        """The spreads of a few metrics, a sentence each."""
         return [spread.text for spread in self.spreads if spread.metric in COMPARED_IN_WORDS]
 
     @property

@@ -74,7 +74,7 @@ class Costs:
 
     @property
     def rule(self) -> str:
-        """In words."""
+        """The rule as text."""
         if self.max_escape is not None:
             return f"at most {100 * self.max_escape:g} % of defective validation images escape"
         if self.max_overkill is not None:
@@ -92,7 +92,7 @@ class OperatingPoint:
     Attributes:
         run: its name.
         thresholds: by fold, on the calibrated scale.
-        validation: what the choice was made on, in words.
+        validation: a text that says what the choice was made on.
         escape_rate: on the test images.
         overkill_rate: the same.
         expected_cost: a part, at the defect rate, on the test images; None without costs.

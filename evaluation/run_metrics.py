@@ -81,7 +81,7 @@ class Row:
     Attributes:
         run: its name.
         family: detect, segment or classify.
-        model: in words.
+        model: its name for people.
         metrics: by name; None where the family cannot enter.
         fold_means: mean over the folds of image_auroc, box_map, box_map50, pixel_ap and dice,
             folds where the metric is undefined left out.

@@ -37,7 +37,7 @@ class Spread:
 
     @property
     def text(self) -> str:
-        """In words."""
+        """The spread as a sentence."""
         return (
             f"{self.metric}: {self.runs} over {self.n} seeds {self.mean:.3f} ± "
             f"{self.standard_deviation:.3f} ({self.low:.3f}–{self.high:.3f})."

@@ -52,7 +52,7 @@ class Summary:
 
     Attributes:
         best: the run that the metrics are of; None where no run is evaluated.
-        sentence: the verdict in words.
+        sentence: the verdict.
         figures: escapes, overkill and regions found of the best run.
     """
 

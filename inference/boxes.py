@@ -137,7 +137,7 @@ class BoxScorer(Scorer):
             image_size: side in pixels that the network looks at, a multiple of 32.
             max_detections: boxes kept per image.
             tiles: along an image's longer side.
-            views: times that an image is looked at, turned and mirrored.
+            views: copies of an image for test-time augmentation, turned and mirrored.
         """
         self.network, self._side, self._most = network, image_size, max_detections
         self._tiles, self._views = tiles, views

@@ -114,7 +114,7 @@ class DistanceScorer(Scorer):
         }
 
     def arrays(self) -> Arrays:
-        """Of the distance."""
+        """The arrays of the distance."""
         return self._model.arrays()
 
     @classmethod

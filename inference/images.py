@@ -31,7 +31,7 @@ def resize_square(image_rgb: ImageRgb, side: int) -> ImageRgb:
 
 
 def half_normalised(image_rgb: ImageRgb) -> npt.NDArray[np.float32]:
-    """uint8 (H, W, 3) to float32 (3, H, W), normalized with mean 0.5 and deviation 0.5."""
+    """uint8 (H, W, 3) to float32 (3, H, W), normalized with mean 0.5 and standard deviation 0.5."""
     planes = np.ascontiguousarray(image_rgb.transpose(2, 0, 1)).astype(np.float32)
     planes /= np.float32(127.5)
     planes -= np.float32(1)
@@ -41,7 +41,7 @@ def half_normalised(image_rgb: ImageRgb) -> npt.NDArray[np.float32]:
 def normalised(
     image_rgb: ImageRgb, mean: Sequence[float], deviation: Sequence[float]
 ) -> npt.NDArray[np.float32]:
-    """uint8 (H, W, 3) to float32 (3, H, W), by the mean and deviation of each channel."""
+    """uint8 (H, W, 3) to float32 (3, H, W), by the mean and standard deviation of each channel."""
     scaled = image_rgb.astype(np.float32) / 255 - np.asarray(mean, np.float32)
     scaled = scaled / np.asarray(deviation, np.float32)
     return np.ascontiguousarray(scaled.transpose(2, 0, 1))

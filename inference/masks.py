@@ -3,7 +3,7 @@
 import math
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import Any, Final, NamedTuple, Self
+from typing import Any, Final, NamedTuple, Self, TypedDict, Unpack
 
 import cv2
 import numpy as np
@@ -43,6 +43,16 @@ class Look(NamedTuple):
         return np.asarray(1 - self.probabilities[0], np.float32)
 
 
+class MaskSettings(TypedDict):
+    """What every `SegmentPredictor` is made with; see there."""
+
+    image_size: int
+    views: int
+    tiles: int
+    region_threshold: float
+    min_area_fraction: float
+
+
 class SegmentPredictor(Scorer):
     """Looks at one image at a time and answers at the image's own size.
 
@@ -71,7 +81,7 @@ class SegmentPredictor(Scorer):
             network: from normalized images to probabilities.
             image_size: side of the squares that it looks at, pixels; of a network that looks at
                 any sides, the longer one.
-            views: times that an image is looked at, turned and mirrored.
+            views: copies of an image for test-time augmentation, turned and mirrored.
             tiles: along an image's longer side.
             region_threshold: cuts probabilities into regions.
             min_area_fraction: smaller regions, as parts of the image, are left out.
@@ -202,22 +212,11 @@ class MaskScorer(SegmentPredictor):
         self,
         network: Network,
         *,
-        image_size: int,
-        views: int,
-        tiles: int,
-        region_threshold: float,
-        min_area_fraction: float,
         stack: ScoreStack | None = None,
+        **settings: Unpack[MaskSettings],
     ) -> None:
         """Take a network and all that decides; for `stack` see the class."""
-        super().__init__(
-            network,
-            image_size=image_size,
-            views=views,
-            tiles=tiles,
-            region_threshold=region_threshold,
-            min_area_fraction=min_area_fraction,
-        )
+        super().__init__(network, **settings)
         self.stack = stack
 
     def _own_recipe(self) -> dict[str, Any]:
@@ -278,24 +277,13 @@ class FittedMaskScorer(SegmentPredictor):
         self,
         network: Network,
         *,
-        image_size: int,
-        views: int,
-        tiles: int,
-        region_threshold: float,
-        min_area_fraction: float,
         mean: Sequence[float],
         deviation: Sequence[float],
+        **settings: Unpack[MaskSettings],
     ) -> None:
         """Take a network and all that decides; images are normalized with `mean` and `deviation`,
         by channel."""
-        super().__init__(
-            network,
-            image_size=image_size,
-            views=views,
-            tiles=tiles,
-            region_threshold=region_threshold,
-            min_area_fraction=min_area_fraction,
-        )
+        super().__init__(network, **settings)
         self._mean, self._deviation = tuple(mean), tuple(deviation)
 
     def _own_recipe(self) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from inference.images import normalised, resize_square
 
 Patches = npt.NDArray[np.float32]
 BLUR_SIGMA: Final = 4.0
-"""Of the map, in pixels at the network's size."""
+"""Blur of the map, in pixels at the network's size."""
 _CHUNK: Final = 1024
 
 

@@ -24,8 +24,8 @@ class UsualErrors:
     """Errors of reconstruction on good images, place by place.
 
     An edge of the part is reconstructed badly on every image, and says nothing; the same error in
-    the middle of a plain face does. Errors are therefore counted in deviations from what is usual
-    at their place.
+    the middle of a plain face does. Errors are therefore counted in standard deviations
+    from what is usual at their place.
 
     Attributes:
         mean: float32 (S, S).

@@ -14,7 +14,7 @@ from annotations import Regions
 Views = Literal[1, 2, 4, 8]
 
 SAME_BOX_IOU: Final = 0.55
-"""As in the paper."""
+"""Overlap from which boxes are one, as in the paper of weighted boxes fusion."""
 
 
 def view_of(image: npt.NDArray[Any], number: int) -> npt.NDArray[Any]:

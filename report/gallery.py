@@ -28,7 +28,8 @@ import numpy.typing as npt
 
 from annotations import Dataset, ImageReadError, Sample, StoredPredictions
 from annotations.files import write_text_atomic
-from annotations.images import read_image_header, read_image_rgb
+from annotations.image_headers import read_image_header
+from annotations.images import read_image_rgb
 from evaluation import match_image
 from report.overlay import heat_rgb
 from report.pictures import write_jpeg

@@ -87,7 +87,7 @@ def conversion_facts(dataset: Dataset) -> list[tuple[str, str]]:
             (f"regions of type {kind}", str(count))
             for kind, count in value["components_by_type"].items()
         ]
-        told = value.get("parts", {}).get("told_by")
-        return [*facts, ("parts told", str(told))] if told else facts
+        rule = value.get("parts", {}).get("told_by")
+        return [*facts, ("parts told", str(rule))] if rule else facts
     except (InputError, KeyError, TypeError, AttributeError):
         return []

@@ -40,7 +40,7 @@ class Plot:
     Attributes:
         file: relative to the report's folder.
         title: above it.
-        text: what it shows, in words, for those who do not see it.
+        text: what it shows, for those who do not see it.
     """
 
     file: str

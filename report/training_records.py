@@ -26,12 +26,12 @@ SHOWN: Final = {
     "train_loss": "training loss",
     "val_loss": "validation loss",
     "val_dice": "validation Dice",
-    "separation": "drawn defects from good, in deviations",
+    "separation": "drawn defects from good, in standard deviations",
     "metrics/mAP50(B)": "validation mAP50",
     "train/box_loss": "training loss of boxes",
     "val/box_loss": "validation loss of boxes",
 }
-"""Columns of the logs, in words."""
+"""Columns of the logs, as people call them."""
 MOST_BYTES: Final = 20_000_000
 MOST_ROWS: Final = 100_000
 _SHEET_PIXELS: Final = 1600

@@ -34,7 +34,7 @@ class FamilyConfig(BaseModel):
     """`auto` takes a GPU where there is one; else as torch names devices: `cpu`, `cuda:0`."""
 
     @classmethod
-    def says_of_unknown(cls, key: str) -> str:
+    def hint_for_unknown(cls, key: str) -> str:
         """What a family knows of a setting that this configuration does not have, or nothing."""
         del key
         return ""
@@ -73,7 +73,7 @@ def build_config(
             near = difflib.get_close_matches(key, kind.model_fields, n=3)
             hint = f" Did you mean {' or '.join(near)}?" if near else ""
             raise UsageError(
-                f"Unknown setting {shortened(key)!r}.{kind.says_of_unknown(key)}{hint} Known: "
+                f"Unknown setting {shortened(key)!r}.{kind.hint_for_unknown(key)}{hint} Known: "
                 f"{', '.join(sorted(kind.model_fields))}."
             )
         merged[key] = value

@@ -97,7 +97,7 @@ class Family:
         """A method by its name or alias; None is the default one.
 
         Raises:
-            UsageError: there is none of this name; near ones are told.
+            UsageError: there is none of this name; the message names near ones.
         """
         name = self.default_method if name is None else name
         name = self.aliases.get(name, name) if isinstance(name, str) else name

@@ -24,7 +24,7 @@ class AnomalyMethod(Method[GoodConfig], Generic[GoodConfig]):
 
         Args:
             scores: raw, one an image.
-            images: what they are of, in words.
+            images: what they show, as a text for the progress.
         """
         quantile = self.config.good_quantile
         choice = good_threshold(scores, quantile)

@@ -80,7 +80,7 @@ class Pretrained(AnomalyMethod[PretrainedConfig]):
         self._features: list[Array] = []
 
     def words(self) -> str:
-        """By the distance."""
+        """The name of the distance, for tables."""
         return {"mahalanobis": "Mahalanobis", "knn": "k nearest neighbors"}[self.config.distance]
 
     def fit(self, data: FoldData) -> Arrays:

@@ -45,11 +45,11 @@ class Layout:
     """A layout.
 
     Attributes:
-        recognize: says in words why a source has this layout, or None. Looks at names and first
+        recognize: says why a source has this layout, or None. Looks at names and first
             bytes only.
         find: lists the images and how their truth is read.
         uses: what of `FindOptions` it looks at, beside `good`.
-        needs: what a source must have, in words.
+        needs: what a source must have, as a text.
     """
 
     recognize: Callable[[SourceFiles, FindOptions], str | None]

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, cast
 
 from annotations import Dataset, Shots, UsageError, load_dataset
-from annotations.images import MAX_PIXELS
+from annotations.image_headers import MAX_PIXELS
 from converters import ConversionReport, ConvertOptions, FindOptions, ReadOptions
 from converters import convert as convert_source
 from defectune.library.arguments import Place, as_path, checked

@@ -66,15 +66,15 @@ def predict_part(
     recipe: Recipe,
     part: Part,
     file: IO[str],
-    told: Callable[[Mapping[str, str]], None],
+    on_row: Callable[[Mapping[str, str]], None],
 ) -> None:
-    """Append a line for each image of a part to `file`; `told` gets every row of images.csv."""
+    """Append a line for each image of a part to `file`; `on_row` gets every row of images.csv."""
     images = zip(decoded(part.paths, recipe.bit_depth), part.names, strict=True)
     for index, ((path, image), name) in enumerate(images, start=part.start + 1):
         line = _predict_one(predictor, recipe, part.folder, path, image, name, index)
         file.write(json.dumps(line, ensure_ascii=False) + "\n")
         file.flush()
-        told(line["row"])
+        on_row(line["row"])
 
 
 def _predict_one(

@@ -55,7 +55,7 @@ class PredictedImages:
         n_defective: images with that verdict.
         n_failed: images that could not be read; their rows have the error.
         threshold: calibrated scores from this on are defective.
-        chosen_by: who chose the threshold, in words.
+        chosen_by: who chose the threshold, as a text.
         notes: what a reader must know beside the table, a sentence each.
     """
 
@@ -215,7 +215,7 @@ def predict_images(
                     f"{tally.n_images} images were predicted by an earlier call; it goes on."
                 )
 
-            def told(row: Mapping[str, str]) -> None:
+            def on_row(row: Mapping[str, str]) -> None:
                 tally.add(row)
                 advance("")
 
@@ -223,14 +223,14 @@ def predict_images(
             if on != "local":
                 from defectune.library.predicting_on_ray import predict_on_ray
 
-                predict_on_ray(parts, recipe, options, on.partition(":")[2], file, told)
+                predict_on_ray(parts, recipe, options, on.partition(":")[2], file, on_row)
             else:
                 for part in parts:
                     rows = kept(part, recipe.bit_depth)
                     if rows is not None:
-                        take(part, rows, file, told)
+                        take(part, rows, file, on_row)
                     else:
-                        predict_part(predictor, recipe, part, file, told)
+                        predict_part(predictor, recipe, part, file, on_row)
         notes = tally.notes(recipe)
         write_table(partial / IMAGES_FILE, COLUMNS, results)
         write_regions(partial / REGIONS_FILE, results)

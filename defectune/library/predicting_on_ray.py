@@ -55,7 +55,7 @@ def predict_on_ray(
     options: PredictOptions,
     address: str,
     file: IO[str],
-    told: Callable[[Mapping[str, str]], None],
+    on_row: Callable[[Mapping[str, str]], None],
 ) -> None:
     """Append a line for each image of all parts to `file`, in order; see `predict_part`.
 
@@ -68,7 +68,7 @@ def predict_on_ray(
         options: how to predict.
         address: see `ray_tasks.require_answer`.
         file: of the call's results.
-        told: gets every row.
+        on_row: gets every row.
 
     Raises:
         UsageError: no node has the cores of a task.
@@ -104,7 +104,7 @@ def predict_on_ray(
         for node in tasks.in_order(calls()):
             while waiting[0][1]:
                 before = waiting.popleft()[0]
-                take(before, rows_of(before), file, told)
+                take(before, rows_of(before), file, on_row)
             part, _ = waiting.popleft()
             rows = kept(part, recipe.bit_depth)
             if rows is None:
@@ -112,9 +112,9 @@ def predict_on_ray(
                     f"The node {node} cannot read images that can be read here, of those from "
                     f"{part.paths[0]} to {part.paths[-1]}. {shared(_OTHERS)}"
                 )
-            take(part, rows, file, told)
+            take(part, rows, file, on_row)
         for part, _ in waiting:
-            take(part, rows_of(part), file, told)
+            take(part, rows_of(part), file, on_row)
 
 
 def _threads(recipe: Recipe) -> int:

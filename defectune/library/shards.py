@@ -96,7 +96,7 @@ def take(
     part: Part,
     rows: Iterable[Mapping[str, str]],
     file: IO[str],
-    told: Callable[[Mapping[str, str]], None],
+    on_row: Callable[[Mapping[str, str]], None],
 ) -> None:
     """Append the kept lines of a part to `file`, and remove them where they were kept.
 
@@ -104,13 +104,13 @@ def take(
         part: whose file is there.
         rows: of it, see `kept`.
         file: of the call's results.
-        told: gets every row.
+        on_row: gets every row.
     """
     file.write(part.file.read_text(encoding="utf-8"))
     file.flush()
     part.file.unlink()
     for row in rows:
-        told(row)
+        on_row(row)
 
 
 def rows_of(part: Part) -> list[Mapping[str, str]]:

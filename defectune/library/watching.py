@@ -83,7 +83,7 @@ def watch(
             handoffs.extend(Handoff(verdicts, receiver, say=say) for receiver in receivers)
 
         try:
-            follow(opened, as_path(folder, what="folder"), place, options, told=tell, begun=begin)
+            follow(opened, as_path(folder, what="folder"), place, options, on_row=tell, begun=begin)
             finished = True
         finally:
             until = time.monotonic() + (HANDOFF_PATIENCE_S if finished else 0)

@@ -48,7 +48,7 @@ class Grid(_Strict):
     seeds: list[Annotated[int, Field(ge=0, lt=1 << 32)]] = Field(
         default=[0], min_length=1, max_length=1000
     )
-    """Of everything random."""
+    """Seeds of all random numbers, a training each."""
     metrics: list[str] = Field(default=["image_auroc", "balanced_accuracy"], min_length=1)
     """One table each, by the names of leaderboard.json; the first one decides."""
     resources: Resources = Resources()

@@ -28,7 +28,7 @@ class LocalPlan:
         workers: processes.
         threads: of each.
         gpus: numbers of the GPU that each worker uses, by worker; empty lets all see all.
-        text: why, in words.
+        text: the reason, a sentence.
     """
 
     workers: int

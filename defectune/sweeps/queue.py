@@ -24,7 +24,7 @@ class Queue:
         output: Path,
         *,
         retries: int,
-        told: Callable[[Cell, str | None], None],
+        on_end: Callable[[Cell, str | None], None],
     ) -> None:
         """Wait with these cells.
 
@@ -32,13 +32,13 @@ class Queue:
             cells: to be done.
             output: the sweep's folder.
             retries: further tries after the first.
-            told: called with every cell that has ended for good, and its error or None.
+            on_end: called with every cell that has ended for good, and its error or None.
         """
         self.failed = {}
         self._waiting = deque(cells)
         self._output = output
         self._retries = retries
-        self._told = told
+        self._on_end = on_end
         self._tries: dict[str, int] = {}
 
     def take(self) -> Cell | None:
@@ -48,7 +48,7 @@ class Queue:
     def ended(self, cell: Cell, failure: Failure | None) -> None:
         """Tell how a try went."""
         if failure is None:
-            self._told(cell, None)
+            self._on_end(cell, None)
             return
         error, trace = failure
         tries = self._tries[cell.name] = self._tries.get(cell.name, 0) + 1
@@ -57,4 +57,4 @@ class Queue:
             self._waiting.append(cell)
             return
         self.failed[cell.name] = error
-        self._told(cell, error)
+        self._on_end(cell, error)

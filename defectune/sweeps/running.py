@@ -156,7 +156,7 @@ def run_sweep(
             tracker.begin(chosen, results)
         advance = reporter.track("cells", len(waiting)) if waiting else None
 
-        def told(cell: Cell, error: str | None) -> None:
+        def on_end(cell: Cell, error: str | None) -> None:
             if error is not None:
                 reporter.say(f"{cell.name} failed: {shortened(error, 600)}")
             elif tracker is not None:
@@ -164,7 +164,7 @@ def run_sweep(
             if advance is not None:
                 advance(cell.name)
 
-        queue = Queue(waiting, output, retries=options.retries, told=told)
+        queue = Queue(waiting, output, retries=options.retries, on_end=on_end)
         try:
             if waiting:
                 _run(queue, output, work, checked, options, workers)
@@ -195,11 +195,11 @@ def _search(
         results = read_results(output, trial)
         waiting = [cell for cell in trial if cell.name not in results]
 
-        def told(cell: Cell, error: str | None) -> None:
+        def on_end(cell: Cell, error: str | None) -> None:
             if error is not None:
                 reporter.say(f"{cell.name} failed: {shortened(error, 600)}")
 
-        queue = Queue(waiting, output, retries=options.retries, told=told)
+        queue = Queue(waiting, output, retries=options.retries, on_end=on_end)
         if waiting:
             peak = max((float(r["peak_gb"]) for r in results.values()), default=0.0)
             plan = None

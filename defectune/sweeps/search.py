@@ -85,7 +85,7 @@ class Search:
         return f"Search({len(self.trials)} trials, {said})"
 
     def lines(self) -> list[str]:
-        """In words: each fold's best settings, which settings mattered, and what may be claimed."""
+        """Each fold's best settings, which settings mattered, and what may be claimed."""
         chosen = [best for fold in self.folds if (best := self.best(fold)) is not None]
         if not chosen:
             return ["No trial has finished: see failures/ for why."]

@@ -15,12 +15,12 @@ from defectune.sweeps.records import view_of, write_result
 Work = Callable[[Cell, Path], None]
 """Does a cell of the sweep in a folder, and keeps its result there."""
 Failure = tuple[str, str]
-"""Why a cell failed: in words, and where."""
+"""Why a cell failed: a sentence, and the traceback."""
 _MAX_TRACE: Final = 20_000
 
 
 def train_and_evaluate(cell: Cell, output: Path) -> None:
-    """Train a cell's model, evaluate it on its fold's test images, and keep the figures.
+    """Train a cell's model, evaluate it on its fold's test images, and keep the metrics.
 
     Raises:
         DefectuneError: see `dt.train` and `dt.evaluate`.
@@ -85,9 +85,9 @@ def attempt(work: Work, cell: Cell, output: Path) -> Failure | None:
         return str(error), ""
     except OSError as error:
         full = error.errno in (errno.ENOSPC, errno.EDQUOT)
-        told = "The disk is full. Make room and call again" if full else "The system refused"
+        what = "The disk is full. Make room and call again" if full else "The system refused"
         return (
-            f"{told} ({shortened(error)}).",
+            f"{what} ({shortened(error)}).",
             traceback.format_exc()[-_MAX_TRACE:],
         )
     except (Exception, SystemExit) as error:

@@ -10,7 +10,7 @@ from annotations.dataset import COCO_ALL
 from converters import ConvertOptions, convert
 from converters.check import check_dataset
 from converters.exporting import export_dataset
-from converters.reading import BOXES, MIXED
+from converters.facts import BOXES, MIXED
 
 RNG = np.random.default_rng(3)
 XML = (

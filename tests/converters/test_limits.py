@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from annotations import ImageReadError, InputError, load_dataset
-from annotations.images import MAX_PIXELS, read_image_header
+from annotations.image_headers import MAX_PIXELS, read_image_header
 from benchmarks.sources import HW, picture, put
 from converters import ConvertOptions, FindOptions, convert, inventory
 from converters.inventory import walk_files

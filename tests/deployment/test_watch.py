@@ -84,13 +84,13 @@ def test_a_half_written_file_is_waited_for_and_a_broken_one_is_a_row(path, folde
     late.write_bytes(whole[: len(whole) // 2])
     bundle, output, seen = open_bundle(path), tmp_path / "out", []
 
-    def told(row):
+    def on_row(row):
         seen.append(row["file"])
         if row["file"] == "3.png":
             late.write_bytes(whole)
 
     patient = WatchOptions(interval_s=0.02, patience_s=30, once=True)
-    assert watch(bundle, folder, output, patient, told=told) == 5
+    assert watch(bundle, folder, output, patient, on_row=on_row) == 5
     assert seen[-1] == "late.png"
     assert rows_of(output)[-1]["error"] is None
     (folder / "broken.png").write_bytes(whole[: len(whole) // 2])
@@ -171,7 +171,7 @@ def test_verdicts_that_are_removed_meanwhile_end_the_watch(path, folder, tmp_pat
         (output / VERDICTS_FILE).unlink(missing_ok=True)
 
     with pytest.raises(InputError, match="was removed or replaced"):
-        watch(open_bundle(path), folder, output, ONCE, told=tell)
+        watch(open_bundle(path), folder, output, ONCE, on_row=tell)
     assert len(told) == 1
     assert watch(open_bundle(path), folder, output, ONCE) == 4
 

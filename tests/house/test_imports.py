@@ -12,19 +12,9 @@ from pathlib import Path
 
 import pytest
 
-WHEEL_PACKAGES = {
-    "annotations",
-    "classify",
-    "converters",
-    "defectune",
-    "deployment",
-    "detect",
-    "evaluation",
-    "inference",
-    "report",
-    "segment",
-    "training",
-}
+from defectune.shadowing import PACKAGES
+
+WHEEL_PACKAGES = {*PACKAGES, "defectune"}
 
 # Which of our packages each root folder may import, besides itself.
 MAY_IMPORT: dict[str, set[str]] = {
