@@ -46,8 +46,9 @@ def public_signatures() -> str:
             lines.append(f"{name}{signature(value)}")
         elif name in ("Run", "Verdict", "Regions", "Leaderboard", "Sample", "Dataset"):
             lines.append(name)
-            for key in sorted(vars(value)):
-                part = vars(value)[key]
+            # What is inherited is offered too.
+            parts = {k: v for kind in reversed(value.__mro__[:-1]) for k, v in vars(kind).items()}
+            for key, part in sorted(parts.items()):
                 if key.startswith("_") and key not in ("__init__", "__getitem__"):
                     continue
                 if inspect.isfunction(part):
