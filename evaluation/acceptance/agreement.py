@@ -137,7 +137,7 @@ def _fleiss(agreed: float, shares: npt.NDArray[np.float64]) -> float | None:
 
 def _with_interval(value: float, n: int, error: float, confidence: float) -> Kappa:
     if error < 1e-12:
-        return Kappa(value, n, reason="no interval: no two parts were graded differently")
+        return Kappa(value, n, reason="no interval, since agreement is the same on every part")
     half = float(stats.norm.ppf(1 - (1 - confidence) / 2)) * error
     return Kappa(value, n, value - half, value + half)
 
