@@ -4,6 +4,7 @@ OUT/leaderboard.json, OUT/report/, OUT/acceptance/NAME/
 OUT/runs/NAME/
   config.yaml           family, split digest, class names, settings
   predictions/          see `annotations.store`
+  stress.json/.html     the operating window; stress/ holds what it goes on from
   fold-K/               weights, logs, and what an interrupted training goes on from
 """
 
@@ -14,6 +15,12 @@ RUNS_FOLDER: Final = Path("runs")
 LEADERBOARD_FILE: Final = "leaderboard.json"
 REPORT_FOLDER: Final = "report"
 ACCEPTANCE_FOLDER: Final = "acceptance"
+
+STRESS_FILE: Final = "stress.json"
+"""Of a run: its operating window."""
+STRESS_PAGE: Final = "stress.html"
+STRESS_FOLDER: Final = "stress"
+"""Of a run: scores of changed images, from which `stress` goes on."""
 
 CONFIG_FILE: Final = "config.yaml"
 PREDICTIONS_FOLDER: Final = "predictions"

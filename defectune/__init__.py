@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from defectune.library.evaluating import evaluate, report
     from defectune.library.predicting import predict
     from defectune.library.run import Run
+    from defectune.library.stressing import stress
     from defectune.library.sweeping import sweep
     from defectune.library.training_runs import train
     from defectune.library.verdict import Verdict
@@ -66,6 +67,7 @@ __all__ = [
     "load",
     "predict",
     "report",
+    "stress",
     "sweep",
     "train",
     "verify_acceptance",
@@ -95,6 +97,7 @@ _HOMES: Final = {
     "load": "defectune.library.datasets",
     "predict": "defectune.library.predicting",
     "report": "defectune.library.evaluating",
+    "stress": "defectune.library.stressing",
     "sweep": "defectune.library.sweeping",
     "train": "defectune.library.training_runs",
     "verify_acceptance": "defectune.library.accepting",

@@ -116,5 +116,14 @@ COMMANDS: Final = (
         "defectune.summaries:show_verification",
         ("defectune accept verify signed-off/acceptance.json --key public.pem",),
     ),
+    Command(
+        "stress",
+        "defectune.library.stressing:stress",
+        "defectune.summaries:show_window",
+        (
+            "defectune stress data/bottle detect",
+            "defectune stress data/bottle detect --kinds exposure --kinds noise --images 40",
+        ),
+    ),
     Command("doctor", "defectune.doctor:doctor", "defectune.summaries:show_health"),
 )

@@ -16,6 +16,7 @@ KEPT: Final = {
     "check": "A check changes nothing; make the call again.",
     "bundle": "No half bundle is left; make the call again.",
     "watch": "Every verdict so far is in verdicts.jsonl; make the same call again to go on.",
+    "stress": "Scores so far are kept in the run's folder: make the same call again to go on.",
     "sweep": "Cells that are done are kept, and stand in the table: make the same call again to go "
     "on.",
     "demo": "What was finished is kept in the output; remove it, or choose another --output, to "

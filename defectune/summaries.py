@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from defectune.library.accepting import Accepted, Verified
     from defectune.library.predicting import PredictedImages
     from defectune.library.run import Run
+    from defectune.library.stressing import Stressed
     from defectune.sweeps.running import Sweep
     from deployment.checking import BundleCheck
     from deployment.export import MadeBundle
@@ -278,6 +279,22 @@ def show_acceptance(made: "Accepted", _given: Given) -> int:
         out.print(f"Signed by the key {made.signed_by}", markup=False)
     out.print(f"The acceptance: {made.page}", markup=False)
     return 1 if made.proved is False else 0
+
+
+def show_window(found: "Stressed", _given: Given) -> None:
+    """Print the operating window, and what its check found."""
+    rows = [["change", "from", "to", "unit"]]
+    rows += [
+        [row["change"], f"{row['low']:g}", f"{row['high']:g}", row["unit"]] for row in found.window
+    ]
+    show_table(rows, title="The operating window")
+    check = found.check
+    if check["n"]:
+        show_text(
+            f"Under two changes at once from inside it, {check['count']} of {check['n']} verdicts "
+            f"flipped ({100 * check['value']:.3g} %)."
+        )
+    out.print(f"The page: {found.page}", markup=False)
 
 
 def show_verification(found: "Verified", given: Given) -> int:

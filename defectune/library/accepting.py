@@ -14,7 +14,14 @@ from annotations.images import sha256_of
 from annotations.locks import refuse_link
 from annotations.prediction_files import THRESHOLD, read_csv
 from annotations.run_digests import FILES_KEY, run_problems
-from annotations.run_files import ACCEPTANCE_FOLDER, CONFIG_FILE, LEADERBOARD_FILE, meta_path
+from annotations.run_files import (
+    ACCEPTANCE_FOLDER,
+    CONFIG_FILE,
+    LEADERBOARD_FILE,
+    RUNS_FOLDER,
+    STRESS_PAGE,
+    meta_path,
+)
 from defectune.library.arguments import Place, as_dataset, as_path, checked, several
 from defectune.library.evaluating import external_texts, import_external, named_external
 from defectune.library.options import Option
@@ -153,7 +160,7 @@ def accept(
 
             key = load_private_key(as_path(sign, what="key"))
         data, named = as_dataset(dataset), external_texts(external)
-        _require_labels_unchanged(data)
+        require_labels_unchanged(data)
         for _, place in named_external(named):
             if not place.exists():
                 raise InputError(f"--external {place}: there is no such file or folder.")
@@ -252,7 +259,7 @@ def verify_acceptance(
     return Verified(path, tuple(faults), mark)
 
 
-def _require_labels_unchanged(dataset: Dataset) -> None:
+def require_labels_unchanged(dataset: Dataset) -> None:
     """Labels are the truth of every figure: refuse those that were edited by hand."""
     from converters.manifest import MANIFEST
 
@@ -284,7 +291,7 @@ def _counted(
                 "--operating-point is of a run; a bundle has the threshold that it was made with."
             )
         return _counted_of_bundle(data, place, reporter)
-    stored = _out_of_fold(find_run(place, data.root), data)
+    stored = out_of_fold(find_run(place, data.root), data)
     chosen: dict[str, Any] = {
         "by": "training",
         "rule": "the thresholds that training chose",
@@ -304,7 +311,13 @@ def _counted(
     return _Counted(stored, thresholds, chosen, None)
 
 
-def _out_of_fold(run: Path, data: Dataset) -> StoredPredictions:
+def out_of_fold(run: Path, data: Dataset) -> StoredPredictions:
+    """Verdicts of a run on test images, none of which its threshold was chosen on.
+
+    Raises:
+        InputError: there are none, nobody knows what their threshold was chosen on, or the run
+            was changed after training.
+    """
     stored = read_predictions(run, data)
     if stored.no_threshold:
         raise InputError(
@@ -320,7 +333,7 @@ def _out_of_fold(run: Path, data: Dataset) -> StoredPredictions:
     if meta_path(run).is_file() and (run / CONFIG_FILE).is_file():
         problems, _ = run_problems(run, data)
         if problems:
-            raise InputError(f"{run} cannot be accepted as it is: {problems[0]}")
+            raise InputError(f"{run} cannot be counted as it is: {problems[0]}")
     return stored
 
 
@@ -339,7 +352,7 @@ def _counted_of_bundle(data: Dataset, place: Path, reporter: "Reporter") -> _Cou
             f"The model of {place} has learnt from the test images (--models refit), so that no "
             "image is left to count. Accept the run that it was made of, or photograph new parts."
         )
-    stored = _out_of_fold(find_run(opened.run, data.root), data)
+    stored = out_of_fold(find_run(opened.run, data.root), data)
     total = sum(len(data.split.folds[f].test) for f in opened.folds if f < len(data.split.folds))
     check = check_bundle(opened, data, advance=reporter.track(place.name, total))
     limit = opened.threshold
@@ -501,7 +514,6 @@ def _write(
 ) -> Accepted:
     from evaluation import predictions_digest
     from evaluation.acceptance.manifest import content_digest, document_bytes, sealed_document
-    from evaluation.acceptance.window import read_window
     from report.acceptance import acceptance_page
 
     run = counted.predictions.run
@@ -516,7 +528,7 @@ def _write(
         },
         "not_tested": [*found.not_tested(), *notes],
         "plan": found.plan(),
-        "window": read_window(run, digest),
+        "window": _window(data, run, digest, folder),
         "evidence": found.evidence(),
         "digests": {
             "made_at": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -549,6 +561,20 @@ def _write(
         signed_by="" if signature is None else signature["fingerprint"],
         notes=tuple(sections["not_tested"]),
     )
+
+
+def _window(data: Dataset, run: Path, digest: str, folder: Path) -> dict[str, Any]:
+    """The run's operating window, with the way to its page where the acceptance stands in the
+    dataset: from elsewhere, it would tell where things were on this machine."""
+    from urllib.parse import quote
+
+    from evaluation.acceptance.window import read_window
+
+    window = read_window(run, digest)
+    usual = folder == data.root / ACCEPTANCE_FOLDER / run.name
+    if usual and window["rows"] and (run / STRESS_PAGE).is_file():
+        window["page"] = quote(f"../../{RUNS_FOLDER.as_posix()}/{run.name}/{STRESS_PAGE}")
+    return window
 
 
 def _model_digests(run: Path) -> dict[str, str]:

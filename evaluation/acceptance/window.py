@@ -6,9 +6,8 @@ from typing import Any, Final
 from annotations import InputError
 from annotations.errors import shortened
 from annotations.files import read_json
+from annotations.run_files import STRESS_FILE as WINDOW_FILE
 
-WINDOW_FILE: Final = "stress.json"
-"""In the run's folder."""
 NOT_STRESSED: Final = (
     "Exposure, blur, noise, position and the other changes of a line were not tried: no operating "
     "window was made of this run."
@@ -45,7 +44,11 @@ def read_window(run: Path, predictions: str) -> dict[str, Any]:
             }
             for row in value["window"]
         ]
-        return {"reason": "", "max_flips": float(value["max_flips"]), "rows": rows}
+        found = {"reason": "", "max_flips": float(value["max_flips"]), "rows": rows}
+        if "check" in value:
+            check = value["check"]
+            found["check"] = {name: int(check[name]) for name in ("count", "n")}
+        return found
     except (KeyError, TypeError, ValueError) as error:
         raise InputError(
             f"{path} is damaged ({type(error).__name__}: {shortened(error)}). Make it again."

@@ -51,6 +51,8 @@ def written(tmp_path_factory) -> dict[str, object]:
         name: json.loads((dataset / name).read_text(encoding="utf-8"))
         for name in ("split.json", "conversion.json", "leaderboard.json")
     }
+    stressed = dt.stress(data, run, kinds=["exposure"], steps=2, draws=1, progress=False).document
+    files["stress.json"] = json.loads(stressed.read_text(encoding="utf-8"))
     accepted = dt.accept(data, run, progress=False).document
     files["acceptance.json"] = json.loads(accepted.read_text(encoding="ascii"))
     files["predictions.json"] = json.loads((folder / "verdicts" / "predictions.json").read_text())
