@@ -58,18 +58,23 @@ def test_light_beyond_white_is_white() -> None:
 def test_noise_has_its_ratio() -> None:
     assert noise_deviation(100, 20) == 10
     assert noise_deviation(100, 40) == 1
-    noisy = change(gray(100, 256), "noise", 20).astype(float)
-    assert noisy.std() == pytest.approx(10, rel=0.02)
-    assert noisy.mean() == pytest.approx(100, abs=0.2)
+    flat = gray(100, 256)
+    noisy = change(flat, "noise", 20).astype(float)
+    assert noisy.std() == pytest.approx(10, rel=0.01)
+    assert noisy.mean() == pytest.approx(100, abs=0.1)
+    assert (noisy == noisy[..., :1]).all()  # a gray image is of one sensor
+    flat[..., 0] = 103
+    of_each = change(flat, "noise", 20) - flat.astype(float)
+    assert np.corrcoef(of_each.reshape(-1, 3).T)[0, 1] == pytest.approx(0, abs=0.02)
+    assert change(gray(100, 256), "noise", 40).std() == pytest.approx((1 + 1 / 12) ** 0.5, rel=0.02)
 
 
 def test_kelvin_follows_daylight() -> None:
     assert kelvin_gains(6500) == (1, 1, 1)
-    red, green, blue = kelvin_gains(5000)
-    # D50 in linear sRGB, of the 1931 observer (Lindbloom): 1.1664, 0.9817, 0.7648 at Y = 1;
-    # D65 is (1, 1, 1).
-    assert (red, green) == (pytest.approx(1.1664 / 0.9817, rel=0.01), 1)
-    assert blue == pytest.approx(0.7648 / 0.9817, rel=0.01)
+    # D50's tristimulus values (ASTM E308), in the primaries of sRGB, whose white is D65.
+    matrix = [[3.2405, -1.5371, -0.4985], [-0.9693, 1.8760, 0.0416], [0.0556, -0.2040, 1.0572]]
+    red, green, blue = np.array(matrix) @ (0.96422, 1, 0.82521)
+    assert kelvin_gains(5003) == pytest.approx((red / green, 1, blue / green), rel=0.005)
     with pytest.raises(ValueError, match="4,000 to 25,000"):
         kelvin_gains(3000)
 
@@ -169,7 +174,7 @@ def test_a_window_ends_before_the_first_step_that_does_not_hold(shares, max_flip
         end = window_side(shares, 0, max_flips, upward=upward)
         inside = [v for v in shares if 0 < sign * v <= sign * end]
         assert all(shares[v] <= max_flips for v in inside)
-        beyond = sorted((sign * v for v in shares if sign * v > sign * end))
+        beyond = sorted(sign * v for v in shares if sign * v > sign * end)
         assert not beyond or shares[sign * beyond[0]] > max_flips
 
 
