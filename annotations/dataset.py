@@ -6,8 +6,8 @@ under the key `defectune` of every image.
 
 import os
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from html import escape
 from pathlib import Path, PurePath
@@ -21,8 +21,17 @@ from annotations.files import inside, read_json
 from annotations.regions import CocoRle, Regions
 from annotations.rle import check_rle
 from annotations.samples import Sample
-from annotations.split import Split, read_split
+from annotations.split import Split, parse_split, read_split
 from annotations.strength import LabelStrength, label_strength
+from annotations.version_files import (
+    KEPT_IMAGES,
+    READY_FOLDER,
+    Version,
+    current_version,
+    read_record,
+    read_state,
+    state_path,
+)
 
 COCO_ALL: Final = Path("annotations") / "all.json"
 SPLIT_FILE: Final = Path("split.json")
@@ -46,6 +55,8 @@ class Dataset:
             evaluation knows them by `iscrowd = 1`.
         bit_depth: of the 16-bit images that the source had, as they were read; new images of 16
             bits are read the same way. None: there was none.
+        version: number and digest of the version that this is; None for a dataset that was never
+            updated.
 
     Raises:
         ValueError: truths of other images, or a good image with a defect region.
@@ -66,6 +77,7 @@ class Dataset:
     split: Split
     ignored: Mapping[str, Regions] = field(default_factory=dict)
     bit_depth: int | None = None
+    version: Version | None = None
 
     def __post_init__(self) -> None:
         if {sample.image_id for sample in self.samples} != set(self.truths):
@@ -237,16 +249,71 @@ def load_dataset(root: Path) -> Dataset:
     """Read a converted dataset.
 
     Raises:
-        InputError: not a converted dataset, or one that was damaged.
+        InputError: not a converted dataset, one that was damaged, or one in the middle of an
+            update.
         SplitMismatchError: its split does not belong to its images.
     """
     path = root / COCO_ALL
+    if (root / READY_FOLDER).exists():
+        raise InputError(
+            f"An update of {root} is being moved into place, or was killed while it was. Wait, or "
+            f"finish it: `defectune update {root}`."
+        )
     if not path.is_file():
         raise InputError(
             f"{root} is not a converted dataset: there is no {COCO_ALL.as_posix()} in it. Make "
             "one with `defectune convert SRC OUT` and give OUT here."
         )
     document: Any = read_json(path, what="the labels of a converted dataset")
+
+    def split_of(samples: Sequence[Sample]) -> Split:
+        return read_split(root / SPLIT_FILE, samples)
+
+    return _dataset_of(document, root, path, split_of, current_version(root))
+
+
+def load_version(root: Path, number: int) -> Dataset:
+    """Read labels and split of a version of a dataset.
+
+    Images that the current version no longer has are found where they are kept.
+
+    Args:
+        root: the dataset's folder.
+        number: of the version, from 1.
+
+    Raises:
+        UsageError: there never was such a version.
+        InputError: it was deleted, or damaged.
+    """
+    state, path = read_state(root, number), state_path(root, number)
+
+    def split_of(samples: Sequence[Sample]) -> Split:
+        return parse_split(state["split"], samples, source=path)
+
+    version = Version(number, read_record(root, number)["digest"])
+    dataset = _dataset_of(state["labels"], root, path, split_of, version)
+    kept = [_with_kept_image(root, sample) for sample in dataset.samples]
+    return replace(dataset, samples=tuple(kept))
+
+
+def kept_image(root: Path, sample: Sample) -> Path:
+    """Where the image of a sample is kept once the current version no longer has it."""
+    return root / KEPT_IMAGES / f"{sample.sha256}{sample.image_path.suffix}"
+
+
+def _with_kept_image(root: Path, sample: Sample) -> Sample:
+    # A name may have come to another image since; what is kept goes by its bytes.
+    kept = kept_image(root, sample)
+    return replace(sample, image_path=kept) if os.path.lexists(kept) else sample
+
+
+def _dataset_of(
+    document: Any,
+    root: Path,
+    path: Path,
+    split_of: Callable[[Sequence[Sample]], Split],
+    version: Version | None,
+) -> Dataset:
     try:
         class_names = tuple(str(c["name"]) for c in document["categories"])
         samples = tuple(_sample(root, path, entry) for entry in document["images"])
@@ -262,7 +329,7 @@ def load_dataset(root: Path) -> Dataset:
             f"({type(error).__name__}: {shortened(error)}). "
             "Convert again into a new folder."
         ) from error
-    split = read_split(root / SPLIT_FILE, samples)
+    split = split_of(samples)
     try:
         dataset = Dataset(
             root,
@@ -272,6 +339,7 @@ def load_dataset(root: Path) -> Dataset:
             split,
             MappingProxyType(ignored),
             _bit_depth(document),
+            version,
         )
         _require_strengths(document, dataset)
         return dataset

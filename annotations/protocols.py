@@ -67,35 +67,38 @@ def _order_key(seed: int, purpose: str, text: str) -> str:
     return hashlib.sha256(f"{seed}\x00{purpose}\x00{text}".encode()).hexdigest()
 
 
-def _by_group(samples: Iterable[Sample]) -> dict[str, list[Sample]]:
+def by_group(samples: Iterable[Sample]) -> dict[str, list[Sample]]:
+    """Images by their part."""
     groups: dict[str, list[Sample]] = defaultdict(list)
     for sample in samples:
         groups[sample.group].append(sample)
     return groups
 
 
-def _type_of(group: Sequence[Sample]) -> str:
+def type_of(group: Sequence[Sample]) -> str:
+    """The type that most images of a part have."""
     counts: dict[str, int] = defaultdict(int)
     for sample in group:
         counts[sample.defect_type] += 1
     return max(sorted(counts), key=lambda name: counts[name])
 
 
-def _grouped_by_type(
+def grouped_by_type(
     samples: Iterable[Sample], seed: int, purpose: str
 ) -> dict[str, list[list[Sample]]]:
+    """Parts by their type, in the order in which they are dealt."""
     by_type: dict[str, list[list[Sample]]] = defaultdict(list)
-    groups = _by_group(samples)
+    groups = by_group(samples)
     # Large groups first: what is left to even out the folds with is then small.
     for name in sorted(groups, key=lambda g: (-len(groups[g]), _order_key(seed, purpose, g))):
-        by_type[_type_of(groups[name])].append(groups[name])
+        by_type[type_of(groups[name])].append(groups[name])
     return dict(sorted(by_type.items()))
 
 
 def _take(samples: Iterable[Sample], fraction: float, seed: int, purpose: str) -> set[str]:
     """Ids of about `fraction` of every type, whole groups, at least one and never all of it."""
     taken: set[str] = set()
-    for groups in _grouped_by_type(samples, seed, purpose).values():
+    for groups in grouped_by_type(samples, seed, purpose).values():
         if len(groups) < 2:
             continue
         wanted = max(1, round(fraction * sum(len(group) for group in groups)))
@@ -113,7 +116,7 @@ def _take(samples: Iterable[Sample], fraction: float, seed: int, purpose: str) -
 def _deal(samples: Iterable[Sample], k: int, seed: int) -> list[set[str]]:
     """Deal whole groups to k folds so that every type is spread evenly."""
     folds: list[set[str]] = [set() for _ in range(k)]
-    for groups in _grouped_by_type(samples, seed, "fold").values():
+    for groups in grouped_by_type(samples, seed, "fold").values():
         counts = [0] * k
         for group in groups:
             target = min(range(k), key=lambda i: (counts[i], len(folds[i]), i))
@@ -212,7 +215,7 @@ def _kfold(test_side: Sequence[Sample], folds: int, seed: int) -> list[set[str]]
     test_sets = _deal(test_side, folds, seed)
     if not all(test_sets):
         raise InputError(
-            f"{len(_by_group(test_side))} groups of test images cannot fill {folds} folds. Use "
+            f"{len(by_group(test_side))} groups of test images cannot fill {folds} folds. Use "
             "fewer folds (--folds)."
         )
     return test_sets
@@ -244,7 +247,7 @@ def _few_shot(test_side: Sequence[Sample], shots: Shots, seed: int) -> tuple[set
     for kind in kinds:
         of_kind = [s for s in eligible if kind in (None, s.defect_type)]
         chosen: list[str] = []
-        groups = _by_group(of_kind)
+        groups = by_group(of_kind)
         for name in sorted(groups, key=lambda g: _order_key(seed, "shots", g)):
             ids = sorted(sample.image_id for sample in groups[name])
             chosen += ids[: shots.n - len(chosen)]
@@ -273,7 +276,7 @@ def _leave_one_type_out(
     test_side: Sequence[Sample], seed: int
 ) -> tuple[list[set[str]], list[set[str]]]:
     """For each fold, ids of test images and ids that are held back."""
-    by_kind = _grouped_by_type(test_side, seed, "fold")
+    by_kind = grouped_by_type(test_side, seed, "fold")
     by_kind.pop(GOOD, None)
     if len(by_kind) < 2:
         raise InputError(

@@ -126,21 +126,28 @@ def check_split(split: Split, samples: Sequence[Sample], *, source: Path | str) 
 
 def write_split(path: Path, split: Split, samples: Sequence[Sample]) -> None:
     """Write `split.json`."""
-    write_json_atomic(
-        path,
-        {
-            "format": FORMAT,
-            "protocol": split.protocol,
-            "detail": split.detail,
-            "seed": split.seed,
-            "digest": split.digest,
-            "folds": [
-                {"train": f.train, "val": f.val, "test": f.test, "left_out": left}
-                for f, left in zip(split.folds, split.left_out, strict=True)
-            ],
-            "groups": {s.image_id: s.group for s in sorted(samples, key=lambda s: s.image_id)},
-        },
-    )
+    write_json_atomic(path, split_document(split, samples))
+
+
+def split_document(split: Split, samples: Sequence[Sample]) -> dict[str, Any]:
+    """What `split.json` holds."""
+    return {
+        "format": FORMAT,
+        "protocol": split.protocol,
+        "detail": split.detail,
+        "seed": split.seed,
+        "digest": split.digest,
+        "folds": [
+            {
+                "train": list(f.train),
+                "val": list(f.val),
+                "test": list(f.test),
+                "left_out": list(left),
+            }
+            for f, left in zip(split.folds, split.left_out, strict=True)
+        ],
+        "groups": {s.image_id: s.group for s in sorted(samples, key=lambda s: s.image_id)},
+    }
 
 
 def read_split(path: Path, samples: Sequence[Sample]) -> Split:
@@ -151,6 +158,21 @@ def read_split(path: Path, samples: Sequence[Sample]) -> Split:
         SplitMismatchError: the digest does not belong to these images.
     """
     value: Any = read_json(path, what="the split of a converted dataset")
+    return parse_split(value, samples, source=path)
+
+
+def parse_split(value: Any, samples: Sequence[Sample], *, source: Path) -> Split:
+    """Check what `split.json` holds.
+
+    Args:
+        value: as parsed.
+        samples: the images.
+        source: the file, for messages.
+
+    Raises:
+        InputError: malformed, or with a group on two sides.
+        SplitMismatchError: the digest does not belong to these images.
+    """
     try:
         if value["format"] != FORMAT or value["protocol"] not in (*PROTOCOLS, "custom"):
             raise ValueError(f"format {value['format']!r}, protocol {value['protocol']!r}")
@@ -170,9 +192,9 @@ def read_split(path: Path, samples: Sequence[Sample]) -> Split:
             raise ValueError("no folds")
     except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
         raise InputError(
-            f"{path} is not a split of this program ({shortened(error)}). Convert again."
+            f"{source} is not a split of this program ({shortened(error)}). Convert again."
         ) from error
-    check_split(split, samples, source=path)
+    check_split(split, samples, source=source)
     return split
 
 

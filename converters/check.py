@@ -13,6 +13,7 @@ from annotations.dataset import COCO_ALL, IMAGES_FOLDER, LABELS_FOLDER
 from annotations.errors import shortened
 from annotations.files import read_json
 from annotations.images import check_image_file, check_image_header, sha256_of
+from annotations.version_files import chain_problems
 from converters.groups import MOST_IMAGES, not_looked_for
 from converters.manifest import manifest_problems
 from converters.masks import cut_mask, mask_file_name, read_mask_pixels
@@ -54,6 +55,9 @@ def check_dataset(
     """
     problems: list[str] = []
     facts = [("images", f"{len(dataset.samples)}"), ("split digest", dataset.split.digest)]
+    if dataset.version is not None:
+        facts.append(("version", f"{dataset.version.number}, {dataset.version.digest}"))
+        problems += chain_problems(dataset.root)
     images = labels = masks = sources = 0
     compare = _masks_can_be_compared(dataset)
     for sample in dataset.samples:

@@ -96,7 +96,7 @@ def convert(
     """
     options = options or ConvertOptions()
     pattern = compile_pattern(options.group_by)
-    _check_options(options)
+    check_convert_options(options)
     reading = _Reading(pool, progress)
     inside = output.resolve().is_relative_to(source.resolve())
     if inside and (source.is_dir() or output.resolve() == source.resolve()):
@@ -116,7 +116,7 @@ def convert(
     return report
 
 
-def _check_options(options: ConvertOptions) -> None:
+def check_convert_options(options: ConvertOptions) -> None:
     """Refuse what can be refused before a file is read."""
     check_options(options.layout)
     options.read.check()
@@ -133,16 +133,46 @@ def _check_options(options: ConvertOptions) -> None:
         raise UsageError(f"--split names {options.split_file}, which does not exist.")
 
 
-def _convert(
+@dataclass(frozen=True, slots=True)
+class ReadSource:
+    """A source that was read and passed all checks.
+
+    Attributes:
+        found: as its layout was read.
+        images: those that can be part of a dataset.
+        facts: one for each of them.
+        options: as they were settled by what was found.
+        report: with what was counted up to here.
+    """
+
+    found: Found
+    images: list[SourceImage]
+    facts: list[ImageFacts]
+    options: ConvertOptions
+    report: ConversionReport
+
+
+def read_source(
     source: Path,
-    folder: Path,
     options: ConvertOptions,
-    pattern: re.Pattern[str] | None,
-    reading: _Reading,
     *,
     named: Path,
-) -> ConversionReport:
-    """Convert into a folder that is moved into place by the caller."""
+    pool: Pool | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> ReadSource:
+    """Find and read all images and labels of a source.
+
+    Args:
+        source: folder or label file; an archive is unpacked already.
+        options: of the conversion.
+        named: the source as messages call it.
+        pool: reads in place of this machine's processes.
+        progress: called with images done and images in all.
+
+    Raises:
+        DefectuneError: see `convert`.
+    """
+    reading = _Reading(pool, progress)
     options = replace(options, read=replace(options.read, good=options.find.good))
     files = open_source(source)
     found, reason = find_images(files, options.layout, options.find)
@@ -159,7 +189,24 @@ def _convert(
     require_effect(found, facts, options)
     look_at_masks(images, facts, options)
     require_one_label(images, facts, report)
-    report.class_names = class_names = _class_names(found, images, facts, options)
+    return ReadSource(found, images, facts, options, report)
+
+
+def _convert(
+    source: Path,
+    folder: Path,
+    options: ConvertOptions,
+    pattern: re.Pattern[str] | None,
+    reading: _Reading,
+    *,
+    named: Path,
+) -> ConversionReport:
+    """Convert into a folder that is moved into place by the caller."""
+    read = read_source(source, options, named=named, pool=reading.pool, progress=reading.progress)
+    found, images, facts, options, report = (
+        read.found, read.images, read.facts, read.options, read.report
+    )  # fmt: skip
+    report.class_names = class_names = class_names_of(read)
     truths = {
         i.image_id: regions_of(f, class_names, ignored=False)
         for i, f in zip(images, facts, strict=True)
@@ -239,14 +286,14 @@ def _read_all(
     return images, facts
 
 
-def _class_names(
-    found: Found,
-    images: list[SourceImage],
-    facts: list[ImageFacts],
-    options: ConvertOptions,
-) -> tuple[str, ...]:
+def class_names_of(read: ReadSource) -> tuple[str, ...]:
     """Names in the source's order where it has one, then by name; only those that occur, and
-    those that the source lists."""
+    those that the source lists.
+
+    Raises:
+        InputError: a name that cannot be one.
+    """
+    found, images, facts, options = read.found, read.images, read.facts, read.options
     used = {region.name for one in facts for region in one.regions}
     used |= {one.defect_type for one in facts}
     # A value that a mask ignores is no class; its regions go by the first one.

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from defectune.library.conversion import convert
     from defectune.library.datasets import check, export, load
     from defectune.library.evaluating import evaluate, report
+    from defectune.library.growing import diff, log, update
     from defectune.library.predicting import predict
     from defectune.library.run import Run
     from defectune.library.stressing import stress
@@ -62,14 +63,17 @@ __all__ = [
     "check",
     "check_bundle",
     "convert",
+    "diff",
     "evaluate",
     "export",
     "load",
+    "log",
     "predict",
     "report",
     "stress",
     "sweep",
     "train",
+    "update",
     "verify_acceptance",
 ]
 
@@ -92,14 +96,17 @@ _HOMES: Final = {
     "check": "defectune.library.datasets",
     "check_bundle": "defectune.library.bundling",
     "convert": "defectune.library.conversion",
+    "diff": "defectune.library.growing",
     "evaluate": "defectune.library.evaluating",
     "export": "defectune.library.datasets",
     "load": "defectune.library.datasets",
+    "log": "defectune.library.growing",
     "predict": "defectune.library.predicting",
     "report": "defectune.library.evaluating",
     "stress": "defectune.library.stressing",
     "sweep": "defectune.library.sweeping",
     "train": "defectune.library.training_runs",
+    "update": "defectune.library.growing",
     "verify_acceptance": "defectune.library.accepting",
 }
 

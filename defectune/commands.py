@@ -20,6 +20,27 @@ COMMANDS: Final = (
             "defectune convert photos.zip data/lid --protocol holdout --group-by 'part_\\d+'",
         ),
     ),
+    Command(
+        "update",
+        "defectune.library.growing:update",
+        "defectune.summaries_of_versions:show_update",
+        (
+            "defectune update data/bottle week-2 --prefix week-2 --by anna --dry-run",
+            "defectune update data/bottle --remove blurred.txt --rename-class contamination=dirt",
+        ),
+    ),
+    Command(
+        "log",
+        "defectune.library.growing:log",
+        "defectune.summaries_of_versions:show_log",
+        ("defectune log data/bottle", "defectune log data/bottle --json"),
+    ),
+    Command(
+        "diff",
+        "defectune.library.growing:diff",
+        "defectune.summaries_of_versions:show_diff",
+        ("defectune diff data/bottle 1 2",),
+    ),
     # Its families stand in training/registry.py, each with its own options and examples.
     Command("train", "defectune.library.training_runs:train", "defectune.summaries:show_runs"),
     Command(

@@ -83,6 +83,8 @@ class Folders:
 def folders_of(files: SourceFiles, options: FindOptions) -> Folders | None:
     """The folders of this layout, their names in any case and variant; None without them."""
     train, test = files.child(files.root, *_TRAIN), files.child(files.root, *_TEST)
+    if options.batch:
+        return _folders_of_batch(files, options, train, test)
     if train is None or test is None or not train.is_dir() or not test.is_dir():
         return None
     good = [folder for folder in subfolders(train) if options.is_good(folder.name)]
@@ -93,6 +95,24 @@ def folders_of(files: SourceFiles, options: FindOptions) -> Folders | None:
         train,
         min(good, key=lambda folder: (folder.name != GOOD, folder.name)),
         test,
+        truth or files.root / _TRUTH[0],
+        files.child(files.root, *_VALIDATION),
+    )
+
+
+def _folders_of_batch(
+    files: SourceFiles, options: FindOptions, train: Path | None, test: Path | None
+) -> Folders | None:
+    """As `folders_of`, for a part of a category: a side, or its good images, may miss."""
+    train = train or files.root / _TRAIN[0]
+    good = [f for f in subfolders(train) if options.is_good(f.name)] if train.is_dir() else []
+    truth = files.child(test or files.root, *_TRUTH) or files.child(files.root, *_TRUTH)
+    if (truth is None or test is None) and not good:
+        return None
+    return Folders(
+        train,
+        min(good, key=lambda folder: (folder.name != GOOD, folder.name), default=train / GOOD),
+        test or files.root / _TEST[0],
         truth or files.root / _TRUTH[0],
         files.child(files.root, *_VALIDATION),
     )
@@ -128,7 +148,7 @@ def find(files: SourceFiles, options: FindOptions) -> Found:
     found = Found()
     for path in images_in(files, folders.good):
         found.images.append(_good(files, path, files.relative(path.with_suffix("")), "train"))
-    if not found.images:
+    if not found.images and not options.batch:
         raise InputError(f"{folders.good} holds no image that can be read.")
     for name in PRIVATE_FOLDERS:
         if (files.root / name).is_dir():

@@ -177,6 +177,8 @@ class FindOptions:
         good_only: every image is good.
         missing_masks: what is done with a defective image without a mask: `refuse` it, or keep
             the `image-label`.
+        batch: the source is a part of a set, for one that stands: a side, or all good images, may
+            miss.
     """
 
     images: str | None = None
@@ -187,6 +189,7 @@ class FindOptions:
     crowd_is_defect: bool = False
     good_only: bool = False
     missing_masks: Literal["refuse", "image-label"] = "refuse"
+    batch: bool = False
 
     @property
     def masks_may_miss(self) -> bool:

@@ -281,7 +281,9 @@ def parse_mask_values(
     return result
 
 
-def parse_class_map(texts: Sequence[str] | Mapping[str, str]) -> dict[str, str]:
+def parse_class_map(
+    texts: Sequence[str] | Mapping[str, str], *, option: str = "--map-class"
+) -> dict[str, str]:
     """Read --map-class OLD=NEW, or take a mapping as it is.
 
     Raises:
@@ -293,6 +295,6 @@ def parse_class_map(texts: Sequence[str] | Mapping[str, str]) -> dict[str, str]:
     for text in texts:
         old, sign, new = text.partition("=")
         if not sign or not old or not new or old in result:
-            raise UsageError(f"--map-class takes OLD=NEW, each OLD once; got {text!r}.")
+            raise UsageError(f"{option} takes OLD=NEW, each OLD once; got {text!r}.")
         result[old] = new
     return result

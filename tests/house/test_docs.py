@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 import warnings
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -56,6 +57,8 @@ def prepare(folder: Path) -> None:
     for name in ("new", "incoming", "camera"):
         shutil.copytree(source / "test" / "good", folder / name)
     shutil.copy(source / "test" / "good" / "000.png", folder / "new.png")
+    draw_category(folder / "later", replace(SMALL, seed=1)).rename(folder / "week-2")
+    (folder / "blurred.txt").write_text("broken_large/000\n", encoding="utf-8")
     parts = folder / "parts"
     shutil.copytree(source, parts)
     for path in sorted(parts.rglob("*.png")):

@@ -54,6 +54,8 @@ def written(tmp_path_factory) -> dict[str, object]:
     stressed = dt.stress(data, run, kinds=["exposure"], steps=2, draws=1, progress=False).document
     files["stress.json"] = json.loads(stressed.read_text(encoding="utf-8"))
     accepted = dt.accept(data, run, progress=False).document
+    dt.update(data, rename_class={data.class_names[0]: "chip"}, by="anna", progress=False)
+    files["versions/0002.json"] = json.loads((dataset / "versions" / "0002.json").read_text())
     files["acceptance.json"] = json.loads(accepted.read_text(encoding="ascii"))
     files["predictions.json"] = json.loads((folder / "verdicts" / "predictions.json").read_text())
     with zipfile.ZipFile(folder / "line.bundle") as bundle:

@@ -1,0 +1,256 @@
+"""`update`, `log` and `diff`: a dataset that grows, in versions."""
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from annotations import Dataset, UsageError
+from annotations.image_headers import MAX_PIXELS
+from annotations.version_files import read_record, version_numbers
+from converters import ConvertOptions, FindOptions, ReadOptions
+from converters.comparing import Difference, compare_versions
+from converters.updating import Updated, UpdateOptions
+from converters.updating import update as update_dataset
+from defectune.library.arguments import Place, as_dataset, as_path, checked
+from defectune.library.conversion import parse_class_map, parse_mask_values
+from defectune.library.options import Option
+from defectune.library.progress import shown
+
+if TYPE_CHECKING:
+    from training import Reporter
+
+_SOURCE = Option("Source")
+_LABELS = Option("Labels")
+_SPLIT = Option("Split")
+_PIXELS = Option("Pixels")
+_LOG = Option("Log")
+_PREFIX = re.compile(r"[^/\\\0\s][^\\\0]*")
+
+
+@checked
+def update(
+    dataset: Annotated[Dataset | Place, Option(metavar="OUT")],
+    source: Annotated[Place | None, Option(metavar="SRC")] = None,
+    *,
+    remove: Annotated[Place | None, Option("Update", "LIST")] = None,
+    rename_class: Annotated[Mapping[str, str] | Sequence[str], Option("Update", "OLD=NEW")] = (),
+    prefix: Annotated[str, Option("Update", "NAME")] = "",
+    same_name: Annotated[Literal["refuse", "relabel"], Option("Update")] = "refuse",
+    restore: Annotated[int | None, Option("Update", "VERSION", least=1)] = None,
+    dry_run: Annotated[bool, Option("Update")] = False,
+    message: Annotated[str, _LOG] = "",
+    by: Annotated[str, Option("Log", "NAME")] = "",
+    to: Annotated[Literal["auto", "train", "test", "folds"], _SPLIT] = "auto",
+    leave_out: Annotated[bool, _SPLIT] = False,
+    group_by: Annotated[str | None, Option("Split", "REGEX")] = None,
+    find_groups: Annotated[bool | None, _SPLIT] = None,
+    layout: Annotated[str, _SOURCE] = "auto",
+    images: Annotated[str | None, Option("Source", "PATTERN")] = None,
+    masks: Annotated[str | None, Option("Source", "PATTERN")] = None,
+    bit_depth: Annotated[int | None, _SOURCE] = None,
+    max_pixels: Annotated[int | None, _SOURCE] = None,
+    workers: Annotated[int | None, _SOURCE] = None,
+    good: Annotated[Sequence[str], Option("Labels", "CLASS")] = (),
+    good_only: Annotated[bool, _LABELS] = False,
+    no_mask_is_good: Annotated[bool, _LABELS] = False,
+    missing_masks: Annotated[Literal["refuse", "image-label"], _LABELS] = "refuse",
+    crowd_is_defect: Annotated[bool, _LABELS] = False,
+    classes: Annotated[Sequence[str], Option("Labels", "CLASS")] = (),
+    one_class: Annotated[str | None, Option("Labels", "NAME")] = None,
+    map_class: Annotated[Mapping[str, str] | Sequence[str], Option("Labels", "OLD=NEW")] = (),
+    ignore: Annotated[Sequence[str], Option("Labels", "CLASS")] = (),
+    allow_leftovers: Annotated[bool, _LABELS] = False,
+    mask_threshold: Annotated[int | None, _PIXELS] = None,
+    mask_values: Annotated[
+        str | Mapping[int | tuple[int, int, int], str] | None, Option("Pixels", "VALUE=CLASS,…")
+    ] = None,
+    invert_masks: Annotated[bool | None, _PIXELS] = None,
+    min_area: Annotated[int, _PIXELS] = 0,
+    merge_distance: Annotated[float, _PIXELS] = 0.0,
+    copy: Annotated[bool, Option("Output")] = False,
+    progress: "bool | Reporter" = True,
+) -> Updated:
+    """Add images to a converted dataset and correct labels; no image that is there changes sides.
+
+    Each update is a version that `log` lists. An update that was killed is finished by the next
+    call, or has left everything as it was.
+
+    Args:
+        dataset: A converted dataset, or its folder.
+        source: Folder of images and labels, a label file, or a .zip, in any layout. Images that
+            are there, by their bytes or else by their id, get its labels; others are added.
+        remove: File of ids or paths of images that go, one a line.
+        rename_class: Rename a class of the dataset, and of the source; into one that is there,
+            the two are merged. Can be repeated.
+        prefix: Folder to put the ids of new images in, for cameras that count anew every day.
+        same_name: What another file under an old name is: refuse it, or take it for the same
+            photograph saved again, and relabel that.
+        restore: Bring labels and split of this version back, as a new version.
+        dry_run: Say what would be done, and change nothing.
+        message: Why, for the log.
+        by: Who does it, for the log.
+        to: Where parts go that are new: train and test are sides; folds deals them to be tested
+            in one fold and trained on in the others; auto does what the split's protocol does.
+        leave_out: Where new images show that a tested and a trained part are one, leave its images
+            out of training from now on; refused if not given.
+        group_by: Regular expression on an image's path; what it matches names the physical part.
+            That of the conversion if not given.
+        find_groups: Find photographs of one part by their texture; as the conversion did if not
+            given.
+        layout: Layout of the source, see `convert`; auto finds it out.
+        images: Pattern of the images' paths in the layout pairs, such as "{class}/{name}.jpg".
+        masks: Pattern of the masks' paths in the layout pairs, such as "{class}/{name}_mask.png".
+        bit_depth: Bits that the values of 16-bit images use, 8 to 16; the dataset's if not given.
+        max_pixels: Refuse images of more pixels than this; 178 million if not given.
+        workers: Number of processes that read; one for each core if not given.
+        good: Name of a class that means good. Can be repeated.
+        good_only: Take every image as good.
+        no_mask_is_good: Take an image without a mask or a label as good.
+        missing_masks: What to do with a defective image that has no mask: refuse it, or keep it
+            with its image-label, which says that it is defective and not where.
+        crowd_is_defect: Take regions marked as crowd (COCO) or difficult (VOC) as defects.
+        classes: Names of the source's class numbers, in their order. Can be repeated.
+        one_class: Give all defects of the source this one name.
+        map_class: Rename a class of the source; the new name good drops it. Can be repeated.
+        ignore: Name of a class that is neither defect nor background. Can be repeated.
+        allow_leftovers: Update even where images or labels of the source would be left over.
+        mask_threshold: Lowest mask value that is inside a defect; half of the range if not given.
+        mask_values: Meaning of mask values or colors: 1=crack,2=dent,255=ignore or #ff0000=crack.
+        invert_masks: Say whether dark pixels are inside; refused as unclear if most masks look
+            inverted and this is not given.
+        min_area: Remove regions of fewer pixels than this, and count them.
+        merge_distance: Join regions of one class that are nearer than this many pixels.
+        copy: Copy the images in place of linking them.
+        progress: True for bars or lines, False for nothing, or a reporter of your own.
+
+    Returns:
+        What was done: counts by type, ids, the version.
+
+    Raises:
+        UsageError: an argument of a wrong type, or options that exclude each other.
+        DefectuneError: a source that cannot be read, an image with two labels, or a part that
+            would stand on two sides.
+
+    Example:
+        >>> import defectune as dt
+        >>> dt.update("out", "drawn/drawn_bottle", dry_run=True, progress=False).changed
+        False
+    """
+    if prefix and not (_PREFIX.fullmatch(prefix) and ".." not in prefix.split("/")):
+        raise UsageError(f"--prefix should be a name such as week2, got {prefix[:60]!r}.")
+    root = as_dataset_folder(dataset)
+    with shown(progress) as reporter:
+        return update_dataset(
+            root,
+            None if source is None else as_path(source, what="source"),
+            UpdateOptions(
+                convert=ConvertOptions(
+                    layout=layout,
+                    group_by=group_by,
+                    find_groups=find_groups,
+                    find=FindOptions(
+                        images=images,
+                        masks=masks,
+                        good=tuple(good),
+                        good_only=good_only,
+                        no_mask_is_good=no_mask_is_good,
+                        missing_masks=missing_masks,
+                        classes=tuple(classes),
+                        crowd_is_defect=crowd_is_defect,
+                    ),
+                    read=ReadOptions(
+                        mask_threshold=mask_threshold,
+                        min_area=min_area,
+                        merge_distance=merge_distance,
+                        one_class=one_class,
+                        map_class=parse_class_map(map_class),
+                        ignore=tuple(ignore),
+                        mask_values=parse_mask_values(mask_values),
+                        invert_masks=invert_masks,
+                        bit_depth=bit_depth,
+                        max_pixels=MAX_PIXELS if max_pixels is None else max_pixels,
+                    ),
+                    workers=workers,
+                    copy_images=copy,
+                    allow_leftovers=allow_leftovers,
+                ),
+                remove=None if remove is None else as_path(remove, what="list"),
+                rename=parse_class_map(rename_class, option="--rename-class"),
+                to=to,
+                prefix=prefix.strip("/"),
+                same_name=same_name,
+                leave_out=leave_out,
+                restore=restore,
+                message=message,
+                by=by,
+                dry_run=dry_run,
+            ),
+            progress=_stages(reporter),
+        )
+
+
+def _stages(reporter: "Reporter") -> Callable[[int, int], None]:
+    advance: Callable[[str], None] | None = None
+    before = 0
+
+    def progress(done: int, total: int) -> None:
+        nonlocal advance, before
+        # A smaller number begins the next stage.
+        if advance is None or done <= before:
+            stage = "reading" if advance is None else "looking for images of one part"
+            advance = reporter.track(stage, total)
+        before = done
+        advance("")
+
+    return progress
+
+
+def as_dataset_folder(dataset: Dataset | Place) -> Path:
+    """The folder of a dataset, without reading it: it may be in the middle of an update."""
+    return dataset.root if isinstance(dataset, Dataset) else as_path(dataset, what="dataset")
+
+
+@checked
+def log(dataset: Annotated[Dataset | Place, Option(metavar="OUT")]) -> list[dict[str, Any]]:
+    """List the versions of a dataset: what each update added, relabelled, removed and renamed.
+
+    Args:
+        dataset: A converted dataset, or its folder.
+
+    Returns:
+        The record of each version, oldest first; empty for a dataset that was never updated.
+
+    Raises:
+        DefectuneError: not a converted dataset, or a damaged record.
+
+    Example:
+        >>> import defectune as dt
+        >>> dt.log("out")
+        []
+    """
+    root = as_dataset(dataset).root
+    return [read_record(root, number) for number in version_numbers(root)]
+
+
+@checked
+def diff(
+    dataset: Annotated[Dataset | Place, Option(metavar="OUT")],
+    first: Annotated[int, Option(metavar="V1", least=1)],
+    second: Annotated[int, Option(metavar="V2", least=1)],
+) -> Difference:
+    """Name the images that differ between two versions of a dataset, with both labels.
+
+    Args:
+        dataset: A converted dataset, or its folder.
+        first: Number of a version, as `log` lists them.
+        second: Number of another one.
+
+    Returns:
+        Images added, removed, relabelled and moved.
+
+    Raises:
+        UsageError: there never was such a version.
+        DefectuneError: a version was deleted or damaged.
+    """
+    return compare_versions(as_dataset(dataset).root, first, second)
