@@ -4,21 +4,26 @@ import contextlib
 import hashlib
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from annotations import InputError, OutputExistsError, UsageError, load_dataset
 from annotations.dataset import load_version
 from annotations.locks import hold_lock
 from annotations.placing import find_leaks, sides_of
+from annotations.samples import safe_name
 from annotations.version_files import READY_FOLDER, chain_problems, read_record, state_path
-from converters import ConvertOptions, convert
+from converters import ConvertOptions, FindOptions, convert
 from converters.check import check_dataset
 from converters.comparing import compare_versions, label_of
 from converters.moving import UPDATE_LOCK
+from converters.reshots import Reshot
 from converters.synthetic import SyntheticConfig, draw_category
 from converters.updating import UpdateOptions, update
 
@@ -414,3 +419,175 @@ def test_new_parts_go_where_they_are_sent(tmp_path, grown, to):
             others = {side for side in there if side != "test"}
             assert others <= ({"left_out"} if to == "test" else {"train", "val"})
     require_honest(grown)
+
+
+def coco(folder: Path, entries: dict[str, tuple[np.ndarray, str]]) -> Path:
+    """A COCO source: by file name, pixels and type; defects are a box of their own."""
+    folder.mkdir(parents=True, exist_ok=True)
+    kinds = sorted({kind for _, kind in entries.values()} | {"chip", "dent"} - {"good"})
+    kinds = [kind for kind in kinds if kind != "good"]
+    images, rows = [], []
+    for number, (name, (pixels, kind)) in enumerate(entries.items(), start=1):
+        cv2.imwrite(str(folder / name), pixels)
+        height, width = pixels.shape[:2]
+        images.append({"id": number, "file_name": name, "width": width, "height": height})
+        if kind != "good":
+            corner = 1 + kinds.index(kind)
+            outline = [corner, 1, corner + 4, 1, corner + 4, 6, corner, 6]
+            rows.append(
+                {"id": number, "image_id": number, "category_id": kinds.index(kind) + 1,
+                 "segmentation": [outline], "bbox": [corner, 1, 4, 5]}
+            )  # fmt: skip
+    document = {
+        "images": images,
+        "annotations": rows,
+        "categories": [{"id": n, "name": kind} for n, kind in enumerate(kinds, start=1)],
+    }
+    (folder / "labels.json").write_text(json.dumps(document))
+    return folder
+
+
+def noise(seed: int) -> np.ndarray:
+    return np.random.default_rng(seed).integers(0, 255, (16, 16, 3), np.uint8)
+
+
+READ = ConvertOptions(
+    folds=2,
+    layout="coco",
+    group_by=r"(part\d+)",
+    find=FindOptions(no_mask_is_good=True),
+)
+
+
+@pytest.fixture
+def parts(tmp_path) -> Path:
+    """Twelve parts, told by their names: four good, four chipped, four dented."""
+    entries = {f"part{n}-a.png": (noise(n), ("good", "chip", "dent")[n % 3]) for n in range(12)}
+    convert(coco(tmp_path / "source", entries), tmp_path / "out", READ)
+    return tmp_path / "out"
+
+
+def test_a_new_photograph_of_a_known_part_goes_where_its_part_is(tmp_path, parts):
+    before = sides_of(load_dataset(parts).split)
+    new = {f"part{n}-b.png": (noise(100 + n), ("good", "chip", "dent")[n % 3]) for n in range(12)}
+    options = UpdateOptions(convert=replace(READ, group_by=None))
+    done = update(parts, coco(tmp_path / "two", new), options)
+    assert len(done.ids["added"]) == 12
+    dataset = load_dataset(parts)
+    for old, fold in zip(before, sides_of(dataset.split), strict=True):
+        for n in range(12):
+            assert fold[f"part{n}-b"] == fold[f"part{n}-a"] == old[f"part{n}-a"]
+    require_honest(parts)
+
+
+@pytest.fixture
+def bridged(tmp_path, parts, monkeypatch) -> tuple[Path, Path, list[str]]:
+    """A new image that the search finds to show a part of fold 0 and one of fold 1."""
+    dataset = load_dataset(parts)
+    tested = [fold.test[0] for fold in dataset.split.folds]
+    source = coco(tmp_path / "two", {"bridge.png": (noise(200), "chip")})
+
+    def find(paths, progress=None):
+        stems = [path.stem for path in paths]
+        return [
+            Reshot(*sorted((stems.index("bridge"), stems.index(safe_name(one)))), 0.9)
+            for one in tested
+        ]
+
+    monkeypatch.setattr("converters.leaks.find_reshots", find)
+    run = parts / "runs" / "first"
+    run.mkdir(parents=True)
+    (run / "config.yaml").write_text(f"split_digest: {dataset.split.digest}\n")
+    other = parts / "runs" / "other"
+    other.mkdir()
+    (other / "config.yaml").write_text(f"split_digest: {'0' * 64}\n")
+    return parts, source, tested
+
+
+BRIDGE = replace(READ, group_by=None, find_groups=True)
+
+
+def test_a_late_leak_is_refused_with_images_and_runs(bridged):
+    root, source, tested = bridged
+    before = tree(root)
+    with pytest.raises(InputError) as caught:
+        update(root, source, UpdateOptions(convert=BRIDGE))
+    text = str(caught.value)
+    assert f"bridge shows that {tested[0]} and {tested[1]} are one part" in text
+    assert "Trained on the one and tested on the other: first (fold 0), first (fold 1)." in text
+    assert "other" not in text.partition("Trained on")[2].partition("Nothing")[0].replace(
+        "the other", ""
+    )
+    assert all(way in text for way in ("--leave-out", "--remove", "--group-by"))
+    assert tree(root) == before
+
+
+def test_a_late_leak_is_left_out_of_training(bridged):
+    root, source, tested = bridged
+    before = sides_of(load_dataset(root).split)
+    update(root, source, UpdateOptions(convert=BRIDGE, leave_out=True))
+    dataset = load_dataset(root)
+    sides = sides_of(dataset.split)
+    assert [fold["bridge"] for fold in sides] == ["test", "left_out"]
+    for number, fold in enumerate(sides):
+        assert fold[tested[number]] == "test"
+        assert fold[tested[1 - number]] == "left_out"
+        rest = set(before[number]) - set(tested)
+        assert {i: fold[i] for i in rest} == {i: before[number][i] for i in rest}
+    leaks = read_record(root, 2)["late_leaks"]
+    assert [(leak["fold"], leak["tested"], leak["trained"]) for leak in leaks] == [
+        (0, [tested[0]], [tested[1]]),
+        (1, [tested[1]], [tested[0]]),
+    ]
+    assert all(leak["runs"] == ["first"] and leak["shown_by"] == ["bridge"] for leak in leaks)
+    require_honest(root)
+
+
+KINDS = ("good", "chip", "dent")
+steps = st.lists(
+    st.tuples(
+        st.dictionaries(st.integers(0, 25), st.sampled_from(KINDS), max_size=4),
+        st.lists(st.integers(0, 25), max_size=2, unique=True),
+    ),
+    min_size=1,
+    max_size=4,
+)
+
+
+@settings(max_examples=25)
+@given(steps=steps)
+def test_any_updates_equal_a_conversion_of_what_is_left(tmp_path_factory, steps):
+    """Images 2n and 2n + 1 show one part."""
+    folder = tmp_path_factory.mktemp("drawn")
+
+    def entry(n: int, kind: str) -> tuple[str, tuple[np.ndarray, str]]:
+        return f"part{n // 2}-{n}.png", (noise(n), kind)
+
+    now = {n: KINDS[n % 3] for n in range(14)}
+    root = folder / "out"
+    convert(coco(folder / "first", dict(entry(*one) for one in now.items())), root, READ)
+    sides = sides_of(load_dataset(root).split)
+    for number, (given_now, gone) in enumerate(steps):
+        gone = [n for n in gone if n in now]
+        listed = folder / f"{number}.txt"
+        listed.write_text("\n".join(Path(entry(n, "")[0]).stem for n in gone))
+        batch = coco(folder / f"s{number}", dict(entry(*one) for one in given_now.items()))
+        try:
+            update(
+                root,
+                batch if given_now else None,
+                UpdateOptions(convert=replace(READ, group_by=None), remove=listed),
+            )
+        except InputError as error:
+            assert "would take the last" in str(error)  # noqa: PT017
+            continue
+        now |= given_now
+        now = {n: kind for n, kind in now.items() if n not in gone}
+        after = sides_of(load_dataset(root).split)
+        for old, new in zip(sides, after, strict=True):
+            both = set(old) & set(new)
+            assert {i: old[i] for i in both} == {i: new[i] for i in both}
+            old.update(new)
+    convert(coco(folder / "last", dict(entry(*one) for one in now.items())), folder / "whole", READ)
+    assert labels_by_bytes(root) == labels_by_bytes(folder / "whole")
+    require_honest(root)
