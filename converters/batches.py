@@ -153,6 +153,9 @@ def _inherited(dataset: Dataset, options: ConvertOptions) -> tuple[ConvertOption
             notes.append(f"parts are told by the conversion's pattern, {said['group_by']}")
         if isinstance(said.get("find_groups"), bool):
             options = replace(options, find_groups=said["find_groups"])
+    share = said.get("good_test_share")
+    if isinstance(share, float) and 0 <= share < 1:
+        options = replace(options, good_test_share=share)
     read, plain = options.read, type(options.read)()
     for name in _INHERITED:
         if getattr(read, name) == getattr(plain, name) and said.get(name):

@@ -58,26 +58,30 @@ def show_log(
     if not records:
         show_text(f"{given['dataset']} was never updated; its first update makes it version 1.")
         return
-    rows = [["version", "date", "by", "images", "what", "message", "digest"]]
     for record in records:
-        restored = record["restored"]
-        words = [] if restored is None else [f"version {restored} restored"]
+        head = [
+            f"Version {record['number']}",
+            record["date"][:16].replace("T", " "),
+            f"{record['images']} images",
+            record["digest"][:12] + "…",
+            *([f"by {record['by']}"] if record["by"] else []),
+            *([record["message"]] if record["message"] else []),
+        ]
+        show_text(", ".join(head))
+        if record["restored"] is not None:
+            show_text(f"  restored version {record['restored']}")
         for what, counts in record["counts"].items():
             if counts:
-                by_type = ", ".join(f"{n} {kind}" for kind, n in counts.items())
-                words.append(f"{what} {by_type}")
-        rows.append(
-            [
-                str(record["number"]),
-                record["date"],
-                record["by"],
-                str(record["images"]),
-                "; ".join(words),
-                record["message"],
-                record["digest"][:12] + "…",
-            ]
-        )
-    show_table(rows, title=f"Versions of {given['dataset']}")
+                by_type = ", ".join(f"{kind} {n}" for kind, n in counts.items())
+                show_text(f"  {what} {sum(counts.values())}: {by_type}")
+        for old, new in record["renamed"].items():
+            show_text(f"  class {old} is {new} now")
+        for leak in record["late_leaks"]:
+            runs = ", ".join(leak["runs"]) or "none"
+            show_text(
+                f"  one part on two sides in fold {leak['fold']}: {', '.join(leak['tested'])} "
+                f"tested, {', '.join(leak['trained'])} left out of training since; runs of before: {runs}"
+            )
 
 
 def show_diff(

@@ -1,0 +1,83 @@
+"""`update`, `log` and `diff` at the line and from Python."""
+
+import json
+import shutil
+
+import pytest
+
+import defectune as dt
+from converters.synthetic import draw_category
+from defectune.cli import app
+from tests.drawn import SMALL, drawn_dataset
+from tests.line import CliRunner
+
+
+@pytest.fixture
+def grown(tmp_path, monkeypatch):
+    """A dataset, and in `two` one image of it under another class."""
+    monkeypatch.chdir(tmp_path)
+    drawn_dataset(tmp_path)
+    source = draw_category(tmp_path / "again", SMALL)
+    for folder, name in (("test", "000.png"), ("ground_truth", "000_mask.png")):
+        (tmp_path / "two" / folder / "dent").mkdir(parents=True)
+        shutil.copyfile(
+            source / folder / "broken_large" / name, tmp_path / "two" / folder / "dent" / name
+        )
+    return tmp_path / "dataset"
+
+
+def line(*words: str) -> tuple[int, str]:
+    done = CliRunner().invoke(app, list(words))
+    return done.exit_code, done.output + str(done.exception or "")
+
+
+def test_update_log_and_diff_at_the_line(grown):
+    code, text = line("log", "dataset")
+    assert (code, "was never updated" in text) == (0, True)
+    code, text = line("update", "dataset", "two", "--dry-run")
+    assert code == 0, text
+    assert "Would update dataset" in text
+    assert dt.log(grown) == []
+    code, text = line("update", "dataset", "two", "--by", "anna", "--message", "corrected")
+    assert code == 0, text
+    assert "defectune diff dataset 1 2" in text
+    code, text = line("log", "dataset")
+    assert code == 0
+    assert "Version 2, " in text
+    assert "by anna, corrected" in text
+    assert "  relabelled 1: dent 1" in text
+    code, text = line("log", "dataset", "--json")
+    assert json.loads(text) == dt.log(grown)
+    code, text = line("diff", "dataset", "1", "2", "--json")
+    found = json.loads(text)
+    assert list(found["relabelled"]) == ["broken_large/000"]
+    old, new = found["relabelled"]["broken_large/000"]
+    assert (old.split(",")[0], new.split(",")[0]) == ("broken_large", "dent")
+    assert found["classes"][1] == [*found["classes"][0], "dent"]
+    code, text = line("check", "dataset", "--no-reshots")
+    assert code == 0, text
+
+
+def test_wrong_calls_end_with_2(grown):
+    for words, says in (
+        (("update", "dataset"), "give SRC"),
+        (("update", "dataset", "--rename-class", "nothing=dent"), "there is no class 'nothing'"),
+        (("update", "dataset", "--rename-class", "dent"), "--rename-class takes OLD=NEW"),
+        (("update", "dataset", "two", "--prefix", "../up"), "--prefix should be a name"),
+        (("update", "dataset", "--restore", "3"), "no version 3"),
+        (("diff", "dataset", "1", "2"), "no version 1; it has no version yet"),
+    ):
+        done = CliRunner().invoke(app, list(words))
+        assert says in str(done.exception) + done.output, words
+        assert getattr(done.exception, "exit_status", done.exit_code) == 2, words
+
+
+def test_a_class_is_renamed_from_python(grown):
+    done = dt.update(grown, rename_class={"broken_small": "chip"}, progress=False)
+    assert done.record["renamed"] == {"broken_small": "chip"}
+    data = dt.load(grown)
+    assert data.version is not None
+    assert (data.version.number, data.class_names[1]) == (2, "chip")
+    dt.update(grown, restore=1, message="back", progress=False)
+    assert [record["restored"] for record in dt.log(grown)] == [None, None, 1]
+    assert dt.diff(grown, 1, 3).to_json() | {"second": 1} == dt.diff(grown, 1, 1).to_json()
