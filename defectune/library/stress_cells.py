@@ -163,12 +163,17 @@ def _require_as_stored(stored: StoredPredictions, image_id: str, score: float) -
 
 
 def _with_time_left(advance: Callable[[str], None], total: int) -> Callable[[], None]:
-    began, done = time.monotonic(), 0
+    began, done = 0.0, 0
 
     def step() -> None:
-        nonlocal done
+        nonlocal began, done
         done += 1
-        left = (time.monotonic() - began) / done * (total - done)
+        # Not from the call on: opening the first model takes as long as many images.
+        began = began or time.monotonic()
+        if done == 1:
+            advance("")
+            return
+        left = (time.monotonic() - began) / (done - 1) * (total - done)
         advance(f"about {left / 60:.0f} min left" if left >= 90 else f"about {left:.0f} s left")
 
     return step

@@ -76,7 +76,7 @@ class Kind:
         if self.whole:
             gentle = self.sides[0][0]
             value = gentle + self.whole * round((value - gentle) / self.whole)
-        return float(f"{value:.4g}")
+        return float(f"{value:.3g}")
 
     def within(self, low: float, high: float, part: float) -> float:
         """A value that can be had inside a window, at `part` of its width."""
@@ -86,7 +86,7 @@ class Kind:
             n = round(abs(harsh - gentle) / self.whole) + 1
             had = [self.unchanged, *np.linspace(gentle, harsh, n).tolist()]
             return float(min((v for v in had if low <= v <= high), key=lambda v: abs(v - value)))
-        return min(max(float(f"{value:.4g}"), low), high)
+        return min(max(float(f"{value:.3g}"), low), high)
 
 
 @dataclass(frozen=True, order=True)

@@ -172,6 +172,29 @@ def test_names_are_escaped_on_the_page(there) -> None:
     assert page.count("data:image/jpeg;base64,") == 2
 
 
+def test_the_page_says_how_the_window_was_narrowed_and_checked(there) -> None:
+    from report.stress import stress_page
+
+    document = json.loads(dt.stress("out", "quick", **QUICK).document.read_text())
+
+    def page(narrowing: list[dict[str, float]], count: int, n: int) -> str:
+        rate = {"count": count, "n": n, "value": 0.0125, "low": 0.0, "high": 0.05}
+        found = {**document, "narrowing": narrowing, "check": rate}
+        return " ".join(stress_page("out", found, []).decode().split())
+
+    first = {"part": 1.0, "flips": 5, "n": 80}
+    text = page([first, {"part": 0.75, "flips": 0, "n": 80}], 1, 80)
+    assert "5 of 80 verdicts flipped at 100 % of it), so the window is 75 % of it." in text
+    assert "not used to state it: 1 of 80 verdicts flipped, 1.25 % (0 % to 5 %)" in text
+    text = page([{"part": 1.0, "flips": 0, "n": 80}], 1, 80)
+    assert "at once that held, so it is the window" in text
+    text = page([{"part": 1.0, "flips": 0, "n": 0}], 0, 0)
+    assert "no step holds alone" in text
+    assert "Checked with" not in text
+    text = page([first, {"part": 0.0, "flips": 0, "n": 0}], 0, 0)
+    assert "so the window is 0 % of it." in text
+
+
 @pytest.mark.parametrize(
     ("given", "message"),
     [
