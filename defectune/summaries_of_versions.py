@@ -80,7 +80,8 @@ def show_log(
             runs = ", ".join(leak["runs"]) or "none"
             show_text(
                 f"  one part on two sides in fold {leak['fold']}: {', '.join(leak['tested'])} "
-                f"tested, {', '.join(leak['trained'])} left out of training since; runs of before: {runs}"
+                f"tested, {', '.join(leak['trained'])} left out of training since; "
+                f"runs of before: {runs}"
             )
 
 

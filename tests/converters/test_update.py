@@ -235,7 +235,9 @@ class Killed(BaseException):
     """Not an error: the process is gone."""
 
 
-@pytest.mark.parametrize("at", range(0, 60, 4))
+@pytest.mark.parametrize(
+    "at", [0, 3, 12, 22, 23, 24, 25, 26, 27, 28, 29, 30, 31, 40, 55, 70, 10**6]
+)
 def test_killed_anywhere_and_called_again_is_the_same(tmp_path, grown, monkeypatch, at):
     listed = tmp_path / "gone.txt"
     listed.write_text("broken_small/002\ntrain/good/001\n", encoding="utf-8")
@@ -257,6 +259,8 @@ def test_killed_anywhere_and_called_again_is_the_same(tmp_path, grown, monkeypat
         patch.setattr(Path, "replace", replace_or_die)
         with contextlib.suppress(Killed):
             update(grown, tmp_path / "two", options)
+    # All moments are met: before it counts, while it is moved, and after.
+    assert (steps == at + 1) == (at < 10**6)
     if (grown / READY_FOLDER).exists():
         with pytest.raises(InputError, match="defectune update"):
             load_dataset(grown)
