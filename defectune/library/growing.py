@@ -252,5 +252,13 @@ def diff(
     Raises:
         UsageError: there never was such a version.
         DefectuneError: a version was deleted or damaged.
+
+    Example:
+        >>> import defectune as dt
+        >>> try:
+        ...     dt.diff("out", 1, 2)
+        ... except dt.DefectuneError as error:
+        ...     print(error)
+        out has no version 1; it has no version yet.
     """
     return compare_versions(as_dataset(dataset).root, first, second)
