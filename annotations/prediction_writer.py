@@ -102,12 +102,14 @@ class PredictionWriter:
             self._maps[prediction.image_id] = [low, high]
 
     def write_validation(self, image_id: str, raw_score: RawScore) -> None:
-        """Keep the model's score of an image of the fold's validation part.
+        """Keep the model's score of an image of the fold's training side: of its validation part,
+        or one that a part of the model did without.
 
         Raises:
-            ValueError: an image that does not validate in this fold.
+            ValueError: an image that is tested in this fold, or no image of it.
         """
-        if image_id not in self.dataset.split.folds[self.fold].val:
+        fold = self.dataset.split.folds[self.fold]
+        if image_id not in fold.val and image_id not in fold.train:
             raise ValueError(f"{image_id} does not validate in fold {self.fold}.")
         self._validation.append(
             {

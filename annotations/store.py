@@ -250,16 +250,17 @@ def _read_validation(
     if not path.is_file():
         return {}
     scores: dict[tuple[int, str], CalibratedScore] = {}
+    sides = {n: {*dataset.split.folds[n].train, *dataset.split.folds[n].val} for n in folds}
     for row in read_csv(path):
         fold, image_id = int(row["fold"]), row["image_id"]
         score = CalibratedScore(float(row["image_score"]))
         if fold not in folds:
             # Left by a fold that was killed before its predictions were complete.
             continue
-        if image_id not in dataset.split.folds[fold].val or not math.isfinite(score):
+        if image_id not in sides[fold] or not math.isfinite(score):
             raise InputError(
                 f"{path} scores {shortened(image_id)!r} as {shortened(row['image_score'])} "
-                f"in fold {fold}, where it is not a validation image or the score is no "
+                f"in fold {fold}, where it is no image of the training side or the score is no "
                 "number. Train again."
             )
         scores[fold, image_id] = score

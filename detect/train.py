@@ -28,7 +28,7 @@ from detect.network import (
 )
 from detect.predict import BoxPredictor
 from inference.matching import FoundLevels, best_region_threshold, found_levels
-from inference.tiling import choose_tiles
+from inference.tiling import choose_tiles, extents
 from training import (
     FoldJob,
     Predictor,
@@ -145,17 +145,13 @@ def _tiles(job: FoldJob, config: DetectConfig) -> int:
     """Along the longer side; written down, for whoever opens the run later."""
     dataset = job.dataset
     train = choose_images(dataset, dataset.split.folds[job.fold].train, config)
-    tiles = choose_tiles(
-        (
-            (float(area), max(sample.image_hw))
-            for sample in train
-            for area in dataset.truths[sample.image_id].areas
-        ),
-        tile_side=config.image_size,
-        asked=config.tiles,
-    )
+    defects = [one for s in train for one in extents(dataset.truths[s.image_id])]
+    tiles = choose_tiles(defects, tile_side=config.image_size, asked=config.tiles)
     if config.tiles == "auto" and tiles > 1:
-        job.reporter.say(f"Defects are small: {tiles} tiles along the longer side of an image.")
+        job.reporter.say(
+            f"Fold {job.fold}: defects are small or thin, so that images are seen through {tiles} "
+            "tiles along the longer side; --tiles 1 looks at the whole image, and may lose them."
+        )
     write_json_atomic(job.folder / TILES_FILE, {"tiles": tiles})
     return tiles
 

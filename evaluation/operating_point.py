@@ -172,11 +172,15 @@ def _operating_point(
     said = ""
     for fold in sorted({run.fold_of[i] for i in images.ids}):
         tested_parts = {by_id[i].group for i in dataset.split.folds[fold].test}
-        rows = [
-            (score, by_id[i].is_defective)
-            for (_, i), score in sorted(run.validation_scores.items())
+        # An image counts once: by this fold's model, where it has scored it.
+        chosen = {
+            i: score
+            for (_, i), score in sorted(
+                run.validation_scores.items(), key=lambda row: (row[0][0] == fold, row[0])
+            )
             if by_id[i].group not in tested_parts
-        ]
+        }
+        rows = [(score, by_id[i].is_defective) for i, score in chosen.items()]
         scores = np.array([score for score, _ in rows], np.float64)
         truth = np.array([bad for _, bad in rows], np.bool_)
         choice = choose_threshold(log_odds(scores), truth, costs.aim(defect_rate))

@@ -1,9 +1,9 @@
 """Tiles: looking at a large image through windows of the network's size, for small defects."""
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Final, Literal
+from typing import Final, Literal, NamedTuple
 
 import cv2
 import numpy as np
@@ -12,6 +12,7 @@ import numpy.typing as npt
 from annotations import InputError, Regions
 from annotations.errors import shortened
 from annotations.files import read_json
+from annotations.regions import box_slices, decode_rle
 
 Tiles = Literal["auto"] | int
 
@@ -19,9 +20,27 @@ OVERLAP: Final = 0.25
 """Part of a tile that it shares with the next one."""
 SMALLEST_SIDE: Final = 8.0
 """Pixels that the side of a typical small defect should have at the network's size."""
+SMALLEST_WIDTH: Final = 3.0
+"""Pixels that a typical thin defect should be wide at the network's size."""
 MAX_TILES: Final = 8
+MAX_SIZE: Final = 4096
+"""Pixels of a side that a network looks at."""
 SAME_DEFECT: Final = 0.6
 """Two boxes of one type are one defect from this part of the smaller one on."""
+
+
+class Extent(NamedTuple):
+    """How large a defect is, in pixels of its image.
+
+    Attributes:
+        side: of a square of the same area.
+        width: twice the largest distance to the background: 3 of a crack of 200 × 3 pixels.
+        long_side: of its image.
+    """
+
+    side: float
+    width: float
+    long_side: int
 
 
 def long_side(tiles: int, tile_side: int) -> int:
@@ -29,18 +48,37 @@ def long_side(tiles: int, tile_side: int) -> int:
     return round(tile_side * (1 + (tiles - 1) * (1 - OVERLAP)))
 
 
+def needed_side(defects: Iterable[Extent]) -> float | None:
+    """Longer side in pixels that images need so that three of four defects are seen.
+
+    A defect is seen where its side is `SMALLEST_SIDE` pixels and its width `SMALLEST_WIDTH`; images
+    are never enlarged for it.
+
+    Args:
+        defects: of the training side.
+
+    Returns:
+        At most the median of the images' own longer sides; None without a defect.
+    """
+    rows = list(defects)
+    if not rows:
+        return None
+    wanted = [
+        max(SMALLEST_SIDE / one.side, SMALLEST_WIDTH / one.width) * one.long_side for one in rows
+    ]
+    native = float(np.median([one.long_side for one in rows]))
+    return min(float(np.quantile(wanted, 0.75)), native)
+
+
 def choose_tiles(
-    defects: Iterable[tuple[float, int]], *, tile_side: int, asked: Tiles = "auto"
+    defects: Iterable[Extent], *, tile_side: int, asked: Tiles = "auto"
 ) -> int:
     """How many tiles to lay along the longer side of an image.
 
-    `auto` takes as few as give three of four defects a side of at least `SMALLEST_SIDE` pixels at
-    the network's size, and never enlarges an image for it.
-
     Args:
-        defects: of the training side, for each its area in pixels and its image's longer side.
+        defects: of the training side.
         tile_side: the network's size in pixels.
-        asked: a number, or `auto`.
+        asked: a number, or `auto`: as few as `needed_side` needs, without enlarging images.
 
     Returns:
         1 for the whole image at once, up to `MAX_TILES`.
@@ -48,19 +86,29 @@ def choose_tiles(
     if asked != "auto":
         return asked
     rows = list(defects)
-    if not rows:
+    needed = needed_side(rows)
+    if needed is None:
         return 1
-    # The side of a square of the same area, as a part of the image's longer side.
-    parts = np.sqrt([area for area, _ in rows]) / np.array([side for _, side in rows])
-    small = float(np.quantile(parts, 0.25))
-    native = float(np.median([side for _, side in rows]))
+    native = float(np.median([one.long_side for one in rows]))
     for tiles in range(1, MAX_TILES + 1):
-        covered = long_side(tiles, tile_side)
-        if small * covered >= SMALLEST_SIDE:
-            return tiles
-        if long_side(tiles + 1, tile_side) > native:
+        if long_side(tiles, tile_side) >= needed or long_side(tiles + 1, tile_side) > native:
             return tiles
     return MAX_TILES
+
+
+def extents(truth: Regions) -> Iterator[Extent]:
+    """How large the defects of an image are; a mere box counts by its shorter side."""
+    longest = max(truth.image_hw)
+    for number, (x1, y1, x2, y2) in enumerate(truth.boxes_xyxy.tolist()):
+        short = min(x2 - x1, y2 - y1)
+        if truth.masks is None:
+            yield Extent(math.sqrt((x2 - x1) * (y2 - y1)), short, longest)
+            continue
+        rows, columns = box_slices(truth.boxes_xyxy[number], truth.image_hw)
+        inside = decode_rle(truth.masks[number])[rows, columns]
+        framed = np.pad(inside.astype(np.uint8), 1)
+        depth = float(cv2.distanceTransform(framed, cv2.DIST_L2, cv2.DIST_MASK_PRECISE).max())
+        yield Extent(math.sqrt(float(inside.sum())), max(2 * depth - 1, 1.0), longest)
 
 
 def read_tiles(path: Path) -> int:
@@ -69,16 +117,25 @@ def read_tiles(path: Path) -> int:
     Raises:
         InputError: the file is damaged.
     """
+    return read_noted(path, "tiles", 1, most=MAX_TILES)
+
+
+def read_noted(path: Path, key: str, default: int, *, most: int) -> int:
+    """A number of how a fold looks at images, as its training noted it; `default` without one.
+
+    Raises:
+        InputError: the file is damaged.
+    """
     if not path.is_file():
-        return 1
+        return default
     document = read_json(path, what="a run's tiles")
-    tiles = document.get("tiles") if isinstance(document, dict) else None
-    if not isinstance(tiles, int) or not 1 <= tiles <= MAX_TILES:
+    value = document.get(key, default) if isinstance(document, dict) else None
+    if type(value) is not int or not 1 <= value <= most:
         raise InputError(
-            f"{path} is damaged: expected a number of tiles from 1 to {MAX_TILES}, found "
-            f"{shortened(document)}. Train this fold again."
+            f"{path} is damaged: expected {key} from 1 to {most}, found {shortened(document)}. "
+            "Train this fold again."
         )
-    return tiles
+    return value
 
 
 def tiled_hw(image_hw: tuple[int, int], tiles: int, tile_side: int) -> tuple[int, int]:

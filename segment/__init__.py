@@ -8,7 +8,8 @@ if TYPE_CHECKING:
     from inference.masks import SegmentPredictor
     from segment.config import SegmentConfig
     from segment.hybrid.config import HybridConfig
-    from segment.predict import MaskPredictor, load_mask_predictor, load_segmenter
+    from segment.opening import load_segmenter
+    from segment.predict import MaskPredictor, load_mask_predictor
     from segment.train import train_segmenter
 
 __all__ = [
@@ -29,7 +30,7 @@ __getattr__, __dir__ = lazy_names(
         "SegmentConfig": "segment.config",
         "SegmentPredictor": "inference.masks",
         "load_mask_predictor": "segment.predict",
-        "load_segmenter": "segment.predict",
+        "load_segmenter": "segment.opening",
         "train_segmenter": "segment.train",
     },
 )

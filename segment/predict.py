@@ -4,13 +4,13 @@ from pathlib import Path
 
 import torch
 
-from annotations import InputError
-from annotations.run_files import IMAGE_SCORE_FILE, SEGMENTER_WEIGHTS_FILE, TILES_FILE
-from inference.masks import MaskScorer, SegmentPredictor
+from annotations.run_files import IMAGE_SCORE_FILE, TILES_FILE
+from inference.masks import MaskScorer
 from inference.score_stack import ScoreStack, read_stack
 from inference.tiling import read_tiles
 from segment.config import SegmentConfig
 from segment.network import build_network
+from segment.trained import trained_weights
 from training import (
     fold_folder,
     load_into,
@@ -62,31 +62,6 @@ class MaskPredictor(MaskScorer):
             min_area_fraction=least,
             stack=stack,
         )
-
-
-def trained_weights(run: Path, fold: int) -> Path:
-    """Where the weights of one fold stand.
-
-    Raises:
-        InputError: they are missing.
-    """
-    path = fold_folder(run, fold) / SEGMENTER_WEIGHTS_FILE
-    if not path.is_file():
-        raise InputError(f"The trained weights {path} are missing. Train this fold again.")
-    return path
-
-
-def load_segmenter(run: Path, fold: int, *, device: str = "auto") -> SegmentPredictor:
-    """Open one fold of a finished segmenter run of any method, with its region threshold.
-
-    Raises:
-        InputError: not a segmenter run, or that fold has not finished.
-    """
-    if read_run_config(run)["config"].get("method") == "hybrid":
-        from segment.hybrid.predict import load_hybrid_predictor
-
-        return load_hybrid_predictor(run, fold, device=device)
-    return load_mask_predictor(run, fold, device=device)
 
 
 def load_mask_predictor(run: Path, fold: int, *, device: str = "auto") -> MaskPredictor:

@@ -16,7 +16,7 @@ FAMILY: Final = Family(
     },
     default_method="unet",
     train="segment.train:train_segmenter",
-    open="segment.predict:load_segmenter",
+    open="segment.opening:load_segmenter",
     model_key="encoder",
     other_names=("unet", "segmentation", "segmenter", "segformer", "masks", "deeplab"),
     examples=(

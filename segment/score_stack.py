@@ -5,7 +5,6 @@ negative, since more of a defect in a map is never a reason to call a part good,
 only where they rank held-out images clearly better than the map's 99.9 % quantile does.
 """
 
-import hashlib
 from collections.abc import Sequence
 from typing import Final
 
@@ -13,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from inference.score_stack import QUANTILES, Array, ScoreStack, map_statistics
+from training.parts import deal_groups
 
 FEWEST: Final = 8
 """Good and defective validation images each, from which on weights are fitted."""
@@ -51,7 +51,7 @@ def fit_stack(
     if min(flags.sum(), (~flags).sum()) < FEWEST:
         return None
     statistics = np.stack([map_statistics(one) for one in maps])
-    parts = _parts(flags, groups)
+    parts = deal_groups(["bad" if flag else "good" for flag in flags], groups, PARTS)
     scores = np.zeros(len(flags))
     for part in range(PARTS):
         held = parts == part
@@ -124,19 +124,3 @@ def _fit(statistics: Array, is_defective: npt.NDArray[np.bool_]) -> ScoreStack:
     bounds = [(0.0, None)] * n + [(None, None)]
     found = minimize(loss, np.zeros(n + 1), jac=True, method="L-BFGS-B", bounds=bounds)
     return ScoreStack(mean, deviation, np.asarray(found.x[:-1], np.float64), float(found.x[-1]))
-
-
-def _parts(flags: npt.NDArray[np.bool_], groups: Sequence[str]) -> npt.NDArray[np.intp]:
-    """Which part each image is held out with: whole groups, both kinds dealt evenly."""
-    names: dict[str, list[int]] = {}
-    for number, group in enumerate(groups):
-        names.setdefault(group, []).append(number)
-    counts = np.zeros((PARTS, 2))
-    parts = np.zeros(len(flags), np.intp)
-    order = sorted(names, key=lambda g: (-len(names[g]), hashlib.sha256(g.encode()).hexdigest()))
-    for group in order:
-        kind = int(flags[names[group]].any())
-        part = int(np.argmin(counts[:, kind]))
-        counts[part, kind] += len(names[group])
-        parts[names[group]] = part
-    return parts

@@ -32,11 +32,26 @@ there is no defect to choose it on."""
 FitScores = Callable[[Sequence[Sample], Sequence[Look]], Sequence[float]]
 
 
+def look_at(
+    job: FoldJob, samples: Sequence[Sample], predictor: SegmentPredictor
+) -> list[Look]:
+    """What a predictor sees in each of a fold's images."""
+    advance = job.reporter.track(
+        f"{job.folder.parent.name}: fold {job.fold}, validation images", len(samples)
+    )
+    looks = []
+    for sample in samples:
+        looks.append(predictor.look(read_image_rgb(sample.image_path)))
+        advance("")
+    return looks
+
+
 def choose_thresholds(
     job: FoldJob,
     config: AimedConfig,
     predictor: SegmentPredictor,
     samples: Sequence[Sample],
+    looks: Sequence[Look],
     *,
     good_alone: bool = False,
     fit_scores: FitScores | None = None,
@@ -49,17 +64,15 @@ def choose_thresholds(
         job: dataset and fold.
         config: settings, with the aim.
         predictor: of the trained network.
-        samples: validation images.
+        samples: images that did not train what saw them.
+        looks: what was seen in each of them.
         good_alone: without defective ones, choose on good ones; else 0.5 is taken.
         fit_scores: fits the predictor's image score to the validation images and gives held-out
             scores of them.
     """
     n_classes = len(job.dataset.class_names)
     inside, outside = np.zeros(BINS + 1), np.zeros(BINS + 1)
-    looks = []
-    for sample in samples:
-        seen = predictor.look(read_image_rgb(sample.image_path))
-        looks.append(seen)
+    for sample, seen in zip(samples, looks, strict=True):
         if job.dataset.strengths[sample.image_id] != "masks":
             continue
         truth = job.dataset.truths[sample.image_id].class_index_mask()

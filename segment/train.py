@@ -7,16 +7,18 @@ from annotations import Dataset, FoldThresholds, Sample, require_defects_in_trai
 from annotations.files import write_json_atomic
 from annotations.run_files import IMAGE_SCORE_FILE, SEGMENTER_WEIGHTS_FILE, TILES_FILE
 from inference.masks import Look
-from inference.tiling import choose_tiles
+from inference.tiling import choose_tiles, extents
 from segment.config import SegmentConfig
-from segment.fit import fit, with_masks
+from segment.fit import fit
 from segment.hybrid.config import HybridConfig
 from segment.hybrid.predict import HybridNetwork, HybridPredictor
-from segment.hybrid.train import fit_head
+from segment.hybrid.held_out import held_out_looks
+from segment.hybrid.shape import choose_shape
+from segment.hybrid.train import fit_heads, shares_of
 from segment.network import build_network
 from segment.predict import MaskPredictor
 from segment.score_stack import fit_stack
-from segment.thresholds import choose_thresholds
+from segment.thresholds import choose_thresholds, look_at
 from training import (
     FoldJob,
     Predictor,
@@ -27,7 +29,7 @@ from training import (
 )
 from training.device import device_list
 from training.shots import limit_defects
-from training.strengths import say_unlearned
+from training.strengths import say_taught, say_unlearned
 
 AnyConfig = SegmentConfig | HybridConfig
 
@@ -112,41 +114,53 @@ def _train_unet(job: FoldJob, config: SegmentConfig) -> tuple[Predictor, FoldThr
         predictor.held_out_scores = dict(zip(ids, held_out, strict=True))
         return held_out
 
-    samples = _validation(job, config)
-    return predictor, choose_thresholds(job, config, predictor, samples, fit_scores=fit_scores)
+    samples = _limited(job, config, job.dataset.split.folds[job.fold].val)
+    looks = look_at(job, samples, predictor)
+    return predictor, choose_thresholds(
+        job, config, predictor, samples, looks, fit_scores=fit_scores
+    )
 
 
 def _train_hybrid(job: FoldJob, config: HybridConfig) -> tuple[Predictor, FoldThresholds]:
     best = job.folder / SEGMENTER_WEIGHTS_FILE
-    tiles = _tiles(job, config)
+    fold = job.dataset.split.folds[job.fold]
+    train = _limited(job, config, fold.train)
+    config, tiles = choose_shape(job, config, train)
+    everything = _limited(job, config, [*fold.train, *fold.val])
+    shares = shares_of(everything, config.heads)
+    learned = train if shares is None else everything
     if not best.is_file():
-        say_unlearned(job, learns_from=frozenset({"masks"}))
-        train = with_masks(job, job.dataset.split.folds[job.fold].train, config)
-        fit_head(job, config, train, tiles, best)
+        say_taught(job, learned, held_out=shares is not None)
+        fit_heads(job, config, learned, shares, tiles=tiles, best=best)
     network = HybridNetwork(config, len(job.dataset.class_names), weights="none")
     load_into(network, best)
     device = resolve_device(config.device)
     predictor = HybridPredictor(network, config, device=device, tiles=tiles)
-    samples = _validation(job, config)
-    return predictor, choose_thresholds(job, config, predictor, samples, good_alone=True)
+    if shares is None:
+        samples = _limited(job, config, fold.val)
+        looks = look_at(job, samples, predictor)
+    else:
+        samples = learned
+        looks = held_out_looks(job, config, network, samples, shares, tiles=tiles)
+        scores = {s.image_id: one.image_score for s, one in zip(samples, looks, strict=True)}
+        predictor.held_out_scores = scores
+    return predictor, choose_thresholds(job, config, predictor, samples, looks, good_alone=True)
 
 
-def _validation(job: FoldJob, config: AnyConfig) -> list[Sample]:
-    samples = job.dataset.select(job.dataset.split.folds[job.fold].val)
-    return limit_defects(samples, config.shots_per_type, seed=config.seed)
+def _limited(job: FoldJob, config: AnyConfig, ids: Sequence[str]) -> list[Sample]:
+    return limit_defects(job.dataset.select(ids), config.shots_per_type, seed=config.seed)
 
 
-def _tiles(job: FoldJob, config: AnyConfig) -> int:
+def _tiles(job: FoldJob, config: SegmentConfig) -> int:
     """Along the longer side; written down, for whoever opens the run later."""
-    path = job.folder / TILES_FILE
     truths = job.dataset.truths
-    train = with_masks(job, job.dataset.split.folds[job.fold].train, config)
-    tiles = choose_tiles(
-        ((float(a), max(s.image_hw)) for s in train for a in truths[s.image_id].areas),
-        tile_side=config.image_size,
-        asked=config.tiles,
-    )
+    train = _limited(job, config, job.dataset.split.folds[job.fold].train)
+    defects = [one for sample in train for one in extents(truths[sample.image_id])]
+    tiles = choose_tiles(defects, tile_side=config.image_size, asked=config.tiles)
     if config.tiles == "auto" and tiles > 1:
-        job.reporter.say(f"Defects are small: {tiles} tiles along the longer side of an image.")
-    write_json_atomic(path, {"tiles": tiles})
+        job.reporter.say(
+            f"Fold {job.fold}: defects are small or thin, so that images are seen through {tiles} "
+            "tiles along the longer side; --tiles 1 looks at the whole image, and may lose them."
+        )
+    write_json_atomic(job.folder / TILES_FILE, {"tiles": tiles})
     return tiles

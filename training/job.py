@@ -68,10 +68,11 @@ class Predictor(Protocol):
 
 @runtime_checkable
 class CrossFitted(Protocol):
-    """A model that was also fitted to validation images.
+    """A model that was also fitted to images that it is to be judged on.
 
     Attributes:
-        held_out_scores: raw scores of those images, by id, each by a fit without it.
+        held_out_scores: raw scores of images of the training side, by id, each by a fit without
+            it.
     """
 
     held_out_scores: Mapping[str, float]
@@ -342,13 +343,15 @@ def train_run(
                 predicted = time.perf_counter()
                 # Kept for whoever chooses an operating point later, by costs of their own.
                 held_out = predictor.held_out_scores if isinstance(predictor, CrossFitted) else {}
-                for sample in dataset.select(dataset.split.folds[fold].val):
-                    if sample.image_id in held_out:
-                        score = RawScore(held_out[sample.image_id])
-                    else:
+                parts = dataset.split.folds[fold]
+                for image_id in (*parts.train, *parts.val):
+                    if image_id in held_out:
+                        writer.write_validation(image_id, RawScore(held_out[image_id]))
+                for sample in dataset.select(parts.val):
+                    if sample.image_id not in held_out:
                         image_rgb = read_image_rgb(sample.image_path)
                         score = predictor.predict(sample.image_id, image_rgb).image_score
-                    writer.write_validation(sample.image_id, score)
+                        writer.write_validation(sample.image_id, score)
                     advance("")
             timing = {
                 "training_s": round(trained - began, 2),

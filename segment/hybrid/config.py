@@ -46,8 +46,12 @@ class HybridConfig(AimedConfig):
     cache_gb: float = Field(default=4.0, ge=0, le=10_000)
     """Most that cached features may take on disk, in GB; fewer views are kept where four do not
     fit, and features are computed at every step where not even one does."""
-    map_stride: Literal[2, 4, 8] = 8
-    """Pixels of the resized image that one place of the map stands for."""
+    largest_size: int = Field(default=1280, ge=32, le=4096, multiple_of=32)
+    """Longer side in pixels that images are resized to at most, where more than one in four of the
+    training side's defects would be less than 3 pixels wide at `image_size`."""
+    map_stride: Literal["auto", 2, 4, 8] = "auto"
+    """Pixels of the resized image that one place of the map stands for; `auto` takes the coarsest
+    that is no wider than three of four of the training side's defects."""
     width: int = Field(default=64, ge=4, le=1024)
     """Channels of the head at stride 8; finer levels have half and a quarter."""
     heads: int = Field(default=3, ge=1, le=32)
@@ -58,9 +62,6 @@ class HybridConfig(AimedConfig):
     fewest_images: int = Field(default=256, ge=1, le=1_000_000)
     """Images drawn every epoch at least, where there are defects: with a few of them, they and
     more good images are drawn again, so that training does not end after a handful of steps."""
-    inject_per_defect: float = Field(default=0.0, ge=0, le=100)
-    """Injected images (real defects of the training side, pasted into good images) made once,
-    for each defective one."""
     noise_deviation: float = Field(default=1.0, ge=0, le=100)
     """Standard deviation of the noise in feature space, in those of a feature over good images."""
     noise_share: float = Field(default=0.25, ge=0, le=1)
@@ -75,3 +76,8 @@ class HybridConfig(AimedConfig):
     min_area_fraction: float = Field(default=2e-5, ge=0, le=1)
     """Predicted regions of fewer pixels than this part of the image are left out; on validation
     images a larger one is chosen where it makes for a better F1 of the regions found."""
+
+    @property
+    def stride(self) -> int:
+        """`map_stride`, the coarsest for `auto`."""
+        return 8 if self.map_stride == "auto" else self.map_stride

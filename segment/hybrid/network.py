@@ -23,6 +23,8 @@ SCALE: Final = 4.0
 FOCAL_POWER: Final = 2.0
 TYPE_WEIGHT: Final = 0.3
 FOCAL_WEIGHT: Final = 5.0
+TOP: Final = 0.005
+"""Part of an image with a mere image label that is to be a defect, of its highest places."""
 _TINY: Final = 1e-3
 
 
@@ -172,10 +174,14 @@ class Heads(torch.nn.Module):
         """Standardised levels from stride 4 on, joined: float (n, channels, h, w) at stride 8."""
         return torch.cat([_to_trunk(levels[n], self.strides[n]) for n in self._joined], dim=1)
 
-    def forward(self, levels: Sequence[torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
-        """Standardised levels to the mean of what the heads answer; see `Head.forward`."""
+    def forward(
+        self, levels: Sequence[torch.Tensor], only: Sequence[int] | None = None
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Standardised levels to the mean of what the heads, or `only` some of them by number,
+        answer; see `Head.forward`."""
         joined = self.join(levels)
-        answers = [head(levels, joined) for head in self.each]
+        chosen = list(self.each) if only is None else [self.each[number] for number in only]
+        answers = [head(levels, joined) for head in chosen]
         maps = torch.stack([one for one, _ in answers]).mean(dim=0)
         return maps, torch.stack([one for _, one in answers]).mean(dim=0)
 
@@ -244,6 +250,8 @@ def hybrid_loss(
     anomalous: torch.Tensor,
     types: torch.Tensor,
     image_labels: torch.Tensor,
+    known: torch.Tensor | None = None,
+    bags: Sequence[tuple[int, torch.Tensor, int, bool]] = (),
 ) -> torch.Tensor:
     """Truncated L1 and focal loss of the map, cross-entropy of types, focal loss of the image.
 
@@ -253,17 +261,26 @@ def hybrid_loss(
         anomalous: float (n, h, w), 1 inside defects, real and made.
         types: int64 (n, h, w), 0 = no type known, label + 1 inside real defects.
         image_labels: float (n,), 1 where anything is anomalous.
+        known: float (n, h, w), 0 where nobody knows whether a place is a defect; None knows all.
+        bags: number in the batch, bool (h, w), label, and whether it is tight: places of which
+            some are a defect; see `segment.hybrid.pieces.Bag`.
 
     Returns:
         A scalar. SuperSimpleNet, section 3.4, with focal loss (Lin et al. 2017) of power 2.
     """
     maps, image_logits = maps.float(), image_logits.float()
     logit = maps[:, 0]
-    normal = 1 - anomalous
+    known = torch.ones_like(anomalous) if known is None else known
+    normal = known * (1 - anomalous)
+    defect = known * anomalous
     below = (functional.relu(logit + MARGIN) * normal).sum() / normal.sum().clamp_min(1)
-    above = (functional.relu(MARGIN - logit) * anomalous).sum() / anomalous.sum().clamp_min(1)
-    loss = below + above + FOCAL_WEIGHT * focal(SCALE * logit, anomalous)
-    loss = loss + focal(SCALE * image_logits, image_labels)
+    above = (functional.relu(MARGIN - logit) * defect).sum() / defect.sum().clamp_min(1)
+    each = _focal_each(SCALE * logit, anomalous)
+    loss = below + above + FOCAL_WEIGHT * (each * known).sum() / known.sum().clamp_min(1)
+    loss = loss + _focal_each(SCALE * image_logits, image_labels).mean()
+    if bags:
+        of_bags, types = _bag_loss(logit, types, bags)
+        loss = loss + of_bags
     inside = types > 0
     if bool(inside.any()):
         labels = types[inside] - 1
@@ -273,7 +290,41 @@ def hybrid_loss(
     return loss
 
 
+def _bag_loss(
+    logit: torch.Tensor, types: torch.Tensor, bags: Sequence[tuple[int, torch.Tensor, int, bool]]
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Multiple-instance loss of bags, and types (n, h, w) that name their likeliest places too.
+
+    Of a tight bag the highest place of each row and column is to be a defect; of another one the
+    `TOP` highest places are, and the lower half of its places are not.
+    """
+    total = torch.zeros((), device=logit.device)
+    types = types.clone()
+    for number, inside, label, tight in bags:
+        here = logit[number]
+        values = here[inside]
+        count = max(1, round(TOP * len(values)))
+        if tight:
+            outside = here.masked_fill(~inside, -torch.inf)
+            places = torch.cat(
+                [outside.amax(1)[inside.any(1)], outside.amax(0)[inside.any(0)]]
+            )
+        else:
+            places = values.topk(count).values
+            quiet = values[values <= values.detach().median()]
+            total = total + functional.relu(quiet + MARGIN).mean()
+        total = total + functional.relu(MARGIN - places).mean()
+        total = total + FOCAL_WEIGHT * focal(SCALE * places, torch.ones_like(places))
+        least = values.detach().topk(count).values[-1]
+        types[number][inside & (here.detach() >= least) & (types[number] == 0)] = label + 1
+    return total / len(bags), types
+
+
 def focal(logits: torch.Tensor, truth: torch.Tensor) -> torch.Tensor:
     """Focal loss (Lin et al. 2017, equation 4) of equal shapes, averaged: a scalar."""
+    return _focal_each(logits, truth).mean()
+
+
+def _focal_each(logits: torch.Tensor, truth: torch.Tensor) -> torch.Tensor:
     each = functional.binary_cross_entropy_with_logits(logits, truth, reduction="none")
-    return ((1 - torch.exp(-each)) ** FOCAL_POWER * each).mean()
+    return (1 - torch.exp(-each)) ** FOCAL_POWER * each

@@ -1,16 +1,23 @@
 """Predicting with a trained hybrid segmenter."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
+import numpy as np
+import numpy.typing as npt
 import torch
 
 from annotations.run_files import TILES_FILE
+from inference.base import Batch
 from inference.masks import FittedMaskScorer
 from inference.tiling import read_tiles
+from segment.hybrid.cache import FeatureCache
 from segment.hybrid.config import HybridConfig
+from segment.hybrid.shape import resolved
 from segment.hybrid.features import FrozenFeatures
 from segment.hybrid.network import JOINED_FROM, SCALE, Heads
+from segment.trained import trained_weights
 from training import (
     fold_folder,
     load_into,
@@ -38,14 +45,14 @@ class HybridNetwork(torch.nn.Module):
         """
         super().__init__()
         self.features = FrozenFeatures(
-            config.encoder, weights=weights, finest=min(JOINED_FROM, config.map_stride)
+            config.encoder, weights=weights, finest=min(JOINED_FROM, config.stride)
         )
         self.heads = Heads(
             self.features.strides,
             self.features.channels,
             n_classes=n_classes,
             width=config.width,
-            map_stride=config.map_stride,
+            map_stride=config.stride,
             heads=config.heads,
         )
 
@@ -57,19 +64,41 @@ RETIRED_BUFFERS: Final = ("heads.memory", "heads.distance_mean", "heads.distance
 class _Answer(torch.nn.Module):
     """From normalised images (1, 3, h, w) to probabilities (1, C + 1, h', w') and a logit (1,)."""
 
-    def __init__(self, network: HybridNetwork) -> None:
+    def __init__(self, network: HybridNetwork, only: Sequence[int] | None) -> None:
         super().__init__()
-        self.network = network
+        self.network, self._only = network, only
 
     def forward(self, batch: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        return self.of_levels(self.network.features.levels(batch))
+
+    def of_levels(self, levels: Sequence[torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
         heads = self.network.heads
-        maps, image_logit = heads(heads.standardise(self.network.features.levels(batch)))
+        maps, image_logit = heads(heads.standardise(levels), self._only)
         defect = (SCALE * maps[:, :1]).sigmoid()
         types = maps[:, 1:].softmax(dim=1) * defect
         # The image's head sees what no single place shows, the map's highest place what the head
         # overlooks: on magnetic tile their mean parts images better than either.
         score = (image_logit + maps[:, 0].amax((1, 2))) / 2
         return torch.cat((1 - defect, types), dim=1), SCALE * score
+
+
+class _KeptFeatures:
+    """Answers from features on disk where they are there."""
+
+    def __init__(self, answer: _Answer, cache: FeatureCache, device: torch.device) -> None:
+        self._answer, self._cache, self._device = answer.eval().to(device), cache, device
+
+    @torch.inference_mode()
+    def __call__(self, batch: Batch) -> Sequence[npt.NDArray[np.float32]]:
+        hw = (batch.shape[2], batch.shape[3])
+        kept = [self._cache.read(self._cache.path(planes), hw) for planes in batch]
+        found = [levels for levels in kept if levels is not None]
+        if len(found) < len(batch):
+            answer = self._answer(torch.from_numpy(batch).to(self._device))
+        else:
+            columns = [torch.stack(level).to(self._device) for level in zip(*found, strict=True)]
+            answer = self._answer.of_levels(columns)
+        return [np.asarray(one.float().cpu().numpy(), np.float32) for one in answer]
 
 
 class HybridPredictor(FittedMaskScorer):
@@ -84,12 +113,18 @@ class HybridPredictor(FittedMaskScorer):
         region_threshold: float = 0.5,
         min_area_fraction: float | None = None,
         tiles: int = 1,
+        only: Sequence[int] | None = None,
+        cache: FeatureCache | None = None,
     ) -> None:
-        """Take a trained network; see `segment.predict.MaskPredictor`."""
+        """Take a trained network; see `segment.predict.MaskPredictor`. `only` some heads answer,
+        by number; features are read from `cache` where they are there."""
         mean, deviation = network.features.backbone.normalisation
         least = config.min_area_fraction if min_area_fraction is None else min_area_fraction
+        answer = _Answer(network, only)
         super().__init__(
-            TorchNetwork(_Answer(network), device),
+            TorchNetwork(answer, device)
+            if cache is None
+            else _KeptFeatures(answer, cache, device),
             image_size=config.image_size,
             views=config.views,
             tiles=tiles,
@@ -106,9 +141,8 @@ def load_hybrid_predictor(run: Path, fold: int, *, device: str = "auto") -> Hybr
     Raises:
         InputError: not such a run, or that fold has not finished.
     """
-    from segment.predict import trained_weights
-
-    config = stored_config(run, HybridConfig)
+    folder = fold_folder(run, fold)
+    config = resolved(stored_config(run, HybridConfig), folder / TILES_FILE)
     n_classes = len(read_run_config(run)["class_names"])
     path = trained_weights(run, fold)
     network = HybridNetwork(config, n_classes, weights="none")
@@ -120,5 +154,5 @@ def load_hybrid_predictor(run: Path, fold: int, *, device: str = "auto") -> Hybr
         device=resolve_device(device),
         region_threshold=thresholds.region_threshold,
         min_area_fraction=thresholds.min_area_fraction,
-        tiles=read_tiles(fold_folder(run, fold) / TILES_FILE),
+        tiles=read_tiles(folder / TILES_FILE),
     ).group_by(thresholds)
