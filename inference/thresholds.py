@@ -19,6 +19,9 @@ TIE: Final = 1e-5
 """Scores closer than this part of their range are one score: runtimes round differently."""
 MARGIN: Final = 0.01
 """How far beyond the outermost score a threshold lies, as a part of the scores' range."""
+RESAMPLES: Final = 200
+PRIOR_GROUPS: Final = 5
+"""What the default counts for against the groups that a threshold is chosen on."""
 _FEW: Final = 1e-9
 
 
@@ -170,6 +173,72 @@ def choose_threshold(
     return ThresholdChoice(
         float(cuts[index]), n_bad, n_good, int(escapes[index]), int(overkills[index])
     )
+
+
+def steady_threshold(
+    scores: Sequence[float] | Floats,
+    is_defective: Sequence[bool] | Bools,
+    groups: Sequence[str],
+    aim: ThresholdAim = BALANCED,
+    *,
+    default: float = 0.0,
+) -> ThresholdChoice | None:
+    """Choose a threshold by an aim that a few images more or less would not move far.
+
+    The median of what `choose_threshold` chooses on resamples over groups (bagging: Breiman 1996)
+    stands in for a single choice. Without a bound or costs it is then drawn towards a default, by
+    `PRIOR_GROUPS` groups against those of the rarer kind that are there: few of them say little.
+
+    Args:
+        scores: see `choose_threshold`.
+        is_defective: truth (n,) of the same images.
+        groups: (n,) names; images of one physical part share one.
+        aim: of the threshold.
+        default: the threshold that nothing was chosen on.
+
+    Returns:
+        The threshold and what it does to the images; None where they cannot tell.
+
+    Example:
+        >>> steady_threshold([-3, -2, 2, 3], [False, False, True, True], list("abcd")).threshold
+        0.0
+    """
+    values = np.asarray(scores, np.float64)
+    truth = np.asarray(is_defective, bool)
+    if choose_threshold(values, truth, aim) is None:
+        return None
+    names = sorted(set(groups))
+    where = np.asarray(groups)
+    members = [np.flatnonzero(where == name) for name in names]
+    rng = np.random.default_rng(0)
+    found = []
+    for _ in range(RESAMPLES):
+        drawn = rng.integers(len(names), size=len(names)).tolist()
+        rows = np.concatenate([members[number] for number in drawn])
+        choice = choose_threshold(values[rows], truth[rows], aim)
+        if choice is not None:
+            found.append(choice.threshold)
+    cut = float(np.median(found))
+    if aim == BALANCED:
+        n = min(len(set(where[truth].tolist())), len(set(where[~truth].tolist())))
+        cut = (n * cut + PRIOR_GROUPS * default) / (n + PRIOR_GROUPS)
+    cut = _between(values, cut)
+    return ThresholdChoice(
+        cut,
+        int(truth.sum()),
+        int((~truth).sum()),
+        int((truth & (values < cut)).sum()),
+        int((~truth & (values >= cut)).sum()),
+    )
+
+
+def _between(values: Floats, cut: float) -> float:
+    """The candidate threshold nearest to a cut that lies on, or next to, a score; else the cut."""
+    scale = max(float(np.ptp(values)), float(np.abs(values).max())) or 1.0
+    if float(np.abs(values - cut).min()) > TIE * scale:
+        return cut
+    cuts, _ = candidate_thresholds(values)
+    return float(cuts[np.argmin(np.abs(cuts - cut))])
 
 
 def upper_bound(count: int, n: int, *, confidence: float = 0.95) -> float:
