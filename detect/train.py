@@ -45,6 +45,10 @@ AUTO: Final = "auto"
 DEFAULT_MODEL: Final = "yolo11n.pt"
 
 
+DEFAULT_CONFIDENCE: Final = 0.25
+"""Boxes count from here on in ultralytics, where nothing is chosen."""
+
+
 def train_detector(
     dataset: Dataset,
     config: DetectConfig,
@@ -174,5 +178,7 @@ def _thresholds(job: FoldJob, config: DetectConfig, predictor: BoxPredictor) -> 
     return probability_thresholds(
         image_scores,
         [sample.is_defective for sample in samples],
+        [sample.group for sample in samples],
         region_threshold=best_region_threshold(levels),
+        default=DEFAULT_CONFIDENCE,
     )

@@ -7,7 +7,7 @@ beyond the outermost one, and never on a score: another runtime's rounding would
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -20,7 +20,7 @@ TIE: Final = 1e-5
 MARGIN: Final = 0.01
 """How far beyond the outermost score a threshold lies, as a part of the scores' range."""
 RESAMPLES: Final = 200
-PRIOR_GROUPS: Final = 5
+PRIOR_GROUPS: Final = 3
 """What the default counts for against the groups that a threshold is chosen on."""
 _FEW: Final = 1e-9
 
@@ -78,7 +78,7 @@ class ThresholdChoice:
     overkills: int
 
 
-def log_odds(scores: Sequence[float] | Floats, *, tiny: float = 1e-12) -> Floats:
+def log_odds(scores: Sequence[float] | npt.NDArray[np.floating[Any]], *, tiny: float = 1e-12) -> Floats:
     """Log odds of scores from 0 to 1, on which thresholds of probabilities are chosen.
 
     Between 0.001 and 0.9 the middle is 0.09 on this scale, and not 0.45.

@@ -11,11 +11,21 @@ from annotations import FoldThresholds, Sample
 from annotations.images import read_image_rgb
 from inference.masks import Look, SegmentPredictor
 from inference.matching import match_regions
+from inference.thresholds import PRIOR_GROUPS, from_log_odds, log_odds
 from segment.config import AimedConfig
 from segment.data import resize_class_mask
 from training import FoldJob, good_probability_thresholds, probability_thresholds
 
-BINS: Final = 1000
+BINS: Final = 401
+LIMIT: Final = 8.0
+"""Log odds of a pixel's score, beyond which all count as this."""
+SMOOTH: Final = 21
+"""Bins that Dice is averaged over: 0.8 of log odds."""
+STEP: Final = 20
+"""Bins from one candidate for the threshold of pixels to the next."""
+WORTH: Final = 0.1
+"""Of Dice, that a candidate may be below the best."""
+MOST_DEFECTIVE: Final = 60
 MIN_AREAS: Final = (1e-4, 3e-4, 1e-3)
 """Candidates beside the configured one, as parts of the image."""
 LOW_FRACTIONS: Final = (1.0, 0.5)
@@ -29,6 +39,7 @@ GOOD_PIXELS: Final = 0.9995
 """Part of the pixels of good validation images that stay below the threshold of regions, where
 there is no defect to choose it on."""
 
+Counts = npt.NDArray[np.float64]
 FitScores = Callable[[Sequence[Sample], Sequence[Look]], Sequence[float]]
 
 
@@ -56,7 +67,8 @@ def choose_thresholds(
     good_alone: bool = False,
     fit_scores: FitScores | None = None,
 ) -> FoldThresholds:
-    """Pixel threshold by pooled Dice, image threshold by the aim, smallest area by F1 of regions.
+    """Thresholds of pixels and regions by pixel Dice and found regions together, and of images by
+    the aim.
 
     The predictor gets what is chosen.
 
@@ -70,24 +82,14 @@ def choose_thresholds(
         fit_scores: fits the predictor's image score to the validation images and gives held-out
             scores of them.
     """
-    n_classes = len(job.dataset.class_names)
-    inside, outside = np.zeros(BINS + 1), np.zeros(BINS + 1)
-    for sample, seen in zip(samples, looks, strict=True):
-        if job.dataset.strengths[sample.image_id] != "masks":
-            continue
-        truth = job.dataset.truths[sample.image_id].class_index_mask()
-        scores = seen.defect
-        hw = (scores.shape[0], scores.shape[1])
-        small = resize_class_mask(truth, hw, n_classes) > 0
-        levels = np.clip((scores * BINS).astype(int), 0, BINS)
-        inside += np.bincount(levels[small], minlength=BINS + 1)
-        outside += np.bincount(levels[~small], minlength=BINS + 1)
+    inside, outside = _pixels_by_score(job, samples, looks)
     flags = [sample.is_defective for sample in samples]
+    groups = [sample.group for sample in samples]
     only_good = good_alone and bool(samples) and not any(flags)
-    predictor.region_threshold = (
-        _good_pixel_threshold(outside) if only_good else _best_dice_threshold(inside, outside)
-    )
-    _choose_regions(job, predictor, samples, looks)
+    if only_good:
+        predictor.region_threshold = _good_pixel_threshold(outside)
+    else:
+        _choose_regions(job, predictor, samples, looks, _smooth_dice(inside, outside))
     image_scores: Sequence[float] = [seen.image_score for seen in looks]
     if fit_scores is not None:
         image_scores = fit_scores(samples, looks)
@@ -97,7 +99,11 @@ def choose_thresholds(
         )
     else:
         chosen = probability_thresholds(
-            image_scores, flags, region_threshold=predictor.region_threshold, aim=config.aim
+            image_scores,
+            flags,
+            groups,
+            region_threshold=predictor.region_threshold,
+            aim=config.aim,
         )
     return replace(
         chosen,
@@ -107,23 +113,47 @@ def choose_thresholds(
     )
 
 
-def _good_pixel_threshold(outside: npt.NDArray[np.float64]) -> float:
+def _pixels_by_score(
+    job: FoldJob, samples: Sequence[Sample], looks: Sequence[Look]
+) -> tuple[Counts, Counts]:
+    """Pixels inside and outside of defects by log odds of their score, where all are known."""
+    n_classes = len(job.dataset.class_names)
+    inside, outside = np.zeros(BINS), np.zeros(BINS)
+    for sample, seen in zip(samples, looks, strict=True):
+        if job.dataset.strengths[sample.image_id] != "masks":
+            continue
+        truth = job.dataset.truths[sample.image_id].class_index_mask()
+        scores = seen.defect
+        hw = (scores.shape[0], scores.shape[1])
+        small = resize_class_mask(truth, hw, n_classes) > 0
+        places = np.rint((log_odds(scores) / LIMIT + 1) / 2 * (BINS - 1))
+        bins = np.clip(places, 0, BINS - 1).astype(np.intp)
+        inside += np.bincount(bins[small], minlength=BINS)
+        outside += np.bincount(bins[~small], minlength=BINS)
+    return inside, outside
+
+
+def _of_bin(number: float) -> float:
+    """The score in the middle of a bin."""
+    return from_log_odds((2 * number / (BINS - 1) - 1) * LIMIT)
+
+
+def _good_pixel_threshold(outside: Counts) -> float:
     """The upper end of the bin with the quantile `GOOD_PIXELS` of good images' pixels."""
     share = np.cumsum(outside) / outside.sum()
-    return float(np.clip((int(np.searchsorted(share, GOOD_PIXELS)) + 1) / BINS, 0.05, 0.999))
+    number = int(np.searchsorted(share, GOOD_PIXELS))
+    return float(np.clip(_of_bin(number + 0.5), 0.05, 0.999))
 
 
-def _best_dice_threshold(
-    inside: npt.NDArray[np.float64], outside: npt.NDArray[np.float64]
-) -> float:
-    """Threshold with the highest pooled Dice, from counts of pixels by score bin."""
+def _smooth_dice(inside: Counts, outside: Counts) -> Counts:
+    """Pooled Dice at the threshold of each bin, averaged over its neighbors: on few images the
+    curve's single highest point is chance. All 0 without a known defect pixel."""
     if not inside.any():
-        return 0.5
+        return np.zeros(BINS)
     hits, false = np.cumsum(inside[::-1])[::-1], np.cumsum(outside[::-1])[::-1]
     dice = 2 * hits / (hits + false + inside.sum())
-    # Neighbours are averaged: on few images the curve's single highest point is chance.
-    smooth = np.convolve(dice[1:BINS], np.ones(51) / 51, mode="valid")
-    return (int(np.argmax(smooth)) + 1 + 25) / BINS
+    padded = np.pad(dice, SMOOTH // 2, mode="edge")
+    return np.convolve(padded, np.ones(SMOOTH) / SMOOTH, mode="valid")
 
 
 def _choose_regions(
@@ -131,29 +161,66 @@ def _choose_regions(
     predictor: SegmentPredictor,
     samples: Sequence[Sample],
     looks: Sequence[Look],
+    dice: Counts,
 ) -> None:
-    """Give a predictor the smallest area, and the grouping of pieces, with the highest F1 of
-    regions found.
+    """Give a predictor the threshold of pixels with the highest sum of pixel Dice and F1 of found
+    regions, then the smallest area and the grouping of pieces with the highest F1.
 
-    A thin crack falls into pieces wherever its score dips. Pieces are joined, and pixels below the
-    threshold taken in, only where that finds clearly more, and over no wider gap than nine in ten
-    images of the training side have between regions of their own.
+    The threshold is drawn towards 0.5 by `PRIOR_GROUPS` parts against those with a defect whose
+    pixels are known; Dice alone would give up small defects for one large one, and regions alone a
+    crack's pixels. A thin crack falls into pieces wherever its score dips. Pieces are joined, and
+    pixels below the threshold taken in, only where that finds clearly more, and over no wider gap
+    than nine in ten images of the training side have between regions of their own.
     """
-    gap = _usual_gap(job)
+    shown = _some(job, samples, looks)
+    parts = {s.group for s, _ in shown if s.is_defective}
     least = predictor.min_area_fraction
+    if not parts:
+        predictor.region_threshold = 0.5
+        return
+    best_dice = int(np.argmax(dice))
+    centers = [b for b in range(0, BINS, STEP) if dice[b] >= dice[best_dice] - WORTH]
+    scored = []
+    for number in sorted({best_dice, *centers}):
+        predictor.region_threshold = _of_bin(number)
+        found_f1 = _f1_by_area(job, predictor, shown, [least])[0]
+        scored.append((dice[number] + found_f1, -abs(number - BINS // 2), number))
+    cut = (2 * max(scored)[-1] / (BINS - 1) - 1) * LIMIT
+    predictor.region_threshold = from_log_odds(cut * len(parts) / (len(parts) + PRIOR_GROUPS))
+    gap = _usual_gap(job)
     areas = [least, *(area for area in MIN_AREAS if area > least)]
     groupings = [(low, merge) for merge in (0.0, *MERGES) for low in LOW_FRACTIONS if merge < gap]
     best: tuple[float, float, float, float] | None = None
     for low, merge in groupings:
         predictor.low_fraction, predictor.merge_fraction = low, merge
-        found_f1 = _f1_by_area(job, predictor, samples, looks, areas)
+        found_by_area = _f1_by_area(job, predictor, shown, areas)
         # The first of equals is the smallest: nothing is left out without a reason.
-        number = int(np.argmax(found_f1))
-        score = found_f1[number]
+        number = int(np.argmax(found_by_area))
+        score = found_by_area[number]
         if best is None or score > best[0] + GAIN:
             best = (score, areas[number], low, merge)
     if best is not None:
         _, predictor.min_area_fraction, predictor.low_fraction, predictor.merge_fraction = best
+
+
+def _some(
+    job: FoldJob, samples: Sequence[Sample], looks: Sequence[Look]
+) -> list[tuple[Sample, Look]]:
+    """At most `MOST_DEFECTIVE` defective images whose pixels are known, and half as many good ones:
+    cutting regions at an image's own size takes its time."""
+    known = [
+        (sample, seen)
+        for sample, seen in zip(samples, looks, strict=True)
+        if job.dataset.strengths[sample.image_id] == "masks"
+    ]
+    bad = [one for one in known if one[0].is_defective]
+    good = [one for one in known if not one[0].is_defective]
+    rng = np.random.default_rng(0)
+    chosen = []
+    for rows, most in ((bad, MOST_DEFECTIVE), (good, MOST_DEFECTIVE // 2)):
+        numbers = sorted(rng.permutation(len(rows))[:most].tolist())
+        chosen += [rows[number] for number in numbers]
+    return chosen
 
 
 def _usual_gap(job: FoldJob) -> float:
@@ -176,18 +243,14 @@ def _usual_gap(job: FoldJob) -> float:
 def _f1_by_area(
     job: FoldJob,
     predictor: SegmentPredictor,
-    samples: Sequence[Sample],
-    looks: Sequence[Look],
+    shown: Sequence[tuple[Sample, Look]],
     candidates: Sequence[float],
 ) -> list[float]:
     """F1 of the regions found, with smaller ones than each candidate left out."""
     matched, found_all = np.zeros(len(candidates)), np.zeros(len(candidates))
     n_truth = 0
-    for sample, seen in zip(samples, looks, strict=True):
+    for sample, seen in shown:
         truth = job.dataset.truths[sample.image_id]
-        if job.dataset.strengths[sample.image_id] != "masks":
-            # Nobody knows which of its pixels are defects: what is found there is no false alarm.
-            continue
         found = predictor.prediction(sample.image_id, seen, sample.image_hw).regions
         n_truth += len(truth)
         if found is None or not len(found):

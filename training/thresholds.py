@@ -12,6 +12,7 @@ from inference.thresholds import (
     from_log_odds,
     log_odds,
     promise,
+    steady_threshold,
 )
 
 _TINY: Final = 1e-6
@@ -41,24 +42,38 @@ def good_threshold(good_scores: Sequence[float], quantile: float) -> ThresholdCh
 def probability_thresholds(
     scores: Sequence[float],
     is_defective: Sequence[bool],
+    groups: Sequence[str],
     *,
     region_threshold: float,
     aim: ThresholdAim = BALANCED,
+    default: float = 0.5,
 ) -> FoldThresholds:
-    """Thresholds of a fold whose image scores are probabilities.
+    """Thresholds of a fold whose image scores are probabilities; see `steady_threshold`.
 
-    Where the validation images are all of one kind, 0.5 is taken, and `chosen_on` says so.
+    Args:
+        scores: of images that did not train the model, from 0 to 1.
+        is_defective: truth of the same images.
+        groups: of the same images.
+        region_threshold: regions from this score on count as found.
+        aim: of the image threshold.
+        default: the image threshold that nothing is chosen on.
+
+    Where the images are all of one kind, the default is taken, and `chosen_on` says so.
     """
     choice = None
     if any(is_defective) and not all(is_defective):
-        choice = choose_threshold(log_odds(scores, tiny=_TINY), is_defective, aim)
+        prior = float(log_odds([default])[0])
+        values = log_odds(scores, tiny=_TINY)
+        choice = steady_threshold(values, is_defective, groups, aim, default=prior)
     if choice is None:
-        return FoldThresholds(0.5, "odds", region_threshold, "nothing: 0.5, for want of images")
+        return FoldThresholds(
+            default, "odds", region_threshold, f"nothing: {default:g}, for want of images"
+        )
     return FoldThresholds(
         from_log_odds(choice.threshold),
         "odds",
         region_threshold,
-        f"{len(scores)} validation images, {choice.n_defective} of them defective, for {aim}: "
+        f"{len(scores)} images of the training side, scored without them, {choice.n_defective} of them defective, for {aim}: "
         f"{promise(choice)}",
     )
 

@@ -115,7 +115,10 @@ class Supervised(Method[SupervisedConfig]):
         """Choose the threshold on the validation images, as detector and segmenter do."""
         scores = score_all(predictor, data.validation, data, "validation images")
         flags = [sample.is_defective for sample in data.validation]
-        return Calibration(probability_thresholds(list(scores), flags, region_threshold=0.5))
+        groups = [sample.group for sample in data.validation]
+        return Calibration(
+            probability_thresholds(list(scores), flags, groups, region_threshold=0.5)
+        )
 
 
 @dataclass(frozen=True, slots=True)
