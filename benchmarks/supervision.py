@@ -24,8 +24,8 @@ from annotations import Dataset, Regions, load_dataset
 from annotations.files import write_json_atomic
 from evaluation import evaluate_runs
 from segment import HybridConfig, SegmentConfig, train_segmenter
-from training.configs import build_config
 from training import SilentReporter
+from training.configs import build_config
 from training.shots import limit_defects
 
 CELLS: Final = Path(__file__).parent / "results" / "supervision"
@@ -56,9 +56,7 @@ def weaker(dataset: Dataset, fold: int, *, masks: float, others: str) -> Dataset
             if sample.image_id in keep or not len(truth):
                 continue
             truths[sample.image_id] = (
-                Regions.empty(truth.image_hw)
-                if others == "image"
-                else replace(truth, masks=None)
+                Regions.empty(truth.image_hw) if others == "image" else replace(truth, masks=None)
             )
     return replace(dataset, truths=MappingProxyType(truths))
 
@@ -111,8 +109,8 @@ def write_table() -> None:
     table = "\n".join((head, "|" + " --- |" * len(rows[0]), *rest))
     notes = NOTES.read_text(encoding="utf-8") if NOTES.is_file() else ""
     TABLE.write_text(
-        "# What masks are worth\n\nWritten by `python -m benchmarks.supervision NAME=OUT ...`; each "
-        f"cell is a file in supervision/.\n\n{table}\n\n{notes}",
+        "# What masks are worth\n\nWritten by `python -m benchmarks.supervision NAME=OUT ...`; "
+        f"each cell is a file in supervision/.\n\n{table}\n\n{notes}",
         encoding="utf-8",
     )
 

@@ -78,7 +78,9 @@ class ThresholdChoice:
     overkills: int
 
 
-def log_odds(scores: Sequence[float] | npt.NDArray[np.floating[Any]], *, tiny: float = 1e-12) -> Floats:
+def log_odds(
+    scores: Sequence[float] | npt.NDArray[np.floating[Any]], *, tiny: float = 1e-12
+) -> Floats:
     """Log odds of scores from 0 to 1, on which thresholds of probabilities are chosen.
 
     Between 0.001 and 0.9 the middle is 0.09 on this scale, and not 0.45.

@@ -70,9 +70,7 @@ def needed_side(defects: Iterable[Extent]) -> float | None:
     return min(float(np.quantile(wanted, 0.75)), native)
 
 
-def choose_tiles(
-    defects: Iterable[Extent], *, tile_side: int, asked: Tiles = "auto"
-) -> int:
+def choose_tiles(defects: Iterable[Extent], *, tile_side: int, asked: Tiles = "auto") -> int:
     """How many tiles to lay along the longer side of an image.
 
     Args:

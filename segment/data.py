@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterator, Sequence
+from typing import Final
 
 import albumentations as A  # noqa: N812 - its own convention
 import cv2
@@ -11,13 +12,16 @@ import torch
 from torch.utils.data import Dataset as TorchDataset
 from torch.utils.data import Sampler
 
-from annotations import Dataset, Sample
+from annotations import Dataset, Regions, Sample
 from annotations.images import read_image_rgb
 from inference.images import half_normalised, resize_image
 from inference.tiling import crop_window, cut_tile, resize_for_tiles, tile_windows
 from training.injection import DefectInjector, LabelledImage
 
 Item = tuple[torch.Tensor, torch.Tensor]
+WEAK: Final = 128
+"""In a class mask, from here on: nobody knows whether this pixel is a defect, but some pixels of
+its box, or of its image, are one of the type `value - WEAK`."""
 
 
 def resize_class_mask(
@@ -83,7 +87,10 @@ def augmentation(*, strong: bool = True) -> A.Compose:
 def load_resized(
     dataset: Dataset, samples: Sequence[Sample], *, size: int, tiles: int
 ) -> list[LabelledImage]:
-    """Decode samples and masks, resized to a square of `size`, or for tiles of that size."""
+    """Decode samples and masks, resized to a square of `size`, or for tiles of that size.
+
+    Where an image has no mask, its mask says what its boxes or its image label tell; see `WEAK`.
+    """
     n_classes = len(dataset.class_names)
     made = []
     for sample in samples:
@@ -93,11 +100,30 @@ def load_resized(
             if tiles == 1
             else resize_for_tiles(image_rgb, size, tiles)
         )
-        class_mask = dataset.truths[sample.image_id].class_index_mask()
         hw = (image_rgb.shape[0], image_rgb.shape[1])
-        mask = resize_class_mask(class_mask, hw, n_classes)
+        truth = dataset.truths[sample.image_id]
+        strength = dataset.strengths[sample.image_id]
+        if strength == "masks":
+            mask = resize_class_mask(truth.class_index_mask(), hw, n_classes)
+        elif strength == "boxes":
+            mask = _weak_boxes(truth, hw)
+        else:
+            label = dataset.class_names.index(sample.defect_type)
+            mask = np.full(hw, WEAK + label, np.uint8)
         made.append(LabelledImage(sample.image_id, image_rgb, mask))
     return made
+
+
+def _weak_boxes(truth: Regions, hw: tuple[int, int]) -> npt.NDArray[np.uint8]:
+    """A class mask of boxes at another size; smaller boxes lie on larger ones."""
+    scale = np.array([hw[1] / truth.image_hw[1], hw[0] / truth.image_hw[0]] * 2)
+    mask = np.zeros(hw, np.uint8)
+    for number in np.argsort(-truth.areas, kind="stable").tolist():
+        x1, y1, x2, y2 = truth.boxes_xyxy[number] * scale
+        rows = slice(int(np.floor(y1)), int(np.ceil(y2)))
+        columns = slice(int(np.floor(x1)), int(np.ceil(x2)))
+        mask[rows, columns] = WEAK + int(truth.labels[number])
+    return mask
 
 
 def all_tiles(images: Sequence[LabelledImage], size: int) -> list[LabelledImage]:

@@ -12,6 +12,7 @@ from torch.utils.data import DataLoader
 from annotations import Sample, TrainingError
 from segment.config import SegmentConfig
 from segment.data import (
+    WEAK,
     BalancedSampler,
     DefectImages,
     Item,
@@ -19,7 +20,6 @@ from segment.data import (
     augmentation,
     load_resized,
 )
-from segment.hybrid.config import HybridConfig
 from segment.network import SegmenterModule, build_network, defect_loss
 from training import FoldJob, load_into, seed_everything
 from training.contact_sheet import CONTACT_SHEET, make_injector, write_contact_sheet
@@ -40,6 +40,8 @@ from training.shots import limit_defects
 
 CHECKPOINTS: Final = "checkpoints"
 LAST: Final = "last"
+MOST_TYPES: Final = 255 - WEAK
+"""That an 8-bit mask tells apart where not all pixels are known."""
 
 
 def fit(job: FoldJob, config: SegmentConfig, tiles: int, best: Path) -> None:
@@ -59,15 +61,20 @@ def fit(job: FoldJob, config: SegmentConfig, tiles: int, best: Path) -> None:
         TrainingError: nothing to learn from, a loss that is no number, or too little memory.
     """
     dataset, fold = job.dataset, job.dataset.split.folds[job.fold]
-    train = with_masks(job, fold.train, config)
-    val = with_masks(job, fold.val, config)
+    train = learnable(job, fold.train, config, tiles=tiles)
+    val = [s for s in learnable(job, fold.val, config, tiles=tiles) if _has_pixels(job, s)]
     flags = [sample.is_defective for sample in train]
     if not any(flags):
         raise TrainingError(
-            f"Fold {job.fold} has no defective image with a mask to learn from. Use fewer folds, "
-            "or add images."
+            f"Fold {job.fold} has no defective image to learn from. Use fewer folds, add images, "
+            "or let --method hybrid learn from good images alone."
         )
     n_classes = len(dataset.class_names)
+    if n_classes > MOST_TYPES and not all(_has_pixels(job, s) for s in train):
+        raise TrainingError(
+            f"A U-Net learns from boxes and image labels of at most {MOST_TYPES} types, and there "
+            f"are {n_classes}. Train with --method hybrid, or join types with --map-class."
+        )
     seed_everything(config.seed)
     network = build_network(config, n_classes, pretrained=config.weights == "auto")
     if config.weights not in ("auto", "none"):
@@ -75,7 +82,11 @@ def fit(job: FoldJob, config: SegmentConfig, tiles: int, best: Path) -> None:
     size = config.image_size
     images = load_resized(dataset, train, size=size, tiles=tiles)
     injector = make_injector(
-        [image for image, defective in zip(images, flags, strict=True) if defective],
+        [
+            image
+            for image, s in zip(images, train, strict=True)
+            if s.is_defective and _has_pixels(job, s)
+        ],
         [image for image, defective in zip(images, flags, strict=True) if not defective],
         n_classes=n_classes,
         per_defect=config.inject_per_defect,
@@ -142,15 +153,21 @@ def fit(job: FoldJob, config: SegmentConfig, tiles: int, best: Path) -> None:
         leftover.unlink()
 
 
-def with_masks(
-    job: FoldJob, ids: Sequence[str], config: SegmentConfig | HybridConfig
+def learnable(
+    job: FoldJob, ids: Sequence[str], config: SegmentConfig, *, tiles: int
 ) -> list[Sample]:
-    """Good samples, and defective ones that have a mask, as many as the settings allow."""
-    # An empty mask on a defective image would say that this defect is background.
-    strengths = job.dataset.strengths
+    """Images that a U-Net learns from, as many as the settings allow: good ones, and defective
+    ones with masks, boxes, or, where images are looked at as a whole, an image label."""
     samples = job.dataset.select(ids)
-    usable = [s for s in samples if strengths[s.image_id] == "masks"]
-    return limit_defects(usable, config.shots_per_type, seed=config.seed)
+    if tiles > 1:
+        # A tile of an image with an image label may be good.
+        strengths = job.dataset.strengths
+        samples = [s for s in samples if strengths[s.image_id] != "image"]
+    return limit_defects(samples, config.shots_per_type, seed=config.seed)
+
+
+def _has_pixels(job: FoldJob, sample: Sample) -> bool:
+    return job.dataset.strengths[sample.image_id] == "masks"
 
 
 class _Data(L.LightningDataModule):

@@ -1,9 +1,11 @@
 """The network, its loss and its training loop."""
 
 import difflib
-from typing import Any, cast
+from typing import Any, Final, cast
 
+import cv2
 import lightning as L  # noqa: N812 - its own convention
+import numpy as np
 import segmentation_models_pytorch as smp
 import torch
 from torch.nn import functional
@@ -11,13 +13,20 @@ from torch.nn import functional
 from annotations import UsageError, WeightsNotFoundError
 from annotations.errors import shortened
 from segment.config import SegmentConfig
-from segment.data import Item
+from segment.data import WEAK, Item
 from training import efficientnet_lite0_state_dict
 from training.weights import with_hub
 
 LITE0 = "tu-tf_efficientnet_lite0"
 TYPE_WEIGHT = 0.3
 """Part of the type in the loss; finding a defect matters more than naming it."""
+
+
+TOP_OF_BOX: Final = 0.2
+"""Part of a box's pixels that are to be a defect, of the highest."""
+TOP_OF_IMAGE: Final = 0.005
+"""The same of a whole image that is only known to be defective."""
+IGNORED: Final = -100
 
 
 def build_network(config: SegmentConfig, n_classes: int, *, pretrained: bool) -> torch.nn.Module:

@@ -8,10 +8,14 @@ FAMILY: Final = Family(
     name="segment",
     summary="Fine-tune a segmenter, which finds defects pixel by pixel.",
     methods={
-        "unet": Method("segment.config:SegmentConfig", frozenset({"masks"}), "few-defects"),
+        "unet": Method(
+            "segment.config:SegmentConfig", frozenset({"masks", "boxes", "image"}), "few-defects"
+        ),
         # Without a defect it learns from good images and from noise in feature space.
         "hybrid": Method(
-            "segment.hybrid.config:HybridConfig", frozenset({"masks", "good"}), "hybrid"
+            "segment.hybrid.config:HybridConfig",
+            frozenset({"masks", "boxes", "image", "good"}),
+            "hybrid",
         ),
     },
     default_method="unet",

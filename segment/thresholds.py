@@ -43,9 +43,7 @@ Counts = npt.NDArray[np.float64]
 FitScores = Callable[[Sequence[Sample], Sequence[Look]], Sequence[float]]
 
 
-def look_at(
-    job: FoldJob, samples: Sequence[Sample], predictor: SegmentPredictor
-) -> list[Look]:
+def look_at(job: FoldJob, samples: Sequence[Sample], predictor: SegmentPredictor) -> list[Look]:
     """What a predictor sees in each of a fold's images."""
     advance = job.reporter.track(
         f"{job.folder.parent.name}: fold {job.fold}, validation images", len(samples)
@@ -89,7 +87,9 @@ def choose_thresholds(
     if only_good:
         predictor.region_threshold = _good_pixel_threshold(outside)
     else:
-        _choose_regions(job, predictor, samples, looks, _smooth_dice(inside, outside))
+        shown = _some(job, samples, looks)
+        _choose_pixel_threshold(job, predictor, shown, _smooth_dice(inside, outside))
+        _choose_grouping(job, predictor, shown)
     image_scores: Sequence[float] = [seen.image_score for seen in looks]
     if fit_scores is not None:
         image_scores = fit_scores(samples, looks)
@@ -156,47 +156,53 @@ def _smooth_dice(inside: Counts, outside: Counts) -> Counts:
     return np.convolve(padded, np.ones(SMOOTH) / SMOOTH, mode="valid")
 
 
-def _choose_regions(
-    job: FoldJob,
-    predictor: SegmentPredictor,
-    samples: Sequence[Sample],
-    looks: Sequence[Look],
-    dice: Counts,
+def _choose_pixel_threshold(
+    job: FoldJob, predictor: SegmentPredictor, shown: Sequence[tuple[Sample, Look]], dice: Counts
 ) -> None:
     """Give a predictor the threshold of pixels with the highest sum of pixel Dice and F1 of found
-    regions, then the smallest area and the grouping of pieces with the highest F1.
+    regions: Dice alone would give up small defects for one large one, and regions alone most of a
+    crack's pixels.
 
-    The threshold is drawn towards 0.5 by `PRIOR_GROUPS` parts against those with a defect whose
-    pixels are known; Dice alone would give up small defects for one large one, and regions alone a
-    crack's pixels. A thin crack falls into pieces wherever its score dips. Pieces are joined, and
-    pixels below the threshold taken in, only where that finds clearly more, and over no wider gap
-    than nine in ten images of the training side have between regions of their own.
+    It is drawn towards 0.5 by `PRIOR_GROUPS` parts against those with a defect whose pixels are
+    known, but never to where Dice is more than `WORTH` below its best.
     """
-    shown = _some(job, samples, looks)
-    parts = {s.group for s, _ in shown if s.is_defective}
-    least = predictor.min_area_fraction
+    parts = {sample.group for sample, _ in shown if sample.is_defective}
     if not parts:
         predictor.region_threshold = 0.5
         return
-    best_dice = int(np.argmax(dice))
-    centers = [b for b in range(0, BINS, STEP) if dice[b] >= dice[best_dice] - WORTH]
+    best = int(np.argmax(dice))
+    worth = np.flatnonzero(dice >= dice[best] - WORTH)
     scored = []
-    for number in sorted({best_dice, *centers}):
+    for number in sorted({best, *worth[::STEP].tolist()}):
         predictor.region_threshold = _of_bin(number)
-        found_f1 = _f1_by_area(job, predictor, shown, [least])[0]
+        found_f1 = _f1_by_area(job, predictor, shown, [predictor.min_area_fraction])[0]
         scored.append((dice[number] + found_f1, -abs(number - BINS // 2), number))
-    cut = (2 * max(scored)[-1] / (BINS - 1) - 1) * LIMIT
-    predictor.region_threshold = from_log_odds(cut * len(parts) / (len(parts) + PRIOR_GROUPS))
+    middle = BINS // 2
+    drawn = middle + (max(scored)[-1] - middle) * len(parts) / (len(parts) + PRIOR_GROUPS)
+    predictor.region_threshold = _of_bin(float(np.clip(drawn, worth[0], worth[-1])))
+
+
+def _choose_grouping(
+    job: FoldJob, predictor: SegmentPredictor, shown: Sequence[tuple[Sample, Look]]
+) -> None:
+    """Give a predictor the smallest area, and the grouping of pieces, with the highest F1 of
+    regions found.
+
+    A thin crack falls into pieces wherever its score dips. Pieces are joined, and pixels below the
+    threshold taken in, only where that finds clearly more, and over no wider gap than nine in ten
+    images of the training side have between regions of their own.
+    """
+    least = predictor.min_area_fraction
     gap = _usual_gap(job)
     areas = [least, *(area for area in MIN_AREAS if area > least)]
     groupings = [(low, merge) for merge in (0.0, *MERGES) for low in LOW_FRACTIONS if merge < gap]
     best: tuple[float, float, float, float] | None = None
     for low, merge in groupings:
         predictor.low_fraction, predictor.merge_fraction = low, merge
-        found_by_area = _f1_by_area(job, predictor, shown, areas)
+        found_f1 = _f1_by_area(job, predictor, shown, areas)
         # The first of equals is the smallest: nothing is left out without a reason.
-        number = int(np.argmax(found_by_area))
-        score = found_by_area[number]
+        number = int(np.argmax(found_f1))
+        score = found_f1[number]
         if best is None or score > best[0] + GAIN:
             best = (score, areas[number], low, merge)
     if best is not None:

@@ -9,10 +9,10 @@ from annotations.run_files import IMAGE_SCORE_FILE, SEGMENTER_WEIGHTS_FILE, TILE
 from inference.masks import Look
 from inference.tiling import choose_tiles, extents
 from segment.config import SegmentConfig
-from segment.fit import fit
+from segment.fit import fit, learnable
 from segment.hybrid.config import HybridConfig
-from segment.hybrid.predict import HybridNetwork, HybridPredictor
 from segment.hybrid.held_out import held_out_looks
+from segment.hybrid.predict import HybridNetwork, HybridPredictor
 from segment.hybrid.shape import choose_shape
 from segment.hybrid.train import fit_heads, shares_of
 from segment.network import build_network
@@ -92,7 +92,10 @@ def _train_unet(job: FoldJob, config: SegmentConfig) -> tuple[Predictor, FoldThr
     network = build_network(config, len(job.dataset.class_names), pretrained=False)
     tiles = _tiles(job, config)
     if not best.is_file():
-        say_unlearned(job, learns_from=frozenset({"masks"}))
+        learned = learnable(job, job.dataset.split.folds[job.fold].train, config, tiles=tiles)
+        say_taught(job, learned, held_out=False)
+        if tiles > 1:
+            say_unlearned(job, learns_from=frozenset({"masks", "boxes"}))
         fit(job, config, tiles, best)
     load_into(network, best)
     device = resolve_device(config.device)

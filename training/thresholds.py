@@ -73,7 +73,8 @@ def probability_thresholds(
         from_log_odds(choice.threshold),
         "odds",
         region_threshold,
-        f"{len(scores)} images of the training side, scored without them, {choice.n_defective} of them defective, for {aim}: "
+        f"{len(scores)} images that did not train what scored them, {choice.n_defective} of them "
+        f"defective, for {aim}: "
         f"{promise(choice)}",
     )
 

@@ -34,13 +34,9 @@ def held_out_looks(
         In the order of the samples.
     """
     device = resolve_device(config.device)
-    cache = FeatureCache(
-        job.dataset.root / CACHE_FOLDER, network.features, encoder=config.encoder
-    )
+    cache = FeatureCache(job.dataset.root / CACHE_FOLDER, network.features, encoder=config.encoder)
     predictors = [
-        HybridPredictor(
-            network, config, device=device, tiles=tiles, only=(head,), cache=cache
-        )
+        HybridPredictor(network, config, device=device, tiles=tiles, only=(head,), cache=cache)
         for head in range(config.heads)
     ]
     advance = job.reporter.track(
@@ -48,8 +44,6 @@ def held_out_looks(
     )
     looks = []
     for sample in samples:
-        looks.append(
-            predictors[shares[sample.image_id]].look(read_image_rgb(sample.image_path))
-        )
+        looks.append(predictors[shares[sample.image_id]].look(read_image_rgb(sample.image_path)))
         advance("")
     return looks

@@ -306,9 +306,7 @@ def _bag_loss(
         count = max(1, round(TOP * len(values)))
         if tight:
             outside = here.masked_fill(~inside, -torch.inf)
-            places = torch.cat(
-                [outside.amax(1)[inside.any(1)], outside.amax(0)[inside.any(0)]]
-            )
+            places = torch.cat([outside.amax(1)[inside.any(1)], outside.amax(0)[inside.any(0)]])
         else:
             places = values.topk(count).values
             quiet = values[values <= values.detach().median()]

@@ -125,9 +125,7 @@ def pieces_of(dataset: Dataset, sample: Sample, *, size: int, tiles: int) -> Ite
     label = dataset.class_names.index(sample.defect_type) if strength == "image" else None
     labels = truth.labels.astype(np.int64) if strength == "boxes" else np.zeros(0, np.int64)
     if tiles == 1:
-        yield Piece(
-            sample.image_id, sample.group, strength, image_rgb, mask, boxes, labels, label
-        )
+        yield Piece(sample.image_id, sample.group, strength, image_rgb, mask, boxes, labels, label)
         return
     for y, x in tile_windows(hw, size):
         kept, inside = _boxes_of_tile(boxes, (y, x), size)

@@ -14,9 +14,9 @@ from inference.masks import FittedMaskScorer
 from inference.tiling import read_tiles
 from segment.hybrid.cache import FeatureCache
 from segment.hybrid.config import HybridConfig
-from segment.hybrid.shape import resolved
 from segment.hybrid.features import FrozenFeatures
 from segment.hybrid.network import JOINED_FROM, SCALE, Heads
+from segment.hybrid.shape import resolved
 from segment.trained import trained_weights
 from training import (
     fold_folder,
@@ -122,9 +122,7 @@ class HybridPredictor(FittedMaskScorer):
         least = config.min_area_fraction if min_area_fraction is None else min_area_fraction
         answer = _Answer(network, only)
         super().__init__(
-            TorchNetwork(answer, device)
-            if cache is None
-            else _KeptFeatures(answer, cache, device),
+            TorchNetwork(answer, device) if cache is None else _KeptFeatures(answer, cache, device),
             image_size=config.image_size,
             views=config.views,
             tiles=tiles,

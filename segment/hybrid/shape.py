@@ -9,8 +9,8 @@ import numpy as np
 from annotations import Sample
 from annotations.files import write_json_atomic
 from annotations.run_files import TILES_FILE
-from inference.tiling import MAX_SIZE, choose_tiles, extents, needed_side, read_noted
 from inference.images import SIDE_STEP
+from inference.tiling import MAX_SIZE, choose_tiles, extents, needed_side, read_noted
 from segment.hybrid.config import HybridConfig
 from training import FoldJob
 

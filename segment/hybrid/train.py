@@ -234,9 +234,7 @@ class _Loop:
         ]
         loss = torch.zeros((), device=device)
         for number, head in enumerate(heads.each):
-            rows = [
-                row for row, e in enumerate(examples) if self._shares.get(e.image_id) != number
-            ]
+            rows = [row for row, e in enumerate(examples) if self._shares.get(e.image_id) != number]
             if not rows:
                 continue
             noisy, anomalous = self._with_noise([one[rows] for one in levels], classes[rows])

@@ -83,7 +83,9 @@ class TrainingSet:
         self._network, self._config, self._job = network.features, config, job
         self._tiles = tiles
         sizes = [
-            self._network.size(hw) for sample in samples for hw in _piece_sizes(sample, config.image_size, tiles)
+            self._network.size(hw)
+            for sample in samples
+            for hw in _piece_sizes(sample, config.image_size, tiles)
         ]
         views = views_that_fit(sizes, config.cached_views, config.cache_gb)
         if views < config.cached_views:
@@ -171,7 +173,9 @@ class TrainingSet:
         image_id = self.examples[number].image_id
         first = next(n for n, e in enumerate(self.examples) if e.image_id == image_id)
         sample = self._job.dataset.by_id[image_id]
-        pieces = pieces_of(self._job.dataset, sample, size=self._config.image_size, tiles=self._tiles)
+        pieces = pieces_of(
+            self._job.dataset, sample, size=self._config.image_size, tiles=self._tiles
+        )
         return list(pieces)[number - first].image_rgb
 
 

@@ -2,12 +2,18 @@
 
 from types import SimpleNamespace
 
+import cv2
 import numpy as np
 import pytest
 
-from annotations import load_dataset
+from annotations import Sample, load_dataset, mask_to_regions
 from inference.masks import Look, SegmentPredictor
-from segment.thresholds import _choose_regions
+from segment.thresholds import (
+    _choose_grouping,
+    _choose_pixel_threshold,
+    _pixels_by_score,
+    _smooth_dice,
+)
 from tests.drawn import drawn_dataset
 
 
@@ -23,6 +29,12 @@ def dataset(tmp_path_factory):
     return load_dataset(drawn_dataset(tmp_path_factory.mktemp("drawn")))
 
 
+def nothing():
+    return Nothing(
+        None, image_size=32, views=1, tiles=1, region_threshold=0.5, min_area_fraction=0.0
+    )
+
+
 def chosen(dataset, change):
     samples = [sample for sample in dataset.samples if sample.is_defective]
     looks = []
@@ -32,10 +44,9 @@ def chosen(dataset, change):
         maps = np.zeros((1 + len(dataset.class_names), *truth.shape), np.float32)
         maps[0], maps[1] = 1 - scores, scores
         looks.append(Look(maps, 0.9))
-    predictor = Nothing(
-        None, image_size=32, views=1, tiles=1, region_threshold=0.5, min_area_fraction=0.0
-    )
-    _choose_regions(SimpleNamespace(dataset=dataset, fold=0), predictor, samples, looks)
+    predictor = nothing()
+    shown = list(zip(samples, looks, strict=True))
+    _choose_grouping(SimpleNamespace(dataset=dataset, fold=0), predictor, shown)
     return predictor
 
 
@@ -62,3 +73,44 @@ def test_dips_are_taken_in_and_gaps_are_closed(dataset):
     torn = chosen(dataset, dips_to(0.0))
     assert torn.low_fraction == 1.0
     assert torn.merge_fraction > 0
+
+
+def dice_of(maps, truths, cut):
+    hits = sum(int(((one >= cut) & truth).sum()) for one, truth in zip(maps, truths, strict=True))
+    sizes = sum(
+        int((one >= cut).sum() + truth.sum()) for one, truth in zip(maps, truths, strict=True)
+    )
+    return 2 * hits / sizes
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_thin_cracks_keep_their_pixels(seed, tmp_path):
+    """A crack's score falls off beside it and along it; few of them choose the threshold."""
+    rng = np.random.default_rng(seed)
+    peak = rng.uniform(0.6, 0.97)
+    samples, looks, truths, maps = [], [], {}, []
+    for number in range(6):
+        mask = np.zeros((64, 160), np.uint8)
+        ends = rng.integers((10, 10), (150, 54), (4, 2))
+        for start, end in zip(ends[:-1], ends[1:], strict=True):
+            cv2.line(mask, start.tolist(), end.tolist(), 1, 2)
+        soft = cv2.GaussianBlur(mask.astype(np.float32), (0, 0), 1.0)
+        along = cv2.GaussianBlur(rng.uniform(0.5, 1.5, mask.shape).astype(np.float32), (0, 0), 4)
+        one = np.clip(soft * along * peak + rng.uniform(0, 0.05, mask.shape), 0, 1)
+        maps.append(one.astype(np.float32))
+        looks.append(Look(np.stack([1 - maps[-1], maps[-1]]), 0.9))
+        name = f"crack/{number}"
+        samples.append(
+            Sample(name, tmp_path / name, None, "crack", mask.shape, "0" * 64, name, "test")
+        )
+        truths[name] = mask_to_regions(mask > 0, label=0)
+    dataset = SimpleNamespace(
+        class_names=("crack",), truths=truths, strengths=dict.fromkeys(truths, "masks")
+    )
+    job = SimpleNamespace(dataset=dataset, fold=0)
+    predictor = nothing()
+    dice = _smooth_dice(*_pixels_by_score(job, samples, looks))
+    _choose_pixel_threshold(job, predictor, list(zip(samples, looks, strict=True)), dice)
+    masks = [truths[s.image_id].union_mask() for s in samples]
+    best = max(dice_of(maps, masks, cut) for cut in np.linspace(0.02, 0.98, 97))
+    assert dice_of(maps, masks, predictor.region_threshold) >= best - 0.05
