@@ -42,7 +42,12 @@ COMMANDS: Final = (
         ("defectune diff data/bottle 1 2",),
     ),
     # Its families stand in training/registry.py, each with its own options and examples.
-    Command("train", "defectune.library.training_runs:train", "defectune.summaries:show_runs"),
+    Command(
+        "train",
+        "defectune.library.training_runs:train",
+        "defectune.summaries:show_runs",
+        examples=("defectune train data/bottle", "defectune train segment data/bottle"),
+    ),
     Command(
         "evaluate",
         "defectune.library.evaluating:evaluate",

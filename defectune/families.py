@@ -136,6 +136,12 @@ def choose_config(
         settings[registered.model_key] = model
     if settings.get("method") is None:
         settings.pop("method", None)
+        named = {} if recipe is None else read_recipe(family, recipe)
+        implied = _implied_method(registered, {**named, **settings}, overrides)
+        if config is None and implied is not None:
+            settings["method"] = implied
+            if notice is not None:
+                notice(f"The settings given are those of --method {implied}, which is taken.")
     if config is None:
         if recipe is None:
             # Of a method's own, since no settings suit all of them.
@@ -173,6 +179,19 @@ def config_kind(
         # What is no setting of its only method is refused with all other unknown ones.
         return kind
     return registered.config_class(chosen)
+
+
+def _implied_method(
+    family: "Family", settings: Mapping[str, Any], overrides: Sequence[str]
+) -> str | None:
+    """The one method besides the default that has all settings given, where the default lacks
+    some of them."""
+    keys = {*_given(settings), *(text.partition("=")[0].strip() for text in overrides)}
+    kinds = family.config_classes()
+    if "method" in keys or keys <= {*kinds[family.default_method].model_fields}:
+        return None
+    having = [method for method, kind in kinds.items() if keys <= {*kind.model_fields}]
+    return having[0] if len(having) == 1 else None
 
 
 def _given(settings: Mapping[str, Any]) -> dict[str, Any]:

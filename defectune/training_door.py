@@ -3,12 +3,13 @@
 import inspect
 import types
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from pkgutil import resolve_name
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, Union, get_args, get_origin
 
 from cyclopts import App
 
-from defectune.door import Command, Entry, app_of, command_app, entries_of
+from defectune.door import Command, Entry, app_of, command_app, description_of, entries_of
 from defectune.library.options import Option
 
 if TYPE_CHECKING:
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
 SETTINGS: Final = "settings"
 """The parameter of `train` that takes any setting; `--set` at the line."""
 MODEL_GROUP: Final = ("model", "method", "architecture", "weights", "image_size", "recipe")
+UNNAMED: Final = ("epochs", "image_size", "seed", "device", "fold", "seeds", "name")
+"""Options of `train OUT`, which all families have."""
 OUTPUT_GROUP: Final = ("fold", "seeds", "name")
 
 
@@ -36,12 +39,29 @@ def train_app(command: Command, words: Sequence[str]) -> App:
         return app
     from training.registry import families, family_named
 
+    if words[1:] and words[1] not in families() and Path(words[1]).is_dir():
+        return _unnamed_app(command)
     if words[1:]:
         family_named(words[1])
     for family in families().values():
         loaded = list(words[1:2]) == [family.name]
         app.command(_family_app(command, family) if loaded else App(family.name, family.summary))
     return app
+
+
+def _unnamed_app(command: Command) -> App:
+    """`train OUT`, which chooses a family by the labels."""
+    train, show = resolve_name(command.function), resolve_name(command.show)
+    own = {entry.name: entry for entry in entries_of(train)}
+    return app_of(
+        command.name,
+        [own["dataset"], *(_regrouped(own[name]) for name in UNNAMED)],
+        [],
+        train,
+        show,
+        description=description_of(train),
+        examples=command.examples,
+    )
 
 
 def family_entries(command: Command, family: "Family") -> list[Entry]:

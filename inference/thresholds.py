@@ -207,7 +207,8 @@ def steady_threshold(
     """
     values = np.asarray(scores, np.float64)
     truth = np.asarray(is_defective, bool)
-    if choose_threshold(values, truth, aim) is None:
+    plain = choose_threshold(values, truth, aim)
+    if plain is None:
         return None
     names = sorted(set(groups))
     where = np.asarray(groups)
@@ -220,7 +221,8 @@ def steady_threshold(
         choice = choose_threshold(values[rows], truth[rows], aim)
         if choice is not None:
             found.append(choice.threshold)
-    cut = float(np.median(found))
+    # Of two images no resample may hold both kinds.
+    cut = float(np.median(found)) if found else plain.threshold
     if aim == BALANCED:
         n = min(len(set(where[truth].tolist())), len(set(where[~truth].tolist())))
         cut = (n * cut + PRIOR_GROUPS * default) / (n + PRIOR_GROUPS)

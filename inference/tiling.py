@@ -23,8 +23,6 @@ SMALLEST_SIDE: Final = 8.0
 SMALLEST_WIDTH: Final = 3.0
 """Pixels that a typical thin defect should be wide at the network's size."""
 MAX_TILES: Final = 8
-MAX_SIZE: Final = 4096
-"""Pixels of a side that a network looks at."""
 SAME_DEFECT: Final = 0.6
 """Two boxes of one type are one defect from this part of the smaller one on."""
 

@@ -18,13 +18,13 @@ FAMILY: Final = Family(
             "hybrid",
         ),
     },
-    default_method="unet",
+    default_method="hybrid",
     train="segment.train:train_segmenter",
     open="segment.opening:load_segmenter",
     model_key="encoder",
     other_names=("unet", "segmentation", "segmenter", "segformer", "masks", "deeplab"),
     examples=(
         "defectune train segment data/bottle",
-        "defectune train segment data/bottle --method hybrid --image-size 512",
+        "defectune train segment data/bottle --method unet --epochs 50",
     ),
 )

@@ -188,7 +188,7 @@ def verify_acceptance(
     """Prove that an acceptance is as it was written, and by whose key it was signed.
 
     Args:
-        file: acceptance.json; the page that belongs to it is looked for beside it.
+        file: The acceptance.json to verify; the page that belongs to it is looked for beside it.
         key: PEM file of the public Ed25519 key that should have signed; without it, the key that
             the file itself names is taken, and a file without a signature is compared with its
             own digests alone.

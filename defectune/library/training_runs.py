@@ -8,6 +8,7 @@ from defectune.library.arguments import Place, as_dataset, as_path, checked
 from defectune.library.environment import quiet_environment
 from defectune.library.options import Option
 from defectune.library.progress import shown
+from defectune.library.recommending import recommended
 from defectune.library.run import Run
 
 if TYPE_CHECKING:
@@ -20,20 +21,28 @@ MOST_SEEDS: Final = 100
 # What the options are stands once, below; an overload tells the types of results alone.
 @overload
 def train(
-    dataset: Dataset | Place, family: "str | FamilyConfig", *, seeds: None = None, **options: Any
+    dataset: Dataset | Place,
+    family: "str | FamilyConfig | None" = None,
+    *,
+    seeds: None = None,
+    **options: Any,
 ) -> Run: ...
 
 
 @overload
 def train(
-    dataset: Dataset | Place, family: "str | FamilyConfig", *, seeds: int, **options: Any
+    dataset: Dataset | Place,
+    family: "str | FamilyConfig | None" = None,
+    *,
+    seeds: int,
+    **options: Any,
 ) -> list[Run]: ...
 
 
 @checked
 def train(
     dataset: Annotated[Dataset | Place, Option(metavar="OUT")],
-    family: "str | FamilyConfig",
+    family: "str | FamilyConfig | None" = None,
     *,
     recipe: Annotated[Place | None, Option(metavar="NAME|FILE")] = None,
     fold: Annotated[int | str, Option(metavar="K|all")] = "all",
@@ -57,7 +66,8 @@ def train(
     Args:
         dataset: A converted dataset, or its folder.
         family: Name of a family (detect, segment, classify, or that of another package), or a
-            configuration, which then holds all settings.
+            configuration, which then holds all settings. Without one, what suits the labels is
+            trained, and why is said.
         recipe: Named settings to begin with, or a YAML file of them. What is given besides wins.
         fold: Number of the fold to train, from 0, or all.
         model: Name of the network: yolo11n.pt or yolo-lite0 for detect, an encoder for segment.
@@ -96,6 +106,14 @@ def train(
     from training.configs import FamilyConfig
     from training.registry import families, family_named, family_of
 
+    data = as_dataset(dataset)
+    why = ""
+    if family is None:
+        chosen = recommended(data)
+        family = chosen.family
+        if len(family_named(family).methods) > 1:
+            method = method or chosen.method
+        why = f"Training {chosen.family} with the method {chosen.method}: {chosen.why}."
     if not isinstance(family, FamilyConfig | str):
         raise UsageError(
             f"train() takes {' or '.join(map(repr, families()))} or a configuration as "
@@ -123,8 +141,9 @@ def train(
     if seeds is not None and not 1 <= seeds <= MOST_SEEDS:
         raise UsageError(f"seeds should be 1 to {MOST_SEEDS}, got {seeds}.")
     quiet_environment()
-    data = as_dataset(dataset)
     with shown(progress) as reporter:
+        if why:
+            reporter.say(why)
         try:
             paths = train_seeds(
                 registered.name,

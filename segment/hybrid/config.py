@@ -46,9 +46,6 @@ class HybridConfig(AimedConfig):
     cache_gb: float = Field(default=4.0, ge=0, le=10_000)
     """Most that cached features may take on disk, in GB; fewer views are kept where four do not
     fit, and features are computed at every step where not even one does."""
-    largest_size: int = Field(default=1280, ge=32, le=4096, multiple_of=32)
-    """Longer side in pixels that images are resized to at most, where more than one in four of the
-    training side's defects would be less than 3 pixels wide at `image_size`."""
     map_stride: Literal["auto", 2, 4, 8] = "auto"
     """Pixels of the resized image that one place of the map stands for; `auto` takes the coarsest
     that is no wider than three of four of the training side's defects."""

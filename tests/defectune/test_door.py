@@ -211,7 +211,7 @@ def test_registering_imports_no_framework(repo_root):
 def test_the_families_and_what_they_learn_from():
     assert {name: f.learns_from for name, f in families().items()} == {
         "detect": {"boxes", "masks"},
-        "segment": {"masks", "good"},
+        "segment": {"masks", "boxes", "image", "good"},
         "classify": {"good", "image"},
     }
     for family in families().values():

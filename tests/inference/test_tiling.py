@@ -1,21 +1,26 @@
 """Tiles cover an image, and what they find is put together as it was."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from annotations import Regions
+from annotations import Regions, mask_to_regions
 from inference.tiling import (
     MAX_TILES,
     OVERLAP,
+    Extent,
     choose_tiles,
     crop_window,
     cut_tile,
+    extents,
     join_tiles,
     long_side,
     merge_boxes,
+    needed_side,
     tile_starts,
     tile_windows,
     tiled_hw,
@@ -74,16 +79,44 @@ def test_a_crop_holds_the_defect(seed, row, column, side):
     assert 0 <= x <= max(0, 50 - side)
 
 
+def spots(side, count=8, long_side=1000):
+    return [Extent(side, side, long_side)] * count
+
+
 def test_auto_takes_as_few_tiles_as_small_defects_need():
-    large, small = [(40.0**2, 1000)] * 8, [(12.0**2, 1000)] * 8
-    assert choose_tiles(large, tile_side=256) == 1
-    tiles = choose_tiles(small, tile_side=256)
+    assert choose_tiles(spots(40.0), tile_side=256) == 1
+    tiles = choose_tiles(spots(12.0), tile_side=256)
     assert 12 / 1000 * long_side(tiles, 256) >= 8 > 12 / 1000 * long_side(tiles - 1, 256)
-    assert choose_tiles(small, tile_side=256, asked=1) == 1
+    assert choose_tiles(spots(12.0), tile_side=256, asked=1) == 1
     assert choose_tiles([], tile_side=256) == 1
     # A small image is not enlarged.
-    assert choose_tiles([(4.0, 256)], tile_side=256) == 1
-    assert choose_tiles([(1.0, 100_000)], tile_side=64) == MAX_TILES
+    assert choose_tiles(spots(2.0, long_side=256), tile_side=256) == 1
+    assert choose_tiles(spots(1.0, long_side=100_000), tile_side=64) == MAX_TILES
+
+
+def test_thin_defects_need_more_than_their_area_says():
+    crack = Extent(24.0, 3.0, 1240)
+    assert needed_side([crack] * 4) == 1240
+    assert choose_tiles([crack] * 4, tile_side=320) == 4
+    assert choose_tiles([Extent(24.0, 24.0, 1240)] * 4, tile_side=320) == 2
+    # One thin defect of four may be lost.
+    thick = Extent(40.0, 40.0, 1240)
+    assert needed_side([crack, thick, thick, thick]) < 600
+    assert needed_side([]) is None
+
+
+def test_extents_measure_width_by_the_distance_to_the_background():
+    mask = np.zeros((60, 300), np.uint8)
+    mask[30:33, 20:220] = 1
+    mask[5:14, 250:259] = 1
+    found = sorted(extents(mask_to_regions(mask, label=0)), key=lambda one: one.width)
+    assert [one.width for one in found] == [3.0, 9.0]
+    assert [one.side for one in found] == pytest.approx([600**0.5, 9.0])
+    assert {one.long_side for one in found} == {300}
+    boxes = replace(mask_to_regions(mask, label=0), masks=None)
+    assert sorted(one.width for one in extents(boxes)) == [3.0, 9.0]
+    diagonal = np.eye(50, dtype=np.uint8)
+    assert [one.width for one in extents(mask_to_regions(diagonal, label=0))] == [1.0]
 
 
 def scored(boxes: list[list[float]], labels: list[int], scores: list[float]) -> Regions:

@@ -1,5 +1,6 @@
 """Choosing what makes one region of several pieces."""
 
+import itertools
 from types import SimpleNamespace
 
 import cv2
@@ -92,7 +93,7 @@ def test_thin_cracks_keep_their_pixels(seed, tmp_path):
     for number in range(6):
         mask = np.zeros((64, 160), np.uint8)
         ends = rng.integers((10, 10), (150, 54), (4, 2))
-        for start, end in zip(ends[:-1], ends[1:], strict=True):
+        for start, end in itertools.pairwise(ends):
             cv2.line(mask, start.tolist(), end.tolist(), 1, 2)
         soft = cv2.GaussianBlur(mask.astype(np.float32), (0, 0), 1.0)
         along = cv2.GaussianBlur(rng.uniform(0.5, 1.5, mask.shape).astype(np.float32), (0, 0), 4)

@@ -15,6 +15,7 @@ from annotations import (
     load_dataset,
     read_predictions,
 )
+from inference.thresholds import from_log_odds, log_odds
 from tests.drawn import drawn_dataset
 from training import (
     FamilyConfig,
@@ -98,17 +99,22 @@ def test_lite0_fills_timms_network_whole():
     assert not result.unexpected_keys
 
 
-def test_thresholds_lie_in_the_middle_of_the_gap():
-    thresholds = probability_thresholds([0.001, 0.9], [False, True], region_threshold=0.3)
-    odds = (0.001 / 0.999 * 9) ** 0.5
-    assert thresholds.raw_threshold == pytest.approx(odds / (1 + odds))
-    alone = probability_thresholds([0.2], [False], region_threshold=0.3)
+def test_thresholds_lie_in_the_middle_of_the_gap_and_are_drawn_to_the_default():
+    thresholds = probability_thresholds([0.001, 0.9], [False, True], "ab", region_threshold=0.3)
+    # One part of each kind counts against three of the default's.
+    middle = (log_odds([0.001])[0] + log_odds([0.9])[0]) / 2
+    assert thresholds.raw_threshold == pytest.approx(from_log_odds(middle / 4))
+    alone = probability_thresholds([0.2], [False], "a", region_threshold=0.3)
     assert alone.raw_threshold == 0.5
     assert "for want of images" in alone.chosen_on
-    told = probability_thresholds([0.1, 0.2, 0.9], [False, False, True], region_threshold=0.3)
+    lower = probability_thresholds([0.2], [False], "a", region_threshold=0.3, default=0.25)
+    assert lower.raw_threshold == 0.25
+    told = probability_thresholds(
+        [0.1, 0.2, 0.9], [False, False, True], "abc", region_threshold=0.3
+    )
     assert told.chosen_on == (
-        "3 validation images, 1 of them defective, for escapes and overkill alike: 0 of 1 escape "
-        "(at most 95.0%), 0 of 2 are overkill (at most 77.6%)"
+        "3 images that did not train what scored them, 1 of them defective, for escapes and "
+        "overkill alike: 0 of 1 escape (at most 95.0%), 0 of 2 are overkill (at most 77.6%)"
     )
     assert good_threshold([1, 2, 3, 4], 0.5).threshold == 2.5
     assert good_threshold([1, 2, 3, 4], 0.98).threshold == pytest.approx(4.04)
