@@ -56,16 +56,11 @@ def _whole_job(output: Path, *, seed: int, reporter: "Reporter") -> Path:
     dataset = output / "dataset"
     convert(source, dataset, ConvertOptions(folds=FOLDS, seed=seed, find_groups=False))
     show_conversion(load_dataset(dataset), {})
-    reporter.say("3/6  training a baseline on good images, a U-Net and a YOLO detector")
+    reporter.say("3/6  training a baseline on good images, a segmenter and a YOLO detector")
     common = {"seed": seed, "device": "auto"}
     for family, values, overrides in (
         ("classify", {"image_size": 160}, []),
-        # Drawn images are few and small: more steps, and fewer looks at the validation images.
-        (
-            "segment",
-            {"image_size": 160, "epochs": 30},
-            ["batch_size=4", "val_every=10", "good_per_defect=0.3"],
-        ),
+        ("segment", {"image_size": 160}, []),
         # Mosaics shrink defects that are small as it is; without them fewer epochs do.
         (
             "detect",

@@ -25,7 +25,7 @@ STEP: Final = 20
 """Bins from one candidate for the threshold of pixels to the next."""
 WORTH: Final = 0.1
 """Of Dice, that a candidate may be below the best."""
-MOST_DEFECTIVE: Final = 60
+MOST_DEFECTIVE: Final = 30
 MIN_AREAS: Final = (1e-4, 3e-4, 1e-3)
 """Candidates beside the configured one, as parts of the image."""
 LOW_FRACTIONS: Final = (1.0, 0.5)

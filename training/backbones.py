@@ -195,12 +195,26 @@ def _build(model: str, weights: str) -> tuple[torch.nn.Module, Normalization, bo
         names = model_names()
         near = difflib.get_close_matches(model, names, n=4) or list(STAGES)
         raise UsageError(f"Unknown model {model!r}. Did you mean {' or '.join(near)}?")
-    network = timm.create_model(model, pretrained=False)
+    network = _any_size(model)
     config: Any = network.pretrained_cfg
     if weights != "none":
         _load(network, find_weights(_timm_file(model, config), given=weights))
     hooked = not hasattr(network, "forward_intermediates")
     return network, (tuple(config["mean"]), tuple(config["std"])), hooked
+
+
+def _any_size(model: str) -> torch.nn.Module:
+    """A network of timm; a vision transformer looks at images of any size, and pads the last patch
+    of a row or column."""
+    network: torch.nn.Module
+    try:
+        network = timm.create_model(
+            model, pretrained=False, dynamic_img_size=True, dynamic_img_pad=True
+        )
+    except TypeError:
+        # Convolutional networks have no such arguments, and no need of them.
+        network = timm.create_model(model, pretrained=False)
+    return network
 
 
 def _published(url: str) -> WeightsFile:

@@ -229,10 +229,6 @@ def test_the_checker_lets_through(package: str, source: str) -> None:
     assert forbidden_arrows(package, source) == []
 
 
-# Circles that stand for now: two files each, that import one another. None may be added.
-KNOWN_CIRCLES = {frozenset({"segment.predict", "segment.hybrid.predict"})}
-
-
 def modules_in(root: Path) -> dict[str, str]:
     """Source of every file of the wheel's packages, by the name it is imported under."""
     found = {}
@@ -286,7 +282,7 @@ def files_imported(source: str, known: set[str]) -> set[str]:
 
 
 def test_no_files_import_each_other_in_a_circle(repo_root: Path) -> None:
-    found = circles(modules_in(repo_root)) - KNOWN_CIRCLES
+    found = circles(modules_in(repo_root))
     assert not found, "\n".join(
         ["files that import each other:", *(" <-> ".join(sorted(circle)) for circle in found)]
     )
