@@ -61,14 +61,15 @@ def weaker(dataset: Dataset, fold: int, *, masks: float, others: str) -> Dataset
     return replace(dataset, truths=MappingProxyType(truths))
 
 
-def measure(data: str, root: Path, method: str, labels: str, fold: int, epochs: int | None) -> None:
+def measure(
+    data: str, root: Path, method: str, labels: str, fold: int, settings: Sequence[str]
+) -> None:
     """Train one cell, evaluate it against the full truth and keep the result."""
     dataset = load_dataset(root)
     share, others = LABELS[labels]
     known = weaker(dataset, fold, masks=share, others=others)
     kind = HybridConfig if method == "hybrid" else SegmentConfig
-    settings = {} if epochs is None else {"epochs": epochs}
-    config = build_config(kind, settings, [])
+    config = build_config(kind, {}, settings)
     name = f"supervision-{method}-{labels}"
     run = train_segmenter(known, config, name=name, folds=[fold], reporter=SilentReporter())
     row = evaluate_runs(dataset, [run], fold=fold).rows[0]
@@ -78,7 +79,7 @@ def measure(data: str, root: Path, method: str, labels: str, fold: int, epochs: 
         "method": method,
         "labels": labels,
         "fold": fold,
-        "epochs": config.epochs,
+        "settings": " ".join(settings),
         "metrics": {k: None if m is None else m.value for k, m in found.items()},
         "split_digest": dataset.split.digest,
         "machine": f"{os.cpu_count()} CPU cores",
@@ -97,14 +98,14 @@ def write_table() -> None:
     cells = [json.loads(path.read_text()) for path in CELLS.glob("*.json")]
     order = list(LABELS)
     cells.sort(key=lambda c: (c["data"], c["method"], order.index(c["labels"]), c["fold"]))
-    rows = [["data", "method", "labels", "folds", "epochs", *METRICS]]
+    rows = [["data", "method", "labels", "folds", "settings", *METRICS]]
     for (data, method, labels), group in groupby(
         cells, key=lambda c: (c["data"], c["method"], c["labels"])
     ):
         several = list(group)
         means = [_mean([cell["metrics"][key] for cell in several]) for key in METRICS]
         folds = ", ".join(str(cell["fold"]) for cell in several)
-        rows.append([data, method, labels, folds, str(several[0]["epochs"]), *means])
+        rows.append([data, method, labels, folds, several[0]["settings"], *means])
     head, *rest = ["| " + " | ".join(row) + " |" for row in rows]
     table = "\n".join((head, "|" + " --- |" * len(rows[0]), *rest))
     notes = NOTES.read_text(encoding="utf-8") if NOTES.is_file() else ""
@@ -127,14 +128,14 @@ def main() -> None:
     parser.add_argument("--methods", nargs="+", default=["hybrid"], choices=["hybrid", "unet"])
     parser.add_argument("--labels", nargs="+", default=list(LABELS), choices=list(LABELS))
     parser.add_argument("--folds", nargs="+", type=int, default=[0])
-    parser.add_argument("--epochs", type=int, help="instead of the method's own")
+    parser.add_argument("--set", nargs="+", default=[], metavar="KEY=VALUE", dest="settings")
     options = parser.parse_args()
     for labels, method, fold, text in product(
         options.labels, options.methods, options.folds, options.data
     ):
         data, _, root = text.partition("=")
         if not _cell(data, method, labels, fold).is_file():
-            measure(data, Path(root), method, labels, fold, options.epochs)
+            measure(data, Path(root), method, labels, fold, options.settings)
             write_table()
     write_table()
 
