@@ -211,7 +211,7 @@ def steady_threshold(
     if plain is None:
         return None
     names = sorted(set(groups))
-    where = np.asarray(groups)
+    where = np.asarray(list(groups))
     members = [np.flatnonzero(where == name) for name in names]
     rng = np.random.default_rng(0)
     found = []

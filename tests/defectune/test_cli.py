@@ -86,10 +86,11 @@ def test_a_mistake_gets_one_paragraph_and_no_traceback(tmp_path, source, argumen
 
 def test_official_is_refused_for_what_learns_from_defects(tmp_path, source):
     assert call("convert", source, tmp_path / "out", "--protocol", "official").returncode == 0
-    done = call("train", "segment", tmp_path / "out")
-    assert done.returncode == 1
-    assert "--protocol kfold" in done.stderr
-    assert not (tmp_path / "out" / "runs").exists()
+    for words in (("segment", tmp_path / "out", "--method", "unet"), ("detect", tmp_path / "out")):
+        done = call("train", *words)
+        assert done.returncode == 1
+        assert "--protocol kfold" in done.stderr
+        assert not (tmp_path / "out" / "runs").exists()
 
 
 def test_doctor_and_help():

@@ -61,6 +61,7 @@ def test_ctrl_c_answers_in_words(command, way, monkeypatch, tmp_path):
         "train": ("detect", "OUT"),
         "predict": ("RUN", "x", "--output", "y"),
         "export": ("OUT", "FOLDER"),
+        "stress": ("OUT", "RUN"),
         "overlay": ("RUN",),
         "demo": (),
         "bundle": ("RUN", str(tmp_path / "file.bundle")),
