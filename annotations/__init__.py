@@ -15,6 +15,7 @@ from annotations.errors import (
 )
 from annotations.image_headers import read_image_hw
 from annotations.images import read_image_rgb, read_mask_raw, write_png
+from annotations.later import read_predictions
 from annotations.prediction import Prediction
 from annotations.prediction_files import FoldThresholds
 from annotations.prediction_writer import PredictionWriter
@@ -39,7 +40,7 @@ from annotations.split import (
     select_folds,
     write_split,
 )
-from annotations.store import StoredPredictions, read_predictions, run_folders
+from annotations.store import StoredPredictions, run_folders
 from annotations.strength import STRENGTHS, LabelStrength, label_strength
 
 __all__ = [

@@ -17,6 +17,7 @@ from annotations.files import inside, read_json
 from annotations.images import sha256_of
 from annotations.prediction_files import read_thresholds
 from annotations.run_files import CONFIG_FILE, TIMING_FILE, meta_path
+from annotations.version_files import read_record, version_numbers
 
 FILES_KEY: Final = "sha256"
 SELF_KEY: Final = "digest"
@@ -68,7 +69,15 @@ def run_problems(run: Path, dataset: Dataset) -> tuple[list[str], list[tuple[str
     problems: list[str] = []
     facts = [("run", run.name), ("finished folds", f"{len(folds)} of {len(dataset.split.folds)}")]
     if meta.get("split_digest") != dataset.split.digest:
-        problems.append(f"{path} belongs to another split than {dataset.root}. Train again.")
+        numbers = [
+            number
+            for number in version_numbers(dataset.root)
+            if read_record(dataset.root, number)["split_digest"] == meta.get("split_digest")
+        ]
+        if numbers:
+            facts.append(("trained on", f"version {numbers[0]} of the dataset"))
+        else:
+            problems.append(f"{path} belongs to another split than {dataset.root}. Train again.")
     listed = meta.get(FILES_KEY)
     if not isinstance(listed, dict) or not isinstance(meta.get(SELF_KEY), str):
         problems.append(f"{path} holds no digests of models and predictions. Train again.")

@@ -4,6 +4,7 @@ OUT/leaderboard.json, OUT/report/, OUT/acceptance/NAME/
 OUT/runs/NAME/
   config.yaml           family, split digest, class names, settings
   predictions/          see `annotations.store`
+  later/                predictions of images that came to the dataset after the training
   stress.json/.html     the operating window; stress/ holds what it goes on from
   fold-K/               weights, logs, and what an interrupted training goes on from
 """
@@ -21,6 +22,9 @@ STRESS_FILE: Final = "stress.json"
 STRESS_PAGE: Final = "stress.html"
 STRESS_FOLDER: Final = "stress"
 """Of a run: scores of changed images, from which `stress` goes on."""
+
+LATER_FOLDER: Final = "later"
+"""Of a run: predictions of images that came with a later version, and their maps."""
 
 CONFIG_FILE: Final = "config.yaml"
 PREDICTIONS_FOLDER: Final = "predictions"

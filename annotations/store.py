@@ -11,7 +11,7 @@ pooled. A fold that is written again replaces its own rows and no others.
 """
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -67,6 +67,9 @@ class StoredPredictions:
             empty where the run kept none.
         predicted_types: `good` or the likeliest defect type by image id; empty for a family that
             names none.
+        added: of images that came to the dataset after the training: the folds whose models
+            predicted them (see `annotations.later`).
+        map_files: where maps stand that are not among the run's own, by image id.
     """
 
     run: Path
@@ -80,6 +83,8 @@ class StoredPredictions:
     stems: Mapping[str, str]
     validation_scores: Mapping[tuple[int, str], CalibratedScore] = field(default_factory=dict)
     predicted_types: Mapping[str, str] = field(default_factory=dict)
+    added: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    map_files: Mapping[str, Path] = field(default_factory=dict)
 
     @property
     def name(self) -> str:
@@ -127,8 +132,8 @@ class StoredPredictions:
         """
         if image_id in self.map_ranges:
             low, high = self.map_ranges[image_id]
-            path = self.run / PREDICTIONS_FOLDER / MAPS_FOLDER / f"{self.stems[image_id]}.png"
-            levels = read_mask_raw(path)
+            own = self.run / PREDICTIONS_FOLDER / MAPS_FOLDER / f"{self.stems[image_id]}.png"
+            levels = read_mask_raw(self.map_files.get(image_id, own))
             return (levels.astype(np.float32) * ((high - low) / MAP_LEVELS) + low).astype(
                 np.float32
             )
@@ -164,8 +169,10 @@ def run_folders(root: Path) -> list[Path]:
     return sorted(p.parent.parent for p in folder.glob(f"*/{PREDICTIONS_FOLDER}/{META_FILE}"))
 
 
-def read_predictions(run: Path, dataset: Dataset) -> StoredPredictions:
-    """Read a run's predictions and check them against the dataset.
+def read_as_trained(run: Path, dataset: Dataset) -> StoredPredictions:
+    """Read a run's predictions and check them against the dataset that it was trained on.
+
+    `annotations.later.read_predictions` also takes runs of earlier versions of a dataset.
 
     Raises:
         InputError: no predictions, malformed ones, unknown images, unknown classes.
@@ -290,19 +297,29 @@ def _read_regions(
     by_id = dataset.by_id
     for image_id in ids:
         rows = by_coco_id[dataset.coco_ids[image_id]]
-        with_masks = all("segmentation" in row for row in rows)
-        for row in rows:
-            if with_masks:
-                check_rle(row["segmentation"])
-        boxes = [
-            (r["bbox"][0], r["bbox"][1], r["bbox"][0] + r["bbox"][2], r["bbox"][1] + r["bbox"][3])
-            for r in rows
-        ]
-        found[image_id] = Regions(
-            boxes_xyxy=np.array(boxes, np.float32).reshape(-1, 4),
-            masks=tuple(row["segmentation"] for row in rows) if with_masks else None,
-            labels=np.array([int(row["category_id"]) - 1 for row in rows], np.int64),
-            scores=np.array([float(row["score"]) for row in rows], np.float32),
-            image_hw=by_id[image_id].image_hw,
-        )
+        found[image_id] = regions_of_results(rows, by_id[image_id].image_hw)
     return found
+
+
+def regions_of_results(rows: Sequence[Any], image_hw: tuple[int, int]) -> Regions:
+    """The scored regions of one image's COCO results.
+
+    Raises:
+        KeyError: a row lacks something.
+        ValueError: a mask that is none.
+    """
+    with_masks = all("segmentation" in row for row in rows)
+    if with_masks:
+        for row in rows:
+            check_rle(row["segmentation"])
+    boxes = [
+        (r["bbox"][0], r["bbox"][1], r["bbox"][0] + r["bbox"][2], r["bbox"][1] + r["bbox"][3])
+        for r in rows
+    ]
+    return Regions(
+        boxes_xyxy=np.array(boxes, np.float32).reshape(-1, 4),
+        masks=tuple(row["segmentation"] for row in rows) if with_masks else None,
+        labels=np.array([int(row["category_id"]) - 1 for row in rows], np.int64),
+        scores=np.array([float(row["score"]) for row in rows], np.float32),
+        image_hw=image_hw,
+    )

@@ -10,11 +10,12 @@ import numpy.typing as npt
 from annotations.dataset import Dataset
 from annotations.errors import InputError, SplitMismatchError
 from annotations.images import read_image_rgb
+from annotations.later import read_predictions
 from annotations.prediction import Prediction
 from annotations.prediction_files import THRESHOLD
 from annotations.regions import Regions
 from annotations.run_files import RUNS_FOLDER
-from annotations.store import StoredPredictions, read_predictions
+from annotations.store import StoredPredictions
 from deployment.bundle import Bundle
 from inference.base import ImageRgb
 from inference.decision import Decision, decide

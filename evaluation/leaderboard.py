@@ -343,7 +343,11 @@ def _require_coverage(
 ) -> None:
     tested_in = {i: n for n, part in enumerate(dataset.split.folds) for i in part.test}
     # A model of another fold may have been trained on this image.
-    wrong = sorted(i for i, n in predictions.fold_of.items() if tested_in.get(i) != n)
+    wrong = sorted(
+        i
+        for i, n in predictions.fold_of.items()
+        if tested_in.get(i) != n and i not in predictions.added
+    )
     if wrong:
         raise InputError(
             f"The run {predictions.run} holds {len(wrong)} predictions that the split does not "

@@ -69,7 +69,7 @@ def find(files: SourceFiles, options: FindOptions) -> Found:
             f"{files.root} does not have the layout class-folders: no image lies in a folder that "
             "names a class, such as OK and NG. Where all images are good, say so (--good-only)."
         )
-    if not any(is_good for _, is_good in kinds.values()):
+    if not options.batch and not any(is_good for _, is_good in kinds.values()):
         names = sorted({kind for kind, _ in kinds.values()})
         raise InputError(
             f"{files.root} holds the class folders {', '.join(names[:8])}, and none of them means "

@@ -9,6 +9,7 @@ from annotations.errors import shortened
 from annotations.files import read_json, remove_dead_files, write_json_atomic
 from annotations.run_files import LEADERBOARD_FILE, REPORT_FOLDER, RUNS_FOLDER
 from defectune.library.arguments import Place, as_dataset, as_path, checked, several
+from defectune.library.catching_up import catch_up
 from defectune.library.options import Option
 from defectune.library.progress import shown
 from defectune.library.run import Run
@@ -165,6 +166,7 @@ def evaluate_dataset(
     from evaluation import evaluate_runs
 
     runs = find_runs(dataset.root, names)
+    catch_up(dataset, runs, reporter=reporter)
     board = evaluate_runs(dataset, runs, fold=fold, costs=costs, say=reporter.say)
     if fold is None:
         before = read_leaderboard(dataset.root, dataset.split.digest)

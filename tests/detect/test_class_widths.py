@@ -200,7 +200,7 @@ def test_weights_of_another_number_of_classes_are_no_weights_of_this_detector(tm
 
 def test_training_leaves_threads_as_they_were_and_predict_gives_what_is_stored(dataset):
     from annotations.images import read_image_rgb
-    from annotations.store import read_predictions
+    from annotations.later import read_predictions
     from detect import fit
 
     seen = []

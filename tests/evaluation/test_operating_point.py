@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from annotations import FoldThresholds, InputError, Prediction, PredictionWriter, UsageError
-from annotations.store import read_predictions
+from annotations.later import read_predictions
 from evaluation import Costs, evaluate_runs
 from evaluation.operating_point import expected_cost
 from inference.thresholds import ThresholdAim

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from annotations import FoldThresholds, Prediction, PredictionWriter, Regions, mask_to_regions
-from annotations.store import read_predictions
+from annotations.later import read_predictions
 from evaluation import METRIC_NAMES, evaluate_runs
 from evaluation.strata import region_fractions
 from inference.matching import match_regions

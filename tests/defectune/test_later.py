@@ -1,0 +1,162 @@
+"""Runs of an earlier version of a dataset, evaluated on the newer one without training."""
+
+import json
+import shutil
+
+import pytest
+
+import defectune as dt
+from annotations.files import read_json
+from annotations.later import catching, read_predictions
+from converters.synthetic import SyntheticConfig, draw_category
+from tests.defectune.predicted import digests
+from tests.drawn import drawn_dataset
+
+NEW = SyntheticConfig(n_train_good=2, n_test_good=4, n_per_type=2, image_hw=(64, 64), seed=7)
+
+
+def train(root, name="old", **options):
+    return dt.train(
+        root, "classify", method="patch-memory", model="resnet18", weights="none", image_size=64,
+        device="cpu", name=name, progress=False, **options,
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """A dataset of two folds with the run `old`, and new images in `new`."""
+    folder = tmp_path_factory.mktemp("later")
+    root = drawn_dataset(folder)
+    train(root)
+    draw_category(folder / "new", NEW)
+    return folder
+
+
+@pytest.fixture
+def grown(made, tmp_path):
+    """The same, updated: what the run said before, and the dataset."""
+    shutil.copytree(made, tmp_path / "copy", symlinks=True)
+    root = tmp_path / "copy" / "dataset"
+    before = read_predictions(root / "runs" / "old", dt.load(root))
+    dt.update(
+        root, made / "new" / "drawn_bottle", prefix="week-2", find_groups=False, progress=False
+    )
+    return root, before
+
+
+def test_an_old_run_meets_new_images_without_training(grown):
+    root, before = grown
+    data, run = dt.load(root), root / "runs" / "old"
+    own = digests(run)
+    new = sorted(set(data.split.test_ids) - set(before.image_scores))
+    assert len(new) == 4 + 2 * len(data.class_names)
+    with pytest.raises(dt.DefectuneError, match=f"not yet predicted {len(new)} test images"):
+        read_predictions(run, data)
+    board = dt.evaluate(root, progress=False)
+    assert board.n_images == len(data.split.test_ids)
+    assert (board.rows[0].run, len(board.rows[0].notes)) == ("old", 1)
+    said = board.rows[0].notes[0]
+    assert said.startswith(
+        f"Trained on version 1: {len(before.image_scores)} test images keep their predictions; "
+        f"{len(new)} whose part is new to all by the mean of up to 2 models'"
+    )
+    stored = read_predictions(run, data)
+    for image_id, score in before.image_scores.items():
+        assert stored.image_scores[image_id] == score
+    # Their parts are new to both models: the mean of both, each on its own calibrated scale.
+    lines = [json.loads(line) for line in (run / "later/0002.jsonl").read_text().splitlines()]
+    assert len(lines) == 2 * len(new)
+    for image_id in new:
+        scores = [line["image_score"] for line in lines if line["image_id"] == image_id]
+        assert stored.image_scores[image_id] == sum(scores) / 2
+        tested = next(n for n, f in enumerate(data.split.folds) if image_id in f.test)
+        assert stored.fold_of[image_id] == tested
+        assert stored.added[image_id] == (tested, 1 - tested)
+        maps = stored.pixel_scores(image_id)
+        assert maps is not None
+        assert maps.shape == (64, 64)
+    # Nothing of the run's own was touched, and nothing is predicted twice.
+    after = digests(run)
+    assert {name: after[name] for name in own} == own
+    (run / "later/0002.jsonl").write_bytes((run / "later/0002.jsonl").read_bytes()[:-20])
+    with pytest.raises(dt.DefectuneError, match="not yet predicted 1 test images"):
+        read_predictions(run, data)
+    again = dt.evaluate(root, progress=False)
+    assert again.to_json() == board.to_json()
+    assert read_json(root / "leaderboard.json", what="")["rows"][0]["run"] == "old"
+    assert dt.report(root, progress=False).is_file()
+
+
+def test_a_new_photograph_of_a_known_part_has_one_model(made, tmp_path):
+    shutil.copytree(made, tmp_path / "copy", symlinks=True)
+    root = tmp_path / "copy" / "dataset"
+    data = dt.load(root)
+    known = data.split.folds[1].test[0]
+    # The same bytes but one pixel: the texture says that it is the same part.
+    from annotations import read_image_rgb, write_png
+
+    image = read_image_rgb(data.by_id[known].image_path).copy()
+    image[0, 0] ^= 1
+    kind = data.by_id[known].defect_type
+    source = tmp_path / "shot"
+    write_png(source / kind / "again.png", image)
+    assert kind != "good"
+    dt.update(
+        root, source, layout="class-folders", prefix="again", find_groups=True, progress=False
+    )
+    now = dt.load(root)
+    (new,) = set(now.by_id) - set(data.by_id)
+    assert now.by_id[new].group == now.by_id[known].group
+    plan = catching(root / "runs" / "old", now)
+    assert plan is not None
+    assert plan.models == {new: (1,)}
+    dt.evaluate(root, progress=False)
+    stored = read_predictions(root / "runs" / "old", now)
+    assert stored.added == {new: (1,)}
+
+
+def test_corrected_labels_count_and_merged_classes_are_one(grown):
+    root, _ = grown
+    names = list(dt.load(root).class_names)
+    dt.update(root, rename_class={names[0]: names[1]}, progress=False)
+    data = dt.load(root)
+    plan = catching(root / "runs" / "old", data)
+    assert plan is not None
+    assert plan.class_numbers[:2] == (1, 1)
+    board = dt.evaluate(root, progress=False)
+    assert names[0] not in board.rows[0].by_type
+    assert names[1] in board.rows[0].by_type
+
+
+def test_removed_images_are_not_asked_for(grown, tmp_path):
+    root, before = grown
+    gone = sorted(before.image_scores)[0]
+    (tmp_path / "list").write_text(gone)
+    dt.update(root, remove=tmp_path / "list", progress=False)
+    board = dt.evaluate(root, progress=False)
+    assert gone not in dt.load(root).by_id
+    n_new = 4 + 2 * len(dt.load(root).class_names)
+    assert board.n_images == len(before.image_scores) + n_new - 1
+
+
+def test_a_leak_is_refused_with_its_images(grown):
+    root, before = grown
+    data = dt.load(root)
+    plan = catching(root / "runs" / "old", data)
+    assert plan is not None
+    assert plan.leaks == ()
+    # As if a test image's part were one that fold 0 and fold 1 both learned from.
+    from dataclasses import replace
+
+    learned = [next(iter(set(f.train) & set(before.stems))) for f in data.split.folds]
+    image_id = data.split.folds[0].test[0]
+    samples = tuple(
+        replace(s, group=data.by_id[image_id].group) if s.image_id in learned else s
+        for s in data.samples
+    )
+    joined = replace(data, samples=samples)
+    plan = catching(root / "runs" / "old", joined)
+    assert plan is not None
+    assert image_id in plan.leaks
+    with pytest.raises(dt.DefectuneError, match="learned from in version 1"):
+        read_predictions(root / "runs" / "old", joined)
