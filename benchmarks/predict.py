@@ -228,8 +228,8 @@ def _memory_bundle(path: Path, engine: str) -> tuple[Path, int]:
         network.patch_graph(),
         PatchMemory(memory),
         image_size=PATCH_SIDE,
-        mean=network.backbone.normalisation[0],
-        deviation=network.backbone.normalisation[1],
+        mean=network.backbone.normalization[0],
+        deviation=network.backbone.normalization[1],
     )
     return _written(path, scorer, "classify", engine), channels
 

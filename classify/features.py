@@ -9,7 +9,7 @@ import torch
 
 from classify.anomaly.memory import patches_of
 from classify.config import NetworkConfig, PooledConfig
-from inference.images import normalised, resize_square
+from inference.images import normalized, resize_square
 from training.backbones import Backbone, patch_stages
 from training.torch_network import TorchNetwork
 
@@ -75,7 +75,7 @@ class FeatureNetwork:
 
     def normalize(self, image_rgb: npt.NDArray[np.uint8]) -> torch.Tensor:
         """uint8 (S, S, 3) to float32 (3, S, S), with the network's mean and standard deviation."""
-        return torch.from_numpy(normalised(image_rgb, *self.backbone.normalisation))
+        return torch.from_numpy(normalized(image_rgb, *self.backbone.normalization))
 
     def pool(self, maps: Sequence[torch.Tensor]) -> list[torch.Tensor]:
         """(n, channels, h, w) a stage to (n, channels) a stage."""

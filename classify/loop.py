@@ -29,7 +29,7 @@ from training.geometry import PartGeometry, estimate_geometry
 from training.lightning_loop import (
     Progress,
     SeedSteps,
-    StopAtNonsense,
+    StopAtNonFinite,
     hardware_options,
     loggers,
     quiet_lightning,
@@ -135,7 +135,7 @@ def train_module(
         trainer = L.Trainer(
             max_epochs=epochs,
             **hardware_options(device_list(config.device)[:1]),
-            callbacks=[keep, StopAtNonsense(), SeedSteps(config.seed), Progress(bar, **words)],
+            callbacks=[keep, StopAtNonFinite(), SeedSteps(config.seed), Progress(bar, **words)],
             logger=loggers(data.job.folder),
             default_root_dir=folder,
             enable_progress_bar=False,

@@ -23,7 +23,7 @@ from training.contact_sheet import (
     make_injector,
     write_contact_sheet,
 )
-from training.injection import DefectInjector, LabelledImage, class_mask_regions
+from training.injection import DefectInjector, LabeledImage, class_mask_regions
 from training.job import DATA_FOLDER
 from training.shots import limit_defects
 from training.strengths import say_unlearned
@@ -111,15 +111,15 @@ def _label_lines(regions: Regions, config: DetectConfig) -> str:
 
 
 def _write_image(
-    stem: str, image: LabelledImage, config: DetectConfig, images: Path, labels: Path
+    stem: str, image: LabeledImage, config: DetectConfig, images: Path, labels: Path
 ) -> None:
     write_png(images / f"{stem}.png", image.image_rgb)
     lines = _label_lines(class_mask_regions(image.class_mask), config)
     write_text_atomic(labels / f"{stem}.txt", lines)
 
 
-def _crop(image: LabelledImage, window: tuple[int, int], side: int) -> LabelledImage:
-    return LabelledImage(
+def _crop(image: LabeledImage, window: tuple[int, int], side: int) -> LabeledImage:
+    return LabeledImage(
         image.image_id,
         cut_tile(image.image_rgb, window, side, reflect=True),
         cut_tile(image.class_mask, window, side, reflect=False),
@@ -185,7 +185,7 @@ def _write_injected(
         job.reporter.say(f"Fold {job.fold}: no defect has a mask, so that none is injected.")
         return
 
-    def load(sample: Sample) -> LabelledImage:
+    def load(sample: Sample) -> LabeledImage:
         if tiles > 1:
             return load_for_tiles(dataset, sample, tile_side=config.image_size, tiles=tiles)
         return load_labeled(dataset, sample, max_side=INJECTION_SIDE)
@@ -204,7 +204,7 @@ def _write_injected(
     for number in range(math.ceil(config.inject_per_defect * len(defective))):
         rng = np.random.default_rng([config.seed, number])
         made = injector.make(rng)
-        image = LabelledImage("injected", made.image_rgb, made.class_mask)
+        image = LabeledImage("injected", made.image_rgb, made.class_mask)
         if tiles > 1:
             window = crop_window(made.class_mask, config.image_size, rng)
             image = _crop(image, window, config.image_size)

@@ -15,7 +15,7 @@ import numpy.typing as npt
 from annotations.prediction import Prediction
 from annotations.scores import RawScore
 from inference.base import Arrays, ImageRgb, Network, Scorer
-from inference.images import normalised, resize_square
+from inference.images import normalized, resize_square
 from inference.nearest import NearestGood
 
 Array = npt.NDArray[np.float64]
@@ -100,7 +100,7 @@ class DistanceScorer(Scorer):
     def predict(self, image_id: str, image_rgb: ImageRgb) -> Prediction:
         """Distance of one image, uint8 (H, W, 3); no regions and no map."""
         small = resize_square(image_rgb, self._side)
-        stages = self.network(normalised(small, self._mean, self._deviation)[None])
+        stages = self.network(normalized(small, self._mean, self._deviation)[None])
         found = self._model.distances([stage.astype(np.float64) for stage in stages])
         return Prediction(image_id, RawScore(float(found[0])))
 

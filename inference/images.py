@@ -30,7 +30,7 @@ def resize_square(image_rgb: ImageRgb, side: int) -> ImageRgb:
     return np.asarray(cv2.resize(image_rgb, (side, side), interpolation=method), np.uint8)
 
 
-def half_normalised(image_rgb: ImageRgb) -> npt.NDArray[np.float32]:
+def half_normalized(image_rgb: ImageRgb) -> npt.NDArray[np.float32]:
     """uint8 (H, W, 3) to float32 (3, H, W), normalized with mean 0.5 and standard deviation 0.5."""
     planes = np.ascontiguousarray(image_rgb.transpose(2, 0, 1)).astype(np.float32)
     planes /= np.float32(127.5)
@@ -38,7 +38,7 @@ def half_normalised(image_rgb: ImageRgb) -> npt.NDArray[np.float32]:
     return planes
 
 
-def normalised(
+def normalized(
     image_rgb: ImageRgb, mean: Sequence[float], deviation: Sequence[float]
 ) -> npt.NDArray[np.float32]:
     """uint8 (H, W, 3) to float32 (3, H, W), by the mean and standard deviation of each channel."""

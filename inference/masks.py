@@ -14,8 +14,8 @@ from annotations.scores import RawScore
 from inference.base import Arrays, Batch, ImageRgb, Network, Scorer
 from inference.images import (
     fitted_hw,
-    half_normalised,
-    normalised,
+    half_normalized,
+    normalized,
     resize_image,
     resize_to,
 )
@@ -244,7 +244,7 @@ class MaskScorer(SegmentPredictor):
     def _infer(self, squares: list[ImageRgb]) -> list[npt.NDArray[np.float32]]:
         total: npt.NDArray[np.float32] | None = None
         for number in range(self._views):
-            batch: Batch = np.stack([half_normalised(view_of(one, number)) for one in squares])
+            batch: Batch = np.stack([half_normalized(view_of(one, number)) for one in squares])
             answer = self.network(batch)[0]
             straight = np.stack([map_back(one, number) for one in answer])
             total = straight if total is None else total + straight
@@ -316,7 +316,7 @@ class FittedMaskScorer(SegmentPredictor):
         logits = 0.0
         for number in range(self._views):
             view = np.ascontiguousarray(view_of(image_rgb, number))
-            maps, logit = self.network(normalised(view, self._mean, self._deviation)[None])
+            maps, logit = self.network(normalized(view, self._mean, self._deviation)[None])
             straight = map_back(maps[0], number)
             total = straight if total is None else total + straight
             logits += float(logit[0])

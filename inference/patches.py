@@ -14,7 +14,7 @@ import numpy.typing as npt
 from annotations.prediction import Prediction
 from annotations.scores import RawScore
 from inference.base import Arrays, ImageRgb, Network, Scorer
-from inference.images import normalised, resize_square
+from inference.images import normalized, resize_square
 
 Patches = npt.NDArray[np.float32]
 BLUR_SIGMA: Final = 4.0
@@ -86,7 +86,7 @@ class PatchScorer(Scorer):
     def predict(self, image_id: str, image_rgb: ImageRgb) -> Prediction:
         """Largest patch distance of one image, uint8 (H, W, 3), and the map at its size."""
         side = self._side
-        prepared = normalised(resize_square(image_rgb, side), self._mean, self._deviation)
+        prepared = normalized(resize_square(image_rgb, side), self._mean, self._deviation)
         maps = self.network(prepared[None])[0][0]
         patches = np.ascontiguousarray(maps.reshape(len(maps), -1).T)
         distances = self._memory.distances(patches)

@@ -54,7 +54,7 @@ class ScoreStack:
     Attributes:
         mean: float64 (n,), of each statistic over the images it was fitted to.
         deviation: float64 (n,).
-        weights: float64 (n,), of standardised statistics.
+        weights: float64 (n,), of standardized statistics.
         bias: added.
     """
 

@@ -6,7 +6,7 @@ from typing import Any, Self
 from annotations.prediction import Prediction
 from annotations.scores import RawScore
 from inference.base import Arrays, ImageRgb, Network, Scorer
-from inference.images import normalised, resize_square
+from inference.images import normalized, resize_square
 
 
 class TypeScorer(Scorer):
@@ -38,7 +38,7 @@ class TypeScorer(Scorer):
     def predict(self, image_id: str, image_rgb: ImageRgb) -> Prediction:
         """Score and type of one image, uint8 (H, W, 3)."""
         small = resize_square(image_rgb, self._side)
-        chances = self.network(normalised(small, self._mean, self._deviation)[None])[0][0]
+        chances = self.network(normalized(small, self._mean, self._deviation)[None])[0][0]
         named = self._names[int(chances.argmax())]
         return Prediction(image_id, RawScore(float(1 - chances[0])), predicted_type=named)
 

@@ -54,7 +54,7 @@ class SegmentConfig(AimedConfig):
     image_size: int = Field(default=256, ge=32, le=4096, multiple_of=32)
     """Side in pixels that images are resized to; encoders halve it five times."""
     batch_size: int = Field(default=8, ge=2, le=1024)
-    """Images a step; batch normalisation needs two."""
+    """Images a step; batch normalization needs two."""
     epochs: int = Field(default=30, ge=1, le=MAX_EPOCHS)
     """Passes over the training images as sampled."""
     shots_per_type: int | None = Field(default=None, ge=1, le=1_000_000)

@@ -14,9 +14,9 @@ from torch.utils.data import Sampler
 
 from annotations import Dataset, Regions, Sample
 from annotations.images import read_image_rgb
-from inference.images import half_normalised, resize_image
+from inference.images import half_normalized, resize_image
 from inference.tiling import crop_window, cut_tile, resize_for_tiles, tile_windows
-from training.injection import DefectInjector, LabelledImage
+from training.injection import DefectInjector, LabeledImage
 
 Item = tuple[torch.Tensor, torch.Tensor]
 WEAK: Final = 128
@@ -56,8 +56,8 @@ def resize_class_mask(
 
 
 def to_tensor(image_rgb: npt.NDArray[np.uint8]) -> torch.Tensor:
-    """uint8 (H, W, 3) to float32 (3, H, W), normalised with mean 0.5 and deviation 0.5."""
-    return torch.from_numpy(half_normalised(image_rgb))
+    """uint8 (H, W, 3) to float32 (3, H, W), normalized with mean 0.5 and deviation 0.5."""
+    return torch.from_numpy(half_normalized(image_rgb))
 
 
 def augmentation(*, strong: bool = True) -> A.Compose:
@@ -86,7 +86,7 @@ def augmentation(*, strong: bool = True) -> A.Compose:
 
 def load_resized(
     dataset: Dataset, samples: Sequence[Sample], *, size: int, tiles: int
-) -> list[LabelledImage]:
+) -> list[LabeledImage]:
     """Decode samples and masks, resized to a square of `size`, or for tiles of that size.
 
     Where an image has no mask, its mask says what its boxes or its image label tell; see `WEAK`.
@@ -110,7 +110,7 @@ def load_resized(
         else:
             label = dataset.class_names.index(sample.defect_type)
             mask = np.full(hw, WEAK + label, np.uint8)
-        made.append(LabelledImage(sample.image_id, image_rgb, mask))
+        made.append(LabeledImage(sample.image_id, image_rgb, mask))
     return made
 
 
@@ -126,10 +126,10 @@ def _weak_boxes(truth: Regions, hw: tuple[int, int]) -> npt.NDArray[np.uint8]:
     return mask
 
 
-def all_tiles(images: Sequence[LabelledImage], size: int) -> list[LabelledImage]:
+def all_tiles(images: Sequence[LabeledImage], size: int) -> list[LabeledImage]:
     """All tiles of all images; an image of exactly one tile is itself."""
     return [
-        LabelledImage(
+        LabeledImage(
             image.image_id,
             cut_tile(image.image_rgb, window, size, reflect=True),
             cut_tile(image.class_mask, window, size, reflect=False),
@@ -149,7 +149,7 @@ class DefectImages(TorchDataset[Item]):
 
     def __init__(
         self,
-        images: Sequence[LabelledImage],
+        images: Sequence[LabeledImage],
         *,
         transform: A.Compose | None = None,
         injector: DefectInjector | None = None,

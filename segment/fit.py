@@ -27,7 +27,7 @@ from training.device import device_list, fitting_batch_size, is_out_of_memory
 from training.lightning_loop import (
     Progress,
     SeedSteps,
-    StopAtNonsense,
+    StopAtNonFinite,
     hardware_options,
     loggers,
     quiet_lightning,
@@ -48,7 +48,7 @@ def fit(job: FoldJob, config: SegmentConfig, tiles: int, best: Path) -> None:
     """Train one fold, or go on where a training of it was interrupted, and write its weights.
 
     Every item of an epoch depends on seed, epoch and number alone, and the checkpoint holds
-    weights, optimiser and schedule, so that an interrupted training ends with the weights of an
+    weights, optimizer and schedule, so that an interrupted training ends with the weights of an
     undisturbed one.
 
     Args:
@@ -128,7 +128,7 @@ def fit(job: FoldJob, config: SegmentConfig, tiles: int, best: Path) -> None:
             accumulate_grad_batches=config.accumulate,
             callbacks=[
                 keep_best,
-                StopAtNonsense(),
+                StopAtNonFinite(),
                 SeedSteps(config.seed),
                 Progress(bar, val_dice="validation Dice"),
             ],
@@ -199,12 +199,12 @@ class _Data(L.LightningDataModule):
         )
 
     def _drops_last(self, sampler: BalancedSampler) -> bool:
-        # A last batch of one image would stop batch normalisation.
+        # A last batch of one image would stop batch normalization.
         size = self._config.batch_size
         return len(sampler) % size == 1 and len(sampler) > size
 
     def steps(self, world: int) -> int:
-        """Steps of the optimiser in an epoch."""
+        """Steps of the optimizer in an epoch."""
         sampler = self._sampler(0, world)
         batches = -(-len(sampler) // self._config.batch_size) - int(self._drops_last(sampler))
         return -(-batches // self._config.accumulate)

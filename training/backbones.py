@@ -43,10 +43,10 @@ class Backbone(torch.nn.Module):
     """A network whose forward pass gives the maps of its stages.
 
     Attributes:
-        normalisation: mean and standard deviation, by channel, that images are normalized with.
+        normalization: mean and standard deviation, by channel, that images are normalized with.
     """
 
-    normalisation: Normalization
+    normalization: Normalization
 
     def __init__(self, model: str, *, weights: str, stages: Sequence[str] = ()) -> None:
         """Load a network.
@@ -63,7 +63,7 @@ class Backbone(torch.nn.Module):
             WeightsNotFoundError: ImageNet weights are neither here nor reachable.
         """
         super().__init__()
-        self.network, self.normalisation, hooked = _build(model, weights)
+        self.network, self.normalization, hooked = _build(model, weights)
         self._names: tuple[str, ...] = tuple(stages) or STAGES.get(model, ())
         self._maps: dict[str, torch.Tensor] = {}
         self._intermediates = not hooked and not self._names

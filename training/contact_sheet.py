@@ -12,7 +12,7 @@ from annotations import Dataset, Sample
 from annotations.files import write_text_atomic
 from annotations.images import read_image_rgb, write_png
 from inference.tiling import long_side
-from training.injection import DefectInjector, Injected, LabelledImage
+from training.injection import DefectInjector, Injected, LabeledImage
 
 CONTACT_SHEET: Final = "injected.png"
 SHEET_IMAGES: Final = 24
@@ -23,7 +23,7 @@ OUTLINE_RGB: Final = (230, 60, 0)
 
 def load_labeled(
     dataset: Dataset, sample: Sample, *, max_side: int, enlarge: bool = False
-) -> LabelledImage:
+) -> LabeledImage:
     """Decode a sample and its mask, shrunk where its longer side exceeds `max_side` pixels, and
     enlarged to it where that is asked for."""
     image_rgb = read_image_rgb(sample.image_path)
@@ -36,19 +36,17 @@ def load_labeled(
         class_mask = np.asarray(
             cv2.resize(class_mask, size, interpolation=cv2.INTER_NEAREST), np.uint8
         )
-    return LabelledImage(sample.image_id, image_rgb, class_mask)
+    return LabeledImage(sample.image_id, image_rgb, class_mask)
 
 
-def load_for_tiles(
-    dataset: Dataset, sample: Sample, *, tile_side: int, tiles: int
-) -> LabelledImage:
+def load_for_tiles(dataset: Dataset, sample: Sample, *, tile_side: int, tiles: int) -> LabeledImage:
     """Decode a sample and its mask at the size that tiles are laid on, its aspect kept."""
     return load_labeled(dataset, sample, max_side=long_side(tiles, tile_side), enlarge=True)
 
 
 def make_injector(
-    defective: Sequence[LabelledImage],
-    good: Sequence[LabelledImage],
+    defective: Sequence[LabeledImage],
+    good: Sequence[LabeledImage],
     *,
     n_classes: int,
     per_defect: float,

@@ -30,7 +30,7 @@ KEPT: Final = 0.6
 
 
 @dataclass(frozen=True, slots=True)
-class LabelledImage:
+class LabeledImage:
     """An image with its class-index mask.
 
     Attributes:
@@ -83,7 +83,7 @@ class Injected:
 
 @dataclass(frozen=True, slots=True)
 class _CutOut:
-    source: LabelledImage
+    source: LabeledImage
     label: int
     inside: npt.NDArray[np.uint8]
     window: tuple[slice, slice]
@@ -104,8 +104,8 @@ class DefectInjector:
 
     def __init__(
         self,
-        defective: Sequence[LabelledImage],
-        good: Sequence[LabelledImage],
+        defective: Sequence[LabeledImage],
+        good: Sequence[LabeledImage],
         *,
         n_classes: int,
         max_defects: int = 2,
@@ -260,7 +260,7 @@ def _warp_maps(
     return map_x.astype(np.float32), map_y.astype(np.float32), region
 
 
-def _cut_outs(defective: Sequence[LabelledImage]) -> dict[int, list[_CutOut]]:
+def _cut_outs(defective: Sequence[LabeledImage]) -> dict[int, list[_CutOut]]:
     found: dict[int, list[_CutOut]] = {}
     for image in defective:
         for value in np.unique(image.class_mask[image.class_mask > 0]).tolist():

@@ -52,7 +52,7 @@ class Progress(Callback):
             sys.stderr.write(f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}: {note}\n")
 
 
-class StopAtNonsense(Callback):
+class StopAtNonFinite(Callback):
     """Stops at the first loss that is no number, before anything is saved after it."""
 
     def on_train_batch_end(

@@ -46,7 +46,7 @@ class PatchMemoryMethod(AnomalyMethod[PatchMemoryConfig]):
 
     def open(self, learned: Arrays) -> Predictor:
         """Score by the farthest patch."""
-        mean, deviation = self.network.backbone.normalisation
+        mean, deviation = self.network.backbone.normalization
         return PatchScorer(
             self.network.patch_graph(),
             PatchMemory.from_arrays(learned),

@@ -23,7 +23,7 @@ from training import Predictor, Reporter
 
 def distance_predictor(network: FeatureNetwork, model: Distances) -> DistanceScorer:
     """Scores one image by its distance to the good ones."""
-    mean, deviation = network.backbone.normalisation
+    mean, deviation = network.backbone.normalization
     return DistanceScorer(
         network.pooled_graph(),
         model,

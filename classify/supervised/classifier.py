@@ -102,7 +102,7 @@ class Supervised(Method[SupervisedConfig]):
         features = FeatureNetwork.of(self.config, self.device, random=True)
         network = _Classifier(features, len(names))
         load_arrays_into(network, learned, _NETWORK)
-        mean, deviation = features.backbone.normalisation
+        mean, deviation = features.backbone.normalization
         return TypeScorer(
             TorchNetwork(_Chances(network), self.device),
             names,

@@ -10,7 +10,7 @@ from torch.nn import functional
 
 from annotations import UsageError
 from inference.base import ImageRgb
-from inference.images import normalised
+from inference.images import normalized
 from training.backbones import Backbone
 
 STRIDES: Final = (2, 4, 8, 16)
@@ -77,12 +77,12 @@ class FrozenFeatures(torch.nn.Module):
             Levels of stride 8 and more are averaged over 3×3 places, as in PatchCore and
             SuperSimpleNet.
         """
-        batch = np.stack([normalised(one, *self.backbone.normalisation) for one in images_rgb])
+        batch = np.stack([normalized(one, *self.backbone.normalization) for one in images_rgb])
         device = next(self.backbone.parameters()).device
         return self.levels(torch.from_numpy(batch).to(device))
 
     def levels(self, batch: torch.Tensor) -> list[torch.Tensor]:
-        """Levels, as `of` gives them, of normalised images float32 (n, 3, h, w)."""
+        """Levels, as `of` gives them, of normalized images float32 (n, 3, h, w)."""
         height, width = batch.shape[2:]
         maps = self.backbone(batch)
         levels = []

@@ -4,7 +4,7 @@ After Rolih, Fučka, Skočaj: SuperSimpleNet (ICPR 2024; extended 2025), section
 several strides joined and adapted by a linear layer, Gaussian noise in smooth blobs as synthetic
 anomalies, a map head and an image head, truncated L1 and focal loss. Unlike there the map is
 refined at strides 4 and 2 by the network's finer features, noise is added before the adaptor (to
-standardised features), and a further head names the type of a defect.
+standardized features), and a further head names the type of a defect.
 """
 
 from collections.abc import Sequence
@@ -29,7 +29,7 @@ _TINY: Final = 1e-3
 
 
 class Head(torch.nn.Module):
-    """One head: standardised features to a map of defects with their types, and an image's logit.
+    """One head: standardized features to a map of defects with their types, and an image's logit.
 
     Attributes:
         map_stride: of the map that comes out.
@@ -81,7 +81,7 @@ class Head(torch.nn.Module):
         """Answer.
 
         Args:
-            levels: standardised, float (n, channels, h, w), the finest first.
+            levels: standardized, float (n, channels, h, w), the finest first.
             joined: those from stride 4 on, joined at stride 8.
 
         Returns:
@@ -148,7 +148,7 @@ class Heads(torch.nn.Module):
             for _ in range(heads)
         )
 
-    def standardise(self, levels: Sequence[torch.Tensor]) -> list[torch.Tensor]:
+    def standardize(self, levels: Sequence[torch.Tensor]) -> list[torch.Tensor]:
         """Features (n, channels, h, w) a level, each channel with mean 0 and deviation 1 over
         good images."""
         return [
@@ -171,13 +171,13 @@ class Heads(torch.nn.Module):
             self.get_buffer(f"deviation_{number}").copy_(torch.maximum(deviation, floor))
 
     def join(self, levels: Sequence[torch.Tensor]) -> torch.Tensor:
-        """Standardised levels from stride 4 on, joined: float (n, channels, h, w) at stride 8."""
+        """Standardized levels from stride 4 on, joined: float (n, channels, h, w) at stride 8."""
         return torch.cat([_to_trunk(levels[n], self.strides[n]) for n in self._joined], dim=1)
 
     def forward(
         self, levels: Sequence[torch.Tensor], only: Sequence[int] | None = None
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Standardised levels to the mean of what the heads, or `only` some of them by number,
+        """Standardized levels to the mean of what the heads, or `only` some of them by number,
         answer; see `Head.forward`."""
         joined = self.join(levels)
         chosen = list(self.each) if only is None else [self.each[number] for number in only]
@@ -228,7 +228,7 @@ def add_noise(
     deviation: float,
     generator: torch.Generator,
 ) -> list[torch.Tensor]:
-    """Add Gaussian noise to standardised levels inside blobs bool (n, 1, h, w) at stride 8.
+    """Add Gaussian noise to standardized levels inside blobs bool (n, 1, h, w) at stride 8.
 
     Of finer levels the noise is drawn at stride 8 as well and enlarged: noise from place to place
     would be told from any texture at a glance, and say nothing about defects.

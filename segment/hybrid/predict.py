@@ -62,7 +62,7 @@ RETIRED_BUFFERS: Final = ("heads.memory", "heads.distance_mean", "heads.distance
 
 
 class _Answer(torch.nn.Module):
-    """From normalised images (1, 3, h, w) to probabilities (1, C + 1, h', w') and a logit (1,)."""
+    """From normalized images (1, 3, h, w) to probabilities (1, C + 1, h', w') and a logit (1,)."""
 
     def __init__(self, network: HybridNetwork, only: Sequence[int] | None) -> None:
         super().__init__()
@@ -73,7 +73,7 @@ class _Answer(torch.nn.Module):
 
     def of_levels(self, levels: Sequence[torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
         heads = self.network.heads
-        maps, image_logit = heads(heads.standardise(levels), self._only)
+        maps, image_logit = heads(heads.standardize(levels), self._only)
         defect = (SCALE * maps[:, :1]).sigmoid()
         types = maps[:, 1:].softmax(dim=1) * defect
         # The image's head sees what no single place shows, the map's highest place what the head
@@ -118,7 +118,7 @@ class HybridPredictor(FittedMaskScorer):
     ) -> None:
         """Take a trained network; see `segment.predict.MaskPredictor`. `only` some heads answer,
         by number; features are read from `cache` where they are there."""
-        mean, deviation = network.features.backbone.normalisation
+        mean, deviation = network.features.backbone.normalization
         least = config.min_area_fraction if min_area_fraction is None else min_area_fraction
         answer = _Answer(network, only)
         super().__init__(

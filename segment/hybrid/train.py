@@ -212,7 +212,7 @@ class _Loop:
             scores = []
             for number in numbers:
                 levels = [one.to(self._device)[None] for one in self._data.features(number, 0)]
-                maps, _ = heads(heads.standardise(levels))
+                maps, _ = heads(heads.standardize(levels))
                 scores.append(float(maps[:, 0].amax()))
             heads.train()
             chosen.append(numbers[int(np.argmax(scores))])
@@ -222,7 +222,7 @@ class _Loop:
         """Mean loss of the heads that learn from a batch."""
         heads, device, data = self._network.heads, self._device, self._data
         columns = zip(*(data.features(number, view) for number, view in batch), strict=True)
-        levels = heads.standardise([torch.stack(level).to(device) for level in columns])
+        levels = heads.standardize([torch.stack(level).to(device) for level in columns])
         examples = [data.examples[number] for number, _ in batch]
         classes = torch.stack(
             [_turned(e.classes, view) for e, (_, view) in zip(examples, batch, strict=True)]

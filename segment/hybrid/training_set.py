@@ -11,7 +11,7 @@ import numpy.typing as npt
 import torch
 
 from annotations import LabelStrength, Sample
-from inference.images import fitted_hw, normalised
+from inference.images import fitted_hw, normalized
 from inference.tiling import tile_windows, tiled_hw
 from inference.views import view_of
 from segment.hybrid.cache import CACHE_FOLDER, FeatureCache, views_that_fit
@@ -147,7 +147,7 @@ class TrainingSet:
 
     def _planes(self, image_rgb: npt.NDArray[np.uint8], view: int) -> npt.NDArray[np.float32]:
         shown = np.ascontiguousarray(view_of(image_rgb, view))
-        return normalised(shown, *self._network.backbone.normalisation)
+        return normalized(shown, *self._network.backbone.normalization)
 
     @torch.inference_mode()
     def _levels(self, batch: npt.NDArray[np.float32]) -> list[torch.Tensor]:

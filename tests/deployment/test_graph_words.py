@@ -19,7 +19,7 @@ from classify import train_classifier
 from deployment import open_bundle
 from deployment.archive import graph_name, read_archive
 from detect import DetectConfig, train_detector
-from inference.images import normalised, resize_square
+from inference.images import normalized, resize_square
 from segment import SegmentConfig, train_segmenter
 from tests.drawn import classify_config, drawn_dataset
 from training import SilentReporter
@@ -131,7 +131,7 @@ int main(int, char** argv) {
             check=True, timeout=60,
         ).stdout  # fmt: skip
         planes = np.frombuffer(answer[:-8], np.float32).reshape(3, side, side)
-        wanted = normalised(resize_square(image, side), MEAN, DEVIATION)
+        wanted = normalized(resize_square(image, side), MEAN, DEVIATION)
         # One gray level of rounding, on few pixels.
         assert np.abs(planes - wanted).max() <= 1.01 / 255 / min(DEVIATION)
         assert (np.abs(planes - wanted) > 1e-4).mean() < 0.01

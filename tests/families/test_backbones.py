@@ -1,5 +1,7 @@
 """Any network of torchvision's or timm's can be looked through."""
 
+import re
+
 import pytest
 import torch
 from safetensors.torch import save_file
@@ -38,8 +40,8 @@ def test_the_studys_networks_are_torchvisions_with_its_preprocessing():
     for model in ("resnet18", "vgg16"):
         backbone = Backbone(model, weights="none")
         assert type(backbone.network).__module__.startswith("torchvision.models")
-        assert backbone.normalisation == ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
-    assert Backbone("efficientnet_lite0", weights="none").normalisation == (
+        assert backbone.normalization == ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+    assert Backbone("efficientnet_lite0", weights="none").normalization == (
         (0.5, 0.5, 0.5),
         (0.5, 0.5, 0.5),
     )
@@ -110,3 +112,15 @@ def test_weights_come_from_files_and_are_named_where_missing(tmp_path, monkeypat
 
 def _unreachable(*_):
     raise OSError("no network")
+
+
+@pytest.mark.parametrize("name", ["vit_tiny_patch16_224", "vit_small_patch14_dinov2"])
+def test_vision_transformers_look_at_images_of_any_size(name):
+    backbone = Backbone(name, weights="none").eval()
+    patch = int(re.search(r"patch(\d+)", name)[1])
+    with torch.inference_mode():
+        for side in (112, 224):
+            maps = backbone(torch.zeros(1, 3, side, side))
+            assert {tuple(one.shape[2:]) for one in maps} == {(side // patch, side // patch)}
+        # What is no multiple of the patch is padded.
+        assert backbone(torch.zeros(1, 3, 100, 100))[-1].shape[2:] == (-(-100 // patch),) * 2

@@ -190,15 +190,15 @@ def test_pieces_know_as_much_as_the_label(dataset, tiles):
     full = list(pieces_of(dataset, sample, size=64, tiles=tiles))
     boxes = list(pieces_of(weaker(dataset, "boxes"), sample, size=64, tiles=tiles))
     labels = list(pieces_of(weaker(dataset, "image"), sample, size=64, tiles=tiles))
-    for one, boxed, labelled in zip(full, boxes, labels, strict=True):
+    for one, boxed, labeled in zip(full, boxes, labels, strict=True):
         known = one.classes(8, n_classes)
         assert UNKNOWN not in known
         boxed_places = boxed.classes(8, n_classes)
         assert set(np.unique(boxed_places)) <= {0, UNKNOWN}
         # Outside of boxes nothing is a defect.
         assert not known[boxed_places == 0].any()
-        assert (labelled.classes(8, n_classes) == UNKNOWN).all()
-        (bag,) = labelled.bags(8)
+        assert (labeled.classes(8, n_classes) == UNKNOWN).all()
+        (bag,) = labeled.bags(8)
         assert bag.inside.all()
         assert not bag.tight
         assert bag.label == dataset.class_names.index(sample.defect_type)

@@ -12,30 +12,30 @@ from tests.drawn import drawn_dataset
 from training.contact_sheet import load_labeled, make_injector, write_contact_sheet
 from training.drawn_defects import draw_defect
 from training.geometry import estimate_geometry
-from training.injection import DefectInjector, LabelledImage
+from training.injection import DefectInjector, LabeledImage
 
 SIDE = 96
 
 
-def ring(seed: int, *, shift: int = 0) -> LabelledImage:
+def ring(seed: int, *, shift: int = 0) -> LabeledImage:
     """A round part on a white backdrop: alike at every angle."""
     rng = np.random.default_rng(seed)
     image = np.full((SIDE, SIDE, 3), 250, np.uint8)
     cv2.circle(image, (SIDE // 2 + shift, SIDE // 2), 36, (60, 60, 70), -1)
     cv2.circle(image, (SIDE // 2 + shift, SIDE // 2), 20, (110, 100, 90), -1)
     noisy = image.astype(np.int16) + rng.integers(-3, 4, image.shape)
-    return LabelledImage(
+    return LabeledImage(
         f"good/{seed}", np.clip(noisy, 0, 255).astype(np.uint8), np.zeros((SIDE, SIDE), np.uint8)
     )
 
 
-def marked(label: int, *, color: int = 230) -> LabelledImage:
+def marked(label: int, *, color: int = 230) -> LabeledImage:
     """The same part with a square defect on its rim."""
     base = ring(100 + label)
     image, mask = base.image_rgb.copy(), base.class_mask.copy()
     image[44:54, 70:80] = color
     mask[44:54, 70:80] = label + 1
-    return LabelledImage(f"type{label}/0", image, mask)
+    return LabeledImage(f"type{label}/0", image, mask)
 
 
 def injector(*, cut_outs: bool = True) -> DefectInjector:
