@@ -55,6 +55,7 @@ COMMANDS: Final = (
         (
             "defectune evaluate data/bottle",
             "defectune evaluate data/bottle detect --cost-escape 50 --cost-overkill 1",
+            "defectune evaluate data/bottle new --baseline old --no-regression 0.01",
         ),
     ),
     Command(

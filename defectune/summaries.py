@@ -94,13 +94,16 @@ def show_leaderboard(
     given: Given,
     *,
     everything: Annotated[bool, Option(name="--all")] = False,
-) -> None:
+) -> int:
     """Print the verdict in words, the table, the differences, and the operating points.
 
     Args:
         board: what `evaluate` found.
         given: arguments of the call.
         everything: Print every metric, and not the main ones alone.
+
+    Returns:
+        The exit status: 1 where it is not shown that a run keeps what the baseline found.
     """
     from evaluation import HEADLINE, METRIC_NAMES, summarize, table_rows
 
@@ -110,7 +113,8 @@ def show_leaderboard(
         f"{board.protocol}{part}, split {board.split_digest[:12]}…"
     )
     summary = summarize(board.to_json())
-    show_text(summary.sentence)
+    for line in (*summary.against, summary.sentence):
+        show_text(line)
     for figure in summary.figures:
         show_text(f"  {summary.best}, {figure.text}")
     names = METRIC_NAMES if everything else HEADLINE
@@ -130,6 +134,7 @@ def show_leaderboard(
         show_operating_point(point, board)
     if board.fold is None:
         out.print(f"Written: {Path(given['dataset']) / LEADERBOARD_FILE}", markup=False)
+    return 0 if all(one.held for one in board.against) else 1
 
 
 def show_operating_point(point: "OperatingPoint", board: "Leaderboard") -> None:

@@ -88,6 +88,16 @@ class _OperatingPoint(_Part):
     runs: list[_Point]
 
 
+class _Against(_Part):
+    run: str
+    lines: list[str]
+
+
+class _Baseline(_Part):
+    run: str
+    runs: list[_Against]
+
+
 class _Board(_Part):
     split_digest: str
     rows: list[_Row]
@@ -99,6 +109,7 @@ class _Board(_Part):
     spread: list[_Spread] = []
     differences: list[str] = []
     operating_point: _OperatingPoint | None = None
+    baseline: _Baseline | None = None
 
 
 def board_damage(board: object) -> str | None:

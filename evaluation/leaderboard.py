@@ -46,6 +46,7 @@ from annotations.run_files import (
     REGIONS_FILE,
 )
 from annotations.yaml_files import read_yaml
+from evaluation.baseline import AgainstBaseline, against_baseline
 from evaluation.compare import Comparable, Comparison, compare_runs
 from evaluation.evidence import evaluated_images
 from evaluation.intervals import RESAMPLES, resample_weights
@@ -91,6 +92,7 @@ class Leaderboard:
         operating_points: one a run, where costs or a bound were given.
         operating_rule: the rule that chose them, as a text.
         defect_rate: share of defective parts that costs are reckoned at.
+        against: every other run compared with the baseline, where one was given.
 
     Example:
         >>> import defectune as dt
@@ -111,6 +113,7 @@ class Leaderboard:
     operating_points: tuple[OperatingPoint, ...] = ()
     operating_rule: str | None = None
     defect_rate: float | None = None
+    against: tuple[AgainstBaseline, ...] = ()
 
     def __repr__(self) -> str:
         part = "" if self.fold is None else f", fold {self.fold} only"
@@ -231,6 +234,14 @@ class Leaderboard:
                 if self.operating_points
                 else None
             ),
+            "baseline": (
+                {
+                    "run": self.against[0].baseline,
+                    "runs": [one.to_json() for one in self.against],
+                }
+                if self.against
+                else None
+            ),
         }
 
 
@@ -245,6 +256,8 @@ def evaluate_runs(
     fold: int | None = None,
     seed: int = 0,
     costs: Costs | None = None,
+    baseline: str | None = None,
+    no_regression: float | None = None,
     say: Callable[[str], None] | None = None,
 ) -> Leaderboard:
     """Evaluate runs on exactly the same test images.
@@ -255,6 +268,9 @@ def evaluate_runs(
         fold: evaluate the test images of this fold only; None evaluates all of them.
         seed: of the bootstrap.
         costs: choose an operating point by these, on validation images.
+        baseline: name of the run that all others are compared with.
+        no_regression: highest share of the defective parts that the baseline found that another
+            run may lose.
         say: called with a line of progress.
 
     Raises:
@@ -295,6 +311,11 @@ def evaluate_runs(
     comparisons = compare_runs(
         comparable, images.is_defective, compared, types=images.types, groups=images.groups
     )
+    against = (
+        ()
+        if baseline is None
+        else against_baseline(comparable, stored, baseline, images, no_regression)
+    )
     points = () if costs is None else operating_points(dataset, stored, images, costs)
     rows.sort(key=_auroc_of, reverse=True)
     return Leaderboard(
@@ -310,6 +331,7 @@ def evaluate_runs(
         operating_points=points,
         operating_rule=None if costs is None else costs.rule,
         defect_rate=None if costs is None else line_rate(images, costs),
+        against=against,
     )
 
 

@@ -54,11 +54,13 @@ class Summary:
         best: the run that the metrics are of; None where no run is evaluated.
         sentence: the verdict.
         figures: escapes, overkill and regions found of the best run.
+        against: every run compared with the baseline, where `evaluate` was given one, in lines.
     """
 
     best: str | None
     sentence: str
     figures: tuple[BigFigure, ...]
+    against: tuple[str, ...] = ()
 
 
 def summarize(board: Mapping[str, Any], runs: Sequence[str] | None = None) -> Summary:
@@ -78,12 +80,16 @@ def summarize(board: Mapping[str, Any], runs: Sequence[str] | None = None) -> Su
     decider = next((name for name in DECIDES if all(_value(r, name) is not None for r in rows)), "")
     best = max(rows, key=lambda row: (_value(row, decider) or 0.0, _value(row, DECIDES[1]) or 0.0))
     figures = tuple(big_figure(name, best["metrics"].get(name)) for name in THREE)
+    compared = (board.get("baseline") or {}).get("runs", [])
+    against = tuple(
+        line for one in compared if runs is None or one["run"] in runs for line in one["lines"]
+    )
     missing = board.get("missing_kind")
     if missing:
-        return Summary(best["run"], f"{missing}{_of_good_alone(board, best)}", figures)
+        return Summary(best["run"], f"{missing}{_of_good_alone(board, best)}", figures, against)
     said = [_of_best(best, len(rows))]
     said += _of_others(board, best["run"], [row for row in rows if row is not best], decider)
-    return Summary(best["run"], "; ".join(said) + ".", figures)
+    return Summary(best["run"], "; ".join(said) + ".", figures, against)
 
 
 def _of_good_alone(board: Mapping[str, Any], best: Mapping[str, Any]) -> str:

@@ -13,13 +13,15 @@ from defectune.library.catching_up import catch_up
 from defectune.library.options import Option
 from defectune.library.progress import shown
 from defectune.library.run import Run
-from defectune.runs import find_runs
+from defectune.runs import find_run, find_runs
 
 if TYPE_CHECKING:
     from evaluation import Costs, ExternalOptions, Leaderboard
     from training import Reporter
 
 
+LEAST_SHARE: Final = 1e-6
+"""Of parts that may be lost: to show less would take millions of them."""
 _COSTS: Final = Option("Operating point")
 _EXTERNAL: Final = Option("Predictions made elsewhere")
 
@@ -30,6 +32,8 @@ def evaluate(
     runs: Annotated[Run | Place | Sequence[Run | Place], Option(metavar="RUN")] = (),
     *,
     fold: int | None = None,
+    baseline: Annotated[Run | Place | None, Option("Baseline", "RUN")] = None,
+    no_regression: Annotated[float | None, Option("Baseline", "SHARE")] = None,
     cost_escape: Annotated[float | None, _COSTS] = None,
     cost_overkill: Annotated[float | None, _COSTS] = None,
     max_escape: Annotated[float | None, _COSTS] = None,
@@ -48,6 +52,9 @@ def evaluate(
         dataset: A converted dataset, or its folder.
         runs: Runs, their folders or names; all finished runs if none are given.
         fold: Evaluate the test images of this fold alone, and leave leaderboard.json as it is.
+        baseline: Run that all others are compared with, image by image: what is lost, what is won.
+        no_regression: Highest share of the defective parts that the baseline found that another
+            run may lose, such as 0.01; must be shown at 95 %, or the exit status is 1.
         cost_escape: Cost of an escape (a defective part called good); give `cost_overkill` too.
         cost_overkill: Cost of an overkill (a good part called defective); give `cost_escape` too.
         max_escape: Highest share of defective parts that may escape.
@@ -64,7 +71,8 @@ def evaluate(
 
     Raises:
         UsageError: an argument of a wrong type, or options that exclude each other.
-        DefectuneError: no such run, one of another split, or one that lacks predictions.
+        DefectuneError: no such run, one of another split, one that lacks predictions, or one that
+            learned from parts that are tested now.
 
     Example:
         >>> import defectune as dt
@@ -92,10 +100,26 @@ def evaluate(
             threshold=threshold,
             region_threshold=0.5 if region_threshold is None else region_threshold,
         )
+        if no_regression is not None and baseline is None:
+            raise UsageError("--no-regression compares with a run: name it with --baseline RUN.")
+        if no_regression is not None and not LEAST_SHARE <= no_regression < 1:
+            raise UsageError(
+                f"--no-regression takes a share from {LEAST_SHARE:g} to 1, such as 0.01 for 1 %, "
+                f"got {no_regression}."
+            )
         data, named, names = as_dataset(dataset), external_texts(external), run_texts(runs)
+        base = None if baseline is None else run_texts(baseline)[0]
         check_request(data, names, fold=fold, external=named)
         import_external(data, named, options, reporter=reporter)
-        return evaluate_dataset(data, names, fold=fold, costs=costs, reporter=reporter)
+        return evaluate_dataset(
+            data,
+            names,
+            fold=fold,
+            costs=costs,
+            baseline=base,
+            no_regression=no_regression,
+            reporter=reporter,
+        )
 
 
 @checked
@@ -157,6 +181,8 @@ def evaluate_dataset(
     fold: int | None,
     reporter: "Reporter",
     costs: "Costs | None" = None,
+    baseline: str | None = None,
+    no_regression: float | None = None,
 ) -> "Leaderboard":
     """Evaluate runs and write leaderboard.json (for all folds only).
 
@@ -166,8 +192,25 @@ def evaluate_dataset(
     from evaluation import evaluate_runs
 
     runs = find_runs(dataset.root, names)
+    base = None if baseline is None else find_run(baseline, dataset.root)
+    if base is not None:
+        if all(run.resolve() != base.resolve() for run in runs):
+            runs = [*runs, base]
+        if len(runs) == 1:
+            raise UsageError(
+                f"{base.name} is the baseline, and there is no other run to compare with it. Train "
+                "one, or name it."
+            )
     catch_up(dataset, runs, reporter=reporter)
-    board = evaluate_runs(dataset, runs, fold=fold, costs=costs, say=reporter.say)
+    board = evaluate_runs(
+        dataset,
+        runs,
+        fold=fold,
+        costs=costs,
+        baseline=None if base is None else base.name,
+        no_regression=no_regression,
+        say=reporter.say,
+    )
     if fold is None:
         before = read_leaderboard(dataset.root, dataset.split.digest)
         point = (before or {}).get("operating_point")

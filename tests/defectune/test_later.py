@@ -9,8 +9,10 @@ import defectune as dt
 from annotations.files import read_json
 from annotations.later import catching, read_predictions
 from converters.synthetic import SyntheticConfig, draw_category
+from defectune.cli import app
 from tests.defectune.predicted import digests
 from tests.drawn import drawn_dataset
+from tests.line import CliRunner
 
 NEW = SyntheticConfig(n_train_good=2, n_test_good=4, n_per_type=2, image_hw=(64, 64), seed=7)
 
@@ -160,3 +162,28 @@ def test_a_leak_is_refused_with_its_images(grown):
     assert image_id in plan.leaks
     with pytest.raises(dt.DefectuneError, match="learned from in version 1"):
         read_predictions(root / "runs" / "old", joined)
+
+
+def test_old_and_new_meet_on_the_same_images(grown):
+    root, _ = grown
+    train(root, "new")
+    done = CliRunner().invoke(
+        app, ["evaluate", str(root), "new", "--baseline", "old", "--no-regression", "0.01"]
+    )
+    first = done.output.splitlines()
+    at = next(n for n, line in enumerate(first) if "Not shown that new loses at most 1 %" in line)
+    assert done.exit_code == 1
+    assert any("new against old: of" in line for line in first[at : at + 4])
+    board = read_json(root / "leaderboard.json", what="")
+    assert {row["run"] for row in board["rows"]} == {"old", "new"}
+    (against,) = board["baseline"]["runs"]
+    assert (board["baseline"]["run"], against["run"], against["held"]) == ("old", "new", False)
+    kinds = [*against["by_type"].values(), against["good"]]
+    assert sum(kind["n"] for kind in kinds) == board["n_images"]
+    page = dt.report(root, progress=False)
+    assert "new against old: of" in page.read_text()
+    assert dt.evaluate(root, baseline="old", progress=False).against[0].held
+    with pytest.raises(dt.DefectuneError, match="is the baseline, and there is no other run"):
+        dt.evaluate(root, "old", baseline="old", progress=False)
+    with pytest.raises(dt.DefectuneError, match="name it with"):
+        dt.evaluate(root, no_regression=0.01, progress=False)
