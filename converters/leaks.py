@@ -4,6 +4,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
+import numpy as np
+
 from annotations import Dataset, InputError, Sample
 from annotations.errors import DefectuneError
 from annotations.placing import Leak, Sides, find_leaks, sides_of
@@ -12,7 +14,7 @@ from annotations.version_files import read_record, read_state, version_numbers
 from annotations.yaml_files import parse_yaml
 from converters.batches import Batch
 from converters.groups import MOST_IMAGES, compile_pattern
-from converters.reshots import find_reshots
+from converters.new_reshots import KnownTextures, find_new_reshots
 
 _NAMED: Final = 5
 
@@ -23,6 +25,7 @@ def joined_parts(
     batch: Batch,
     *,
     returned: Mapping[str, Mapping[str, Any]],
+    known: KnownTextures,
     progress: Callable[[int, int], None] | None,
     notes: list[str],
 ) -> dict[str, str]:
@@ -35,6 +38,7 @@ def joined_parts(
         new: new ones.
         batch: that they came in.
         returned: what versions say of new ones that were in the dataset before.
+        known: textures of images that were looked at before.
         progress: called with images done and images in all.
         notes: gets how parts were told.
 
@@ -67,13 +71,15 @@ def joined_parts(
         find = pattern is None and len(everything) <= MOST_IMAGES
     pairs: list[tuple[str, str]] = []
     if find:
-        path_of = {i: s.image_path for i, s in (*old.items(), *new.items())}
-        found = find_reshots([path_of[i] for i in everything], progress=progress)
-        pairs = [
-            (everything[r.first], everything[r.second])
-            for r in found
-            if everything[r.first] in new or everything[r.second] in new
-        ]
+        of = {**old, **new}
+        found = find_new_reshots(
+            [of[i].image_path for i in everything],
+            [of[i].sha256 for i in everything],
+            np.array([i in new for i in everything], np.bool_),
+            known,
+            progress=progress,
+        )
+        pairs = [(everything[r.first], everything[r.second]) for r in found]
         if pairs:
             notes.append(f"{len(pairs)} pairs of new images and others show one part (texture)")
     return _joined({i: s.group for i, s in old.items()}, groups, pairs)

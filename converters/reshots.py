@@ -81,16 +81,15 @@ def find_reshots(
     if n < MIN_IMAGES:
         return []
 
-    zooms = ZOOMS if n <= ALL_PAIRS else ()
+    zooms = zooms_of(n)
     zoomed = [np.zeros((n, _SIDE, _SIDE), np.float32) for _ in zooms]
 
     def read() -> Iterator[tuple[int, npt.NDArray[np.float32]]]:
         for number, path in enumerate(paths):
-            gray = np.asarray(cv2.cvtColor(read_image_rgb(path), cv2.COLOR_RGB2GRAY), np.uint8)
-            yield number, texture(gray)
-            small = _shrunk(gray) if zooms else gray
-            for zoom, kept in zip(zooms, zoomed, strict=True):
-                kept[number] = texture(middle(small, zoom))
+            whole, *parts = textures_of(path, zooms)
+            yield number, whole
+            for part, kept in zip(parts, zoomed, strict=True):
+                kept[number] = part
             if progress is not None:
                 progress(number + 1, 2 * n)
 
@@ -119,17 +118,33 @@ def find_reshots(
     rest[empty] = 0
     scores = correlations(rest, progress=compared)
     pairs = {(r.first, r.second): r.correlation for r in standing_out(scores, threshold=threshold)}
-    least = np.tanh(usual(scores) + STANDS_OUT).astype(np.float32)
+    least: npt.NDArray[np.float32] = np.tanh(usual(scores) + STANDS_OUT).astype(np.float32)
     more = turned_pairs(
         textures,
         zoomed,
         own,
         threshold=threshold,
-        least=least,
+        least=lambda some: least[some],
         stands_out=STANDS_OUT,
         known=pairs.keys(),
     )
     return [Reshot(i, j, score) for (i, j), score in sorted((more | pairs).items())]
+
+
+def zooms_of(n: int) -> tuple[float, ...]:
+    """The middle parts that are compared among n images, besides the images themselves."""
+    return ZOOMS if n <= ALL_PAIRS else ()
+
+
+def textures_of(path: Path, zooms: Sequence[float]) -> list[npt.NDArray[np.float32]]:
+    """Textures of an image and of its middle parts, float32 (64, 64) each.
+
+    Raises:
+        ImageReadError: it cannot be read.
+    """
+    gray = np.asarray(cv2.cvtColor(read_image_rgb(path), cv2.COLOR_RGB2GRAY), np.uint8)
+    small = _shrunk(gray) if zooms else gray
+    return [texture(gray), *(texture(middle(small, zoom)) for zoom in zooms)]
 
 
 def _shrunk(gray: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:

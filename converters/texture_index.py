@@ -130,6 +130,7 @@ class TextureIndex:
         threshold: float,
         stands_out: float,
         candidates: int = CANDIDATES,
+        new: npt.NDArray[np.bool_] | None = None,
         progress: Callable[[int, int], None] | None = None,
     ) -> Pairs:
         """Pairs whose highest correlation over all cyclic shifts is high and stands out.
@@ -142,6 +143,8 @@ class TextureIndex:
             threshold: from 0 to 1.
             stands_out: see `converters.reshots.correlated`.
             candidates: how many an image has.
+            new: bool (n,), images to look for pairs of; None for all. Others are compared only
+                where they are a candidate of one of these.
             progress: called with images done and images in all.
 
         Raises:
@@ -158,10 +161,11 @@ class TextureIndex:
         usual = np.full(self._n, np.nan, np.float32)
         near = np.full((self._n, min(candidates, self._n - 1)), -1, np.int32)
         found: list[tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], Floats]] = []
-        for start in range(0, self._n, _BLOCK):
-            stop = min(start + _BLOCK, self._n)
-            near[start:stop] = _nearest(descriptors, start, stop, near.shape[1])
-            first, second = _not_yet_compared(near, start, stop)
+        asked = np.arange(self._n) if new is None else np.flatnonzero(new)
+        for start in range(0, len(asked), _BLOCK):
+            block = asked[start : start + _BLOCK]
+            near[block] = _nearest(descriptors, block, near.shape[1])
+            first, second = _not_yet_compared(near, block)
             scores = self._correlations(first, second)
             high = scores >= threshold
             found.append((first[high], second[high], scores[high]))
@@ -169,8 +173,11 @@ class TextureIndex:
             for number in wanted[np.isnan(usual[wanted])]:
                 usual[number] = self._usual(int(number), sample, sampled)
             if progress is not None:
-                for number in range(start, stop):
-                    progress(number + 1, self._n)
+                for number in range(start, start + len(block)):
+                    progress(number + 1, len(asked))
+        if not found:
+            none = np.zeros(0, np.int64)
+            return Pairs(none, none, np.zeros(0, np.float32))
         one, other, score = (np.concatenate(part) for part in zip(*found, strict=True))
         kept = _fisher(score) - np.maximum(usual[one], usual[other]) >= stands_out
         low, up = np.minimum(one, other)[kept], np.maximum(one, other)[kept]
@@ -272,20 +279,22 @@ def _fisher(scores: Floats) -> Floats:
     return np.asarray(np.arctanh(np.clip(scores, 0, 1 - 1e-6)), np.float32)
 
 
-def _nearest(descriptors: Floats, start: int, stop: int, count: int) -> npt.NDArray[np.int32]:
-    """The nearest others of each of some images, int32 (stop - start, count)."""
-    alike = descriptors[start:stop] @ descriptors.T
-    alike[np.arange(stop - start), np.arange(start, stop)] = -np.inf
+def _nearest(
+    descriptors: Floats, block: npt.NDArray[np.int64], count: int
+) -> npt.NDArray[np.int32]:
+    """The nearest others of each of some images, int32 (len(block), count)."""
+    alike = descriptors[block] @ descriptors.T
+    alike[np.arange(len(block)), block] = -np.inf
     np.negative(alike, out=alike)
     return np.argpartition(alike, count - 1, axis=1)[:, :count].astype(np.int32)
 
 
 def _not_yet_compared(
-    near: npt.NDArray[np.int32], start: int, stop: int
+    near: npt.NDArray[np.int32], block: npt.NDArray[np.int64]
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
     """Pairs of images of a block and their candidates, less those that were compared before."""
-    first = np.repeat(np.arange(start, stop), near.shape[1])
-    second = near[start:stop].ravel().astype(np.int64)
+    first = np.repeat(block, near.shape[1])
+    second = near[block].ravel().astype(np.int64)
     # An earlier image compared the pair already where this one is among its candidates.
     again = (second < first) & (near[second] == first[:, None]).any(axis=1)
     return first[~again], second[~again]

@@ -50,9 +50,10 @@ def turned_pairs(
     own: Callable[[Floats], Floats],
     *,
     threshold: float,
-    least: npt.NDArray[np.float32],
+    least: Callable[[npt.NDArray[np.int64]], Floats],
     stands_out: float,
     known: Collection[tuple[int, int]] = (),
+    new: npt.NDArray[np.bool_] | None = None,
 ) -> dict[tuple[int, int], float]:
     """Pairs that correlate when one of them is laid out in another way.
 
@@ -61,9 +62,11 @@ def turned_pairs(
         zoomed: the same of the images' middle parts.
         own: takes away what is common to the set; 0 for images that are not compared.
         threshold: least correlation.
-        least: float32 (n,), least correlation of each image's pairs, so that they stand out.
+        least: gives, of some images' numbers, the least correlation of their pairs, float32, so
+            that they stand out.
         stands_out: how far above what is usual for the two, laid out so, as Fisher's z.
         known: pairs that need no other way.
+        new: bool (n,), images of which one at least is in every pair; None for all.
 
     Returns:
         The highest correlation by the pair's indices, the lower one first.
@@ -82,11 +85,15 @@ def turned_pairs(
         np.fill_diagonal(alike, -np.inf)
         near = np.argpartition(-alike, count - 1, axis=1)[:, :count]
         first, second = np.repeat(np.arange(n), count), near.ravel()
+        if new is not None:
+            some = new[first] | new[second]
+            first, second = first[some], second[some]
         for start in range(0, len(first), _CHUNK):
             one, two = first[start : start + _CHUNK], second[start : start + _CHUNK]
             surface = fft.irfft2(np.conj(other[one]) * spectra[two], s=(side, side), workers=-1)
             scores = surface.reshape(len(one), -1).max(axis=1)
-            high = (scores >= least_here) & (scores >= np.maximum(least[one], least[two]))
+            high = scores >= least_here
+            high[high] = scores[high] >= np.maximum(least(one[high]), least(two[high]))
             for i, j, score in zip(one[high], two[high], scores[high], strict=True):
                 if (int(min(i, j)), int(max(i, j))) in known:
                     continue

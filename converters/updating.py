@@ -24,6 +24,7 @@ from annotations.files import read_json
 from annotations.locks import hold_lock
 from annotations.placing import To, place, require_sides, sides_of
 from annotations.version_files import (
+    TEXTURES_FILE,
     VERSION_FORMAT,
     Version,
     read_record,
@@ -35,6 +36,7 @@ from converters.batches import Batch, Matched, match, read_batch
 from converters.comparing import label_of
 from converters.leaks import joined_parts, require_no_late_leak
 from converters.moving import UPDATE_LOCK, roll_forward
+from converters.new_reshots import KnownTextures, layers_of
 from converters.pool import Pool
 from converters.report import ConvertOptions
 from converters.sides import UNSPLIT, choose_sides
@@ -396,9 +398,18 @@ def _place(
             f"{len(returned)} images had been removed before; they come back to their old sides"
         )
     if batch is not None and new:
+        n = len(labels.samples) + len(new)
+        known = KnownTextures.open(labels.root / TEXTURES_FILE, layers_of(n))
         parts = joined_parts(
-            labels.samples, new, batch, returned=returned, progress=progress, notes=notes
+            labels.samples,
+            new,
+            batch,
+            returned=returned,
+            known=known,
+            progress=progress,
+            notes=notes,
         )
+        labels.textures = known
         for image_id, group in parts.items():
             where = new if image_id in new else labels.samples
             where[image_id] = replace(where[image_id], group=group)
@@ -506,6 +517,9 @@ def _write(
     version = dataset.version
     if not options.dry_run:
         version, record = write_version(dataset, labels, record, copy=options.convert.copy_images)
+        if labels.textures is not None:
+            # Only what saves time the next time, and no part of the version.
+            labels.textures.save([s.sha256 for s in labels.samples.values()])
     return Updated(
         dataset.root,
         version,

@@ -26,6 +26,7 @@ from converters.manifest import FORMAT as MANIFEST_FORMAT
 from converters.manifest import MANIFEST
 from converters.masks import mask_file_name, write_class_masks
 from converters.moving import Journal, abandon, begin, finish, staged_files
+from converters.new_reshots import KnownTextures
 from converters.writing import texts_stand_in
 from converters.yolo import fold_place, image_file_name, place_image, write_data_files, write_labels
 
@@ -46,6 +47,7 @@ class Labels:
         new_files: of new images, the file in the source and whether it is remade as a PNG.
         bit_depth: see `Dataset`.
         late_leaks: parts that turned out to stand on two sides, as the record says it.
+        textures: of all images, where they were compared.
     """
 
     root: Path
@@ -59,6 +61,7 @@ class Labels:
     new_files: dict[str, tuple[Path, bool]] = field(default_factory=dict)
     bit_depth: int | None = None
     late_leaks: list[dict[str, Any]] = field(default_factory=list)
+    textures: KnownTextures | None = None
 
     @classmethod
     def of(cls, dataset: Dataset, document: Mapping[str, Any] | None = None) -> "Labels":

@@ -105,7 +105,7 @@ def test_every_candidate_is_compared_once(n, count, block, seed):
     for start in range(0, n, block):
         stop = min(start + block, n)
         near[start:stop] = picks[start:stop]
-        first, second = _not_yet_compared(near, start, stop)
+        first, second = _not_yet_compared(near, np.arange(start, stop))
         compared += [tuple(sorted(p)) for p in zip(first.tolist(), second.tolist(), strict=True)]
     assert sorted(compared) == sorted(
         {tuple(sorted((i, int(j)))) for i in range(n) for j in picks[i]}

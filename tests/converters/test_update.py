@@ -491,14 +491,14 @@ def bridged(tmp_path, parts, monkeypatch) -> tuple[Path, Path, list[str]]:
     tested = [fold.test[0] for fold in dataset.split.folds]
     source = coco(tmp_path / "two", {"bridge.png": (noise(200), "chip")})
 
-    def find(paths, progress=None):
+    def find(paths, digests, new, known, progress=None):
         stems = [path.stem for path in paths]
         return [
             Reshot(*sorted((stems.index("bridge"), stems.index(safe_name(one)))), 0.9)
             for one in tested
         ]
 
-    monkeypatch.setattr("converters.leaks.find_reshots", find)
+    monkeypatch.setattr("converters.leaks.find_new_reshots", find)
     run = parts / "runs" / "first"
     run.mkdir(parents=True)
     (run / "config.yaml").write_text(f"split_digest: {dataset.split.digest}\n")
