@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 from annotations import Dataset
+from annotations.dataset import load_version
 from annotations.run_digests import run_problems
 from converters.check import CheckResult, check_dataset
 from converters.exporting import ExportReport, export_dataset
@@ -93,6 +94,7 @@ def export(
     output: Annotated[Place, Option(metavar="FOLDER")],
     format: Annotated[str, Option(named=True)] = "coco",  # noqa: A002
     *,
+    version: Annotated[int | None, Option(least=1)] = None,
     progress: "bool | Reporter" = True,
 ) -> ExportReport:
     """Write a converted dataset in another format, and measure what that cannot hold.
@@ -101,13 +103,15 @@ def export(
         dataset: A converted dataset, or its folder.
         output: Folder to write to; a new or an empty one. Images are copied.
         format: Format to write: coco, coco-polygons, yolo, yolo-seg, voc or masks.
+        version: Number of the version to write, as `log` lists them; the current one if not given.
         progress: True for bars or lines, False for nothing, or a reporter of your own.
 
     Returns:
         What the format could and could not hold; the same stands in export.json.
 
     Raises:
-        UsageError: an unknown format, or an argument of a wrong type.
+        UsageError: an unknown format or version, or an argument of a wrong type.
+        InputError: that version was deleted or damaged.
         OutputExistsError: `output` holds something.
 
     Example:
@@ -117,6 +121,8 @@ def export(
     """
     with shown(progress) as reporter:
         data = as_dataset(dataset)
+        if version is not None:
+            data = load_version(data.root, version)
         advance = reporter.track("writing", len(data.samples))
         return export_dataset(
             data,

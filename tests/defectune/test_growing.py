@@ -81,3 +81,19 @@ def test_a_class_is_renamed_from_python(grown):
     dt.update(grown, restore=1, message="back", progress=False)
     assert [record["restored"] for record in dt.log(grown)] == [None, None, 1]
     assert dt.diff(grown, 1, 3).to_json() | {"second": 1} == dt.diff(grown, 1, 1).to_json()
+
+
+def test_an_older_version_is_exported(grown, tmp_path):
+    before = dt.load(grown)
+    gone = before.samples[0].image_id
+    (tmp_path / "list").write_text(gone)
+    dt.update(grown, remove=tmp_path / "list", progress=False)
+    code, text = line("export", "dataset", "now", "--format", "coco")
+    assert code == 0, text
+    code, text = line("export", "dataset", "then", "--format", "coco", "--version", "1")
+    assert code == 0, text
+    counts = [len(list((tmp_path / name).rglob("*.png"))) for name in ("now", "then")]
+    assert counts[1] == counts[0] + 1
+    code, text = line("export", "dataset", "never", "--version", "3")
+    assert "no version 3" in text
+    assert not (tmp_path / "never").exists()
