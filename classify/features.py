@@ -48,6 +48,7 @@ class FeatureNetwork:
             UsageError, WeightsNotFoundError: see `Backbone`.
         """
         self.backbone = Backbone(model, weights=weights, stages=stages)
+        self.backbone.look_at(image_size)
         self.backbone.eval().to(device).requires_grad_(False)
         self.image_size = image_size
         self._device = device

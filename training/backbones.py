@@ -81,6 +81,15 @@ class Backbone(torch.nn.Module):
         # The faster layout on CPUs and GPUs alike.
         self.to(memory_format=torch.channels_last)
 
+    def look_at(self, side: int) -> None:
+        """Fit a transformer to square images of `side` pixels for good.
+
+        It would fit its positions to every image anew, which says the same, but no graph can hold.
+        """
+        if hasattr(self.network, "set_input_size"):
+            fit: Any = self.network.set_input_size
+            fit(img_size=(side, side))
+
     def keep(self, stages: Sequence[int]) -> None:
         """Give the maps of these stages alone from now on, in this order, and compute no further
         than the last of them: a network's last stage and head are a third of its time.

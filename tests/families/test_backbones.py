@@ -124,3 +124,15 @@ def test_vision_transformers_look_at_images_of_any_size(name):
             assert {tuple(one.shape[2:]) for one in maps} == {(side // patch, side // patch)}
         # What is no multiple of the patch is padded.
         assert backbone(torch.zeros(1, 3, 100, 100))[-1].shape[2:] == (-(-100 // patch),) * 2
+
+
+@pytest.mark.parametrize("name", ["vit_tiny_patch16_224", "resnet18"])
+def test_a_network_that_is_fitted_to_a_size_answers_as_before(name):
+    torch.manual_seed(0)
+    backbone = Backbone(name, weights="none").eval()
+    images = torch.randn(1, 3, 96, 96)
+    with torch.inference_mode():
+        before = backbone(images)
+        backbone.look_at(96)
+        for one, other in zip(before, backbone(images), strict=True):
+            assert torch.equal(one, other)
