@@ -24,7 +24,7 @@ from annotations.files import MAX_JSON_BYTES, read_json
 VERSIONS_FOLDER: Final = Path("versions")
 KEPT_IMAGES: Final = VERSIONS_FOLDER / "images"
 """Where images stand that older versions have and the current one has not, by their digest."""
-TEXTURES_FILE: Final = VERSIONS_FOLDER / "textures.bin"
+TEXTURES_FILE: Final = Path(".textures.bin")
 """Textures of images that were compared with new ones, to save time; may be removed."""
 READY_FOLDER: Final = ".update-ready"
 """An update that is complete, and is being moved into place."""

@@ -154,7 +154,8 @@ def _all_pairs(looks: Floats, new: npt.NDArray[np.bool_]) -> list[Reshot]:
         scores = rows.of(i)
         for j in np.flatnonzero(scores >= THRESHOLD).tolist():
             z = float(np.arctanh(min(scores[j], 1 - 1e-6)))
-            if z - max(rows.usual(i), rows.usual(j)) >= STANDS_OUT:
+            # What is usual for a known image takes a whole row: asked where the new one agrees.
+            if z - rows.usual(i) >= STANDS_OUT and z - rows.usual(j) >= STANDS_OUT:
                 pairs[min(i, j), max(i, j)] = float(scores[j])
 
     def least(some: npt.NDArray[np.int64]) -> Floats:

@@ -93,7 +93,10 @@ def turned_pairs(
             surface = fft.irfft2(np.conj(other[one]) * spectra[two], s=(side, side), workers=-1)
             scores = surface.reshape(len(one), -1).max(axis=1)
             high = scores >= least_here
-            high[high] = scores[high] >= np.maximum(least(one[high]), least(two[high]))
+            # A new image is asked first: what others need may have to be computed.
+            swap = np.zeros(len(one), np.bool_) if new is None else ~new[one]
+            for asked in (np.where(swap, two, one), np.where(swap, one, two)):
+                high[high] = scores[high] >= least(asked[high])
             for i, j, score in zip(one[high], two[high], scores[high], strict=True):
                 if (int(min(i, j)), int(max(i, j))) in known:
                     continue
