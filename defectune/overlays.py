@@ -50,6 +50,7 @@ def overlay(
 def _write(run: Path, names: Sequence[str], output: Path, only: str, reporter: "Reporter") -> int:
     from evaluation import match_image
     from report import write_overlay
+    from report.heat import visible_range
 
     dataset = load_dataset(dataset_of(run))
     stored = read_predictions(run, dataset)
@@ -61,6 +62,7 @@ def _write(run: Path, names: Sequence[str], output: Path, only: str, reporter: "
             f"{', '.join(known[:3])}."
         )
     advance = reporter.track("drawing", len(ids))
+    score_range = visible_range(dataset, stored)
     written = 0
     with folder_moved_into_place(output, hint="Choose another folder.") as folder:
         for image_id in ids:
@@ -80,7 +82,7 @@ def _write(run: Path, names: Sequence[str], output: Path, only: str, reporter: "
                 truth=truth,
                 prediction=found,
                 pixel_scores=stored.pixel_scores(image_id) if has_map else None,
-                score_range=stored.score_range,
+                score_range=score_range,
                 image_score=stored.image_scores[image_id],
                 class_names=dataset.class_names,
                 match=match,

@@ -77,7 +77,7 @@ def summarize(board: Mapping[str, Any], runs: Sequence[str] | None = None) -> Su
     rows = [row for row in board.get("rows", []) if runs is None or row["run"] in runs]
     if not rows:
         return Summary(None, "No model is evaluated yet.", ())
-    decider = next((name for name in DECIDES if all(_value(r, name) is not None for r in rows)), "")
+    decider = deciding_metric(rows)
     best = max(rows, key=lambda row: (_value(row, decider) or 0.0, _value(row, DECIDES[1]) or 0.0))
     figures = tuple(big_figure(name, best["metrics"].get(name)) for name in THREE)
     compared = (board.get("baseline") or {}).get("runs", [])
@@ -90,6 +90,11 @@ def summarize(board: Mapping[str, Any], runs: Sequence[str] | None = None) -> Su
     said = [_of_best(best, len(rows))]
     said += _of_others(board, best["run"], [row for row in rows if row is not best], decider)
     return Summary(best["run"], "; ".join(said) + ".", figures, against)
+
+
+def deciding_metric(rows: Sequence[Mapping[str, Any]]) -> str:
+    """The metric that chooses the best of some rows; empty where there is none."""
+    return next((name for name in DECIDES if all(_value(r, name) is not None for r in rows)), "")
 
 
 def _of_good_alone(board: Mapping[str, Any], best: Mapping[str, Any]) -> str:

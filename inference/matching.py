@@ -75,6 +75,35 @@ def match_regions(truth: Regions, found: Regions, ignored: Regions | None = None
     )
 
 
+HIT, FALSE_ALARM, PARTIAL, NOT_JUDGED = 0, 1, 2, 3
+"""What a found region is; see `region_states`."""
+
+
+def region_states(truth: Regions, found: Regions, match: RegionMatch) -> npt.NDArray[np.int64]:
+    """What each found region is: int64 (n found,) of the four states above.
+
+    HIT lies on a true region that was found. PARTIAL lies on true regions of which none was found,
+    since less than 30 % of each is covered: it is no false alarm and has found nothing.
+    NOT_JUDGED lies on an ignored place, or on an image whose defects nobody has located.
+
+    Args:
+        truth: regions of one image.
+        found: regions of the same image.
+        match: of the two, by `match_regions`.
+    """
+    states = np.full(len(found), NOT_JUDGED, np.int64)
+    if len(match.found_truth) == len(truth) and len(truth) and len(found):
+        true_rles, found_rles = _rles(truth), _rles(found)
+        sides = [
+            [rle for rle, hit in zip(true_rles, match.found_truth, strict=True) if hit == wanted]
+            for wanted in (False, True)
+        ]
+        states[_covers(found_rles, sides[0]) > 0] = PARTIAL
+        states[_covers(found_rles, sides[1]) > 0] = HIT
+    states[match.false_alarm] = FALSE_ALARM
+    return states
+
+
 def union_mask(regions: Regions) -> BoolMask:
     """All regions together, bool (H, W), decoded once however many regions there are."""
     if not len(regions):

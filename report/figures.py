@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 from annotations import Dataset, InputError, StoredPredictions
 from annotations.images import read_image_rgb
 from evaluation import match_image
+from report.heat import visible_range
 from report.overlay import draw_overlay
 
 if TYPE_CHECKING:
@@ -39,6 +40,7 @@ def figure(
     if unknown:
         raise InputError(f"The dataset {dataset.root} has no image {unknown[0]!r}.")
     columns = 1 + len(runs)
+    ranges = [visible_range(dataset, run) for run in runs]
     drawn = Figure(figsize=(INCHES * columns, INCHES * len(image_ids)), layout="constrained")
     axes = drawn.subplots(len(image_ids), columns, squeeze=False)
     for row, image_id in zip(axes, image_ids, strict=True):
@@ -48,7 +50,7 @@ def figure(
             axis.set_axis_off()
         row[0].imshow(draw_overlay(image_rgb, truth=truth, class_names=names))
         row[0].set_title(f"{image_id}: truth", parse_math=False)
-        for axis, run in zip(row[1:], runs, strict=True):
+        for axis, run, score_range in zip(row[1:], runs, ranges, strict=True):
             if image_id not in run.image_scores:
                 continue
             found = run.found_regions(image_id)
@@ -59,7 +61,7 @@ def figure(
                 prediction=found,
                 match=None if found is None else match_image(dataset, image_id, found),
                 pixel_scores=run.pixel_scores(image_id) if has_map else None,
-                score_range=run.score_range,
+                score_range=score_range,
                 class_names=names,
             )
             axis.imshow(picture)

@@ -7,7 +7,7 @@ caption, alternative text, counts and filters cannot contradict each other.
     data/chunk-N.js      vectors of CHUNK images each, loaded when they are looked at
     thumbs/N.jpg         300 pixels
     full/N.jpg           1,600 pixels, only where the page cannot show the dataset's own file
-    heat/N-R.jpg         heat map of run R, 256 pixels
+    heat/N-R.png         heat map of run R, 256 pixels, transparent where good images score too
 
 Both kinds of scripts hold one call with JSON in ASCII, since a page opened from disk may load
 scripts and not fetch files.
@@ -22,16 +22,24 @@ from pathlib import Path
 from typing import Any, Final
 from urllib.parse import quote
 
-import cv2
 import numpy as np
-import numpy.typing as npt
 
-from annotations import Dataset, ImageReadError, Sample, StoredPredictions
+from annotations import (
+    Dataset,
+    ImageReadError,
+    Regions,
+    Sample,
+    StoredPredictions,
+    decode_rle,
+)
 from annotations.files import write_text_atomic
 from annotations.image_headers import read_image_header
 from annotations.images import read_image_rgb
 from evaluation import match_image
-from report.overlay import heat_rgb
+from inference.matching import FALSE_ALARM, NOT_JUDGED, PARTIAL, region_states
+from report.head import Head, head_json
+from report.heat import visible_range, write_heat
+from report.named import named_type
 from report.pictures import write_jpeg
 from report.vectors import found_vectors, truth_vectors
 
@@ -67,6 +75,7 @@ def write_gallery(
     shown_at: Path,
     ids: Sequence[str] | None = None,
     progress: Callable[[], None] | None = None,
+    head: Head | None = None,
 ) -> Gallery:
     """Write pictures and data of the test images.
 
@@ -77,10 +86,11 @@ def write_gallery(
         shown_at: where `folder` will stand in the end: links to the dataset's images start there.
         ids: of the images; None for all test images.
         progress: called after every image.
+        head: what the page's head says of each run; None for nothing.
     """
     samples = dataset.select(dataset.split.test_ids if ids is None else ids)
-    # A run's range is searched among all its maps, and every image asks for it.
-    ranges = [run.score_range for run in runs]
+    # Read from some maps, and every image asks for it.
+    ranges = [visible_range(dataset, run) for run in runs]
     lines: list[dict[str, Any]] = []
     chunk: list[dict[str, Any]] = []
 
@@ -101,7 +111,7 @@ def write_gallery(
         if progress is not None:
             progress()
     flush()
-    _write_index(dataset, runs, ranges, lines, folder)
+    _write_index(dataset, runs, ranges, lines, folder, head or Head())
     n_gone = sum(line["gone"] for line in lines)
     return Gallery(len(lines), n_gone, {line["id"]: line["note"] for line in lines if line["note"]})
 
@@ -160,13 +170,17 @@ def _image(
         else:
             match = match_image(dataset, sample.image_id, found)
             hits = int(match.found_truth.sum())
-            alarms = int(match.false_alarm.sum())
-            regions.append([len(match.found_truth) - hits, alarms, hits, len(found)])
-            drawn["found"] = found_vectors(found, match)
+            states = region_states(truth, found, match)
+            alarms, partial, unjudged = (
+                int((states == state).sum()) for state in (FALSE_ALARM, PARTIAL, NOT_JUDGED)
+            )
+            missed = len(match.found_truth) - hits
+            regions.append([missed, alarms, hits, len(found), partial, unjudged])
+            drawn["found"] = found_vectors(found, states)
             drawn["hit"] = match.found_truth.astype(int).tolist()
         if sample.image_id in run.map_ranges:
             try:
-                drawn["heat"] = _write_heat(run, sample, ranges[place], folder, f"{number}-{place}")
+                drawn["heat"] = _write_map(run, sample, ranges[place], folder, f"{number}-{place}")
             except ImageReadError as error:
                 note = note or str(error)
         shown.append(drawn)
@@ -179,11 +193,27 @@ def _image(
         "gone": not full,
         "scores": scores,
         "regions": regions,
+        "source": sample.source_split,
+        "part": sample.group,
+        "size": _largest_share(truth),
+        "named": [named_type(dataset, run, sample.image_id) for run in runs],
     }
     vectors = {"full": full, "size": [width, height], "truth": truth_vectors(truth), "runs": shown}
     if ignored is not None and len(ignored):
         vectors["ignored"] = truth_vectors(ignored)
     return line, vectors
+
+
+def _largest_share(truth: Regions) -> float | None:
+    """Share of the image that its largest true region takes; None where no region is known."""
+    if not len(truth):
+        return None
+    if truth.masks is None:
+        boxes = truth.boxes_xyxy
+        areas = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
+    else:
+        areas = np.array([decode_rle(rle).sum() for rle in truth.masks])
+    return float(f"{areas.max() / np.prod(truth.image_hw):.3g}")
 
 
 def _own_file(dataset: Dataset, sample: Sample, shown_at: Path) -> str:
@@ -197,7 +227,7 @@ def _own_file(dataset: Dataset, sample: Sample, shown_at: Path) -> str:
     return quote(Path(os.path.relpath(path, start)).as_posix())
 
 
-def _write_heat(
+def _write_map(
     run: StoredPredictions,
     sample: Sample,
     score_range: tuple[float, float],
@@ -207,13 +237,8 @@ def _write_heat(
     scores = run.pixel_scores(sample.image_id)
     if scores is None:
         return ""
-    scale = HEAT_PIXELS / max(scores.shape)
-    small: npt.NDArray[np.floating[Any]] = scores
-    if scale < 1:
-        size = (max(1, round(scores.shape[1] * scale)), max(1, round(scores.shape[0] * scale)))
-        small = np.asarray(cv2.resize(scores, size, interpolation=cv2.INTER_AREA), np.float32)
-    write_jpeg(folder / f"heat/{name}.jpg", heat_rgb(small, score_range), HEAT_PIXELS, 80)
-    return f"heat/{name}.jpg"
+    write_heat(folder / f"heat/{name}.png", scores, score_range, HEAT_PIXELS)
+    return f"heat/{name}.png"
 
 
 def _write_index(
@@ -222,6 +247,7 @@ def _write_index(
     ranges: Sequence[tuple[float, float]],
     lines: Sequence[dict[str, Any]],
     folder: Path,
+    head: Head,
 ) -> None:
     types = sorted({line["type"] for line in lines})
     value = {
@@ -229,6 +255,7 @@ def _write_index(
         "runs": [
             {
                 "name": run.name,
+                "given": run.name in head.given,
                 "range": list(score_range) if run.map_ranges else None,
                 "limits": {
                     str(fold): limits.region_threshold
@@ -240,6 +267,11 @@ def _write_index(
         ],
         "types": types,
         "classes": list(dataset.class_names),
+        "sources": (sources := sorted({line["source"] for line in lines})),
+        "source": [sources.index(line["source"]) for line in lines],
+        "size": [line["size"] for line in lines],
+        "named": [[line["named"][place] for line in lines] for place in range(len(runs))],
+        **head_json(head, dataset, [run.name for run in runs], lines),
         "ids": [line["id"] for line in lines],
         "type": [types.index(line["type"]) for line in lines],
         "bad": [int(line["type"] != "good") for line in lines],

@@ -4,6 +4,7 @@ import base64
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
@@ -19,15 +20,26 @@ from annotations.files import (
     write_json_atomic,
 )
 from annotations.locks import refuse_link
-from evaluation import summarize
+from evaluation import METRIC_WORDS, summarize
+from evaluation.summary import deciding_metric
 from report.first_screen import claims, escapes_by_type, metric_lines, operating_points
 from report.gallery import Gallery, write_gallery
+from report.head import Head, check_limit, decide
 from report.parts import Part, conversion_facts, write_parts
 from report.plots import Plot, confusion_by_type, write_plots
 from report.training_records import Sheet, write_sheets, write_training_curves
 
 MARKER: Final = "report.json"
-SCRIPTS: Final = ("state.js", "gallery.js", "viewer.js")
+SCRIPTS: Final = (
+    "state.js",
+    "reasons.js",
+    "gallery.js",
+    "threshold.js",
+    "tags.js",
+    "viewer.js",
+    "print.js",
+    "boot.js",
+)
 """In the order in which the page runs them, as one script."""
 
 
@@ -38,6 +50,7 @@ def write_report(
     folder: Path,
     *,
     fold: int | None = None,
+    max_escape: float | None = None,
     progress: Callable[[], None] | None = None,
 ) -> Path:
     """Write the report of runs on the dataset's test images.
@@ -48,6 +61,8 @@ def write_report(
         leaderboard: content of leaderboard.json.
         folder: where to; an earlier report there is replaced.
         fold: show the test images of this fold alone; None for all of them.
+        max_escape: highest share of defective parts that may escape; the page says whether that
+            is proved.
         progress: called after every image.
 
     Returns:
@@ -56,7 +71,9 @@ def write_report(
     Raises:
         OutputExistsError: `folder` holds something that is no report.
         InputError: not one of the test images can be read.
+        UsageError: a limit that is no share.
     """
+    check_limit(max_escape)
     if folder.exists() and not _may_be_replaced(folder):
         raise OutputExistsError(
             f"{folder} holds something that is not a report; it is left as it is. Move it away."
@@ -76,7 +93,10 @@ def write_report(
     if fresh.is_dir() and _is_report(fresh):
         remove_tree(fresh)
     with folder_moved_into_place(fresh, hint=hint) as partial:
-        gallery = write_gallery(dataset, runs, partial, shown_at=folder, ids=ids, progress=progress)
+        head = _head(dataset, runs, leaderboard, ids, max_escape)
+        gallery = write_gallery(
+            dataset, runs, partial, shown_at=folder, ids=ids, progress=progress, head=head
+        )
         if gallery.n_images and gallery.n_gone == gallery.n_images:
             raise InputError(
                 f"None of the {gallery.n_images} test images of {dataset.root} can be read, so "
@@ -88,7 +108,9 @@ def write_report(
         plots += write_training_curves(runs, partial)
         sheets = write_sheets(runs, partial)
         parts = write_parts(dataset, partial)
-        page = _render(dataset, runs, leaderboard, rows, gallery, plots, parts, sheets, ids, fold)
+        page = _render(
+            dataset, runs, leaderboard, rows, gallery, plots, parts, sheets, ids, fold, head
+        )
         write_bytes_atomic(partial / "index.html", page.encode("utf-8"))
         write_json_atomic(
             partial / MARKER,
@@ -98,6 +120,36 @@ def write_report(
         remove_tree(folder)
     fresh.replace(folder)
     return folder / "index.html"
+
+
+def _head(
+    dataset: Dataset,
+    runs: Sequence[StoredPredictions],
+    leaderboard: Mapping[str, Any],
+    ids: Sequence[str],
+    max_escape: float | None,
+) -> Head:
+    point = leaderboard.get("operating_point") or {}
+    points = {row["run"]: row["thresholds"] for row in point.get("runs", [])}
+    version = dataset.version
+    return Head(
+        decisions={
+            run.name: decide(dataset, run, ids, max_escape, points.get(run.name)) for run in runs
+        },
+        points=points,
+        given=frozenset(
+            row["run"]
+            for row in leaderboard.get("rows", [])
+            if row.get("threshold_from") == "given"
+        ),
+        key={
+            "dataset": dataset.root.absolute().name,
+            "split_digest": dataset.split.digest,
+            "data_version": None if version is None else version.number,
+            "data_digest": None if version is None else version.digest,
+            "best": summarize(leaderboard, [run.name for run in runs]).best,
+        },
+    )
 
 
 def _may_be_replaced(folder: Path) -> bool:
@@ -129,6 +181,7 @@ def _render(
     sheets: Sequence[Sheet],
     ids: Sequence[str],
     fold: int | None,
+    head: Head,
 ) -> str:
     environment = Environment(
         loader=PackageLoader("report"),
@@ -146,6 +199,7 @@ def _render(
     names = [run.name for run in runs]
     lines, left_out = metric_lines(rows)
     test = dataset.select(ids)
+    summary = summarize(leaderboard, names)
     return environment.get_template("index.html.j2").render(
         title=dataset.root.absolute().name,
         digest=dataset.split.digest,
@@ -153,8 +207,14 @@ def _render(
         n_images=gallery.n_images,
         n_defective=sum(sample.is_defective for sample in test),
         n_gone=gallery.n_gone,
-        summary=summarize(leaderboard, names),
-        escapes=escapes_by_type(rows, dataset.class_names),
+        summary=summary,
+        best_by=best_by(leaderboard, names),
+        decision=head.decisions.get(summary.best or ""),
+        version=dataset.version,
+        date=datetime.now(UTC).strftime("%d %B %Y").lstrip("0"),
+        escapes=escapes_by_type(
+            [row for name in names for row in rows if row["run"] == name], dataset.class_names
+        ),
         runs=rows,
         run_names=names,
         metrics=lines,
@@ -178,6 +238,13 @@ def _render(
         script_hash=csp_hash(script),
         style_hash=csp_hash(style),
     )
+
+
+def best_by(leaderboard: Mapping[str, Any], names: Sequence[str]) -> str:
+    """By which metric the best run was chosen; empty for one run."""
+    rows = [row for row in leaderboard.get("rows", []) if row["run"] in names]
+    by = deciding_metric(rows)
+    return f"Best by: {METRIC_WORDS[by][0]}." if by and len(rows) > 1 else ""
 
 
 def csp_hash(text: str) -> str:

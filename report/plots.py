@@ -15,6 +15,7 @@ from annotations import Dataset, StoredPredictions
 from annotations.errors import shortened
 from annotations.files import write_bytes_atomic
 from annotations.prediction_files import THRESHOLD
+from report.named import named_type
 from report.palette import TYPE_COLORS_RGB
 
 PLOTS_FOLDER: Final = "plots"
@@ -284,27 +285,30 @@ def confusion_by_type(
 ) -> tuple[list[str], list[tuple[str, list[int]]]] | None:
     """True type of each image against the type that was named.
 
-    A family that names a type for the whole image is taken at its word; otherwise the type is that
-    of the highest-scoring found region.
+    The verdict comes first: an image below the threshold counts as good, whatever lies on it, so
+    that the table and overkill count the same images. Of the others, a family that names a type for
+    the whole image is taken at its word; otherwise it is that of the highest-scoring found region.
 
     Returns:
-        Column names (`nothing found`, or `good`, first) and rows of a true type and counts; None
-        for a run that names no types.
+        Column names (`good` first, then `no type` where that is so of any image) and rows of a
+        true type and counts; None for a run that names no types.
     """
     if run.regions is None and not run.predicted_types:
         return None
-    columns = ["good" if run.predicted_types else "nothing found", *dataset.class_names]
+    columns = ["good", "no type", *dataset.class_names]
     counts = {kind: [0] * len(columns) for kind in ("good", *dataset.class_names)}
     for image_id in dataset.split.test_ids:
         if image_id not in run.image_scores:
             continue
-        found = run.found_regions(image_id)
-        place = 0
-        if run.predicted_types:
-            place = columns.index(run.predicted_types[image_id])
-        elif found is not None and len(found) and found.scores is not None:
-            place = 1 + int(found.labels[int(np.argmax(found.scores))])
         kind = dataset.by_id[image_id].defect_type
-        if kind in counts:
-            counts[kind][place] += 1
+        if kind not in counts:
+            continue
+        place = 0
+        if run.image_scores[image_id] >= THRESHOLD:
+            named = named_type(dataset, run, image_id)
+            place = 1 if named is None else 2 + named
+        counts[kind][place] += 1
+    if not any(row[1] for row in counts.values()):
+        del columns[1]
+        counts = {kind: [row[0], *row[2:]] for kind, row in counts.items()}
     return columns, list(counts.items())

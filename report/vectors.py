@@ -7,7 +7,6 @@ import numpy as np
 import numpy.typing as npt
 
 from annotations import Regions, decode_rle
-from evaluation import RegionMatch
 
 MOST_REGIONS: Final = 500
 """Regions of an image that are drawn; the highest-scoring ones where there are more."""
@@ -66,8 +65,8 @@ def truth_vectors(truth: Regions) -> list[list[Any]]:
     ]
 
 
-def found_vectors(found: Regions, match: RegionMatch) -> list[list[Any]]:
-    """Found regions: label, box, path, score, and 1 for a false alarm, else 0.
+def found_vectors(found: Regions, states: npt.NDArray[np.int64]) -> list[list[Any]]:
+    """Found regions: label, box, path, score, and their state, see `region_states`.
 
     The path is empty where only a box is known.
     """
@@ -76,13 +75,13 @@ def found_vectors(found: Regions, match: RegionMatch) -> list[list[Any]]:
     kept = found[places]
     paths = [""] * len(kept) if kept.masks is None else _paths(kept)
     return [
-        [label, [round(v, 1) for v in box], path, round(score, 4), int(alarm)]
-        for label, box, path, score, alarm in zip(
+        [label, [round(v, 1) for v in box], path, round(score, 4), state]
+        for label, box, path, score, state in zip(
             kept.labels.tolist(),
             kept.boxes_xyxy.tolist(),
             paths,
             scores[places].tolist(),
-            match.false_alarm[places].tolist(),
+            states[places].tolist(),
             strict=True,
         )
     ]

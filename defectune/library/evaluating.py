@@ -128,6 +128,8 @@ def report(
     runs: Annotated[Run | Place | Sequence[Run | Place], Option(metavar="RUN")] = (),
     *,
     fold: int | None = None,
+    max_escape: float | None = None,
+    pdf: bool = False,
     progress: "bool | Reporter" = True,
 ) -> Path:
     """Write report/index.html: the table, and truth beside every model's prediction.
@@ -137,6 +139,9 @@ def report(
         runs: Runs, their folders or names; all finished runs if none are given.
         fold: Show the test images of one fold only; if not given and all runs have finished one
             and the same fold alone, that one.
+        max_escape: Highest share of defective parts that may escape: the page says whether the test
+            images prove it, and how many more parts would.
+        pdf: Also write report/report.pdf, with Chromium or Chrome if it is installed.
         progress: True for bars or lines, False for nothing, or a reporter of your own.
 
     Returns:
@@ -152,10 +157,17 @@ def report(
         >>> page.as_posix()
         'out/report/index.html'
     """
+    from report.head import check_limit
+    from report.printing import print_report
+
     with shown(progress) as reporter:
         data, names = as_dataset(dataset), run_texts(runs)
         check_request(data, names, fold=fold, external=())
-        return make_report(data, names, fold=fold, reporter=reporter)
+        check_limit(max_escape)
+        page = make_report(data, names, fold=fold, max_escape=max_escape, reporter=reporter)
+        if pdf:
+            reporter.say(f"Printed: {print_report(page)}")
+        return page
 
 
 def run_texts(runs: Run | Place | Sequence[Run | Place]) -> list[str]:
@@ -301,7 +313,12 @@ def import_external(
 
 
 def make_report(
-    dataset: Dataset, names: Sequence[str], *, reporter: "Reporter", fold: int | None = None
+    dataset: Dataset,
+    names: Sequence[str],
+    *,
+    reporter: "Reporter",
+    fold: int | None = None,
+    max_escape: float | None = None,
 ) -> Path:
     """Write the report from leaderboard.json, which is read and never written here.
 
@@ -325,7 +342,7 @@ def make_report(
     if fold is not None:
         # leaderboard.json is of all folds.
         of_fold = evaluate_runs(dataset, runs, fold=fold, say=reporter.say).to_json()
-        return _write(dataset, runs, of_fold, fold, reporter)
+        return _write(dataset, runs, of_fold, fold, reporter, max_escape)
     board = read_leaderboard(dataset.root, dataset.split.digest)
     rows = {} if board is None else {row["run"]: row for row in board["rows"]}
     missing = [
@@ -337,7 +354,7 @@ def make_report(
     if missing or not runs:
         fresh_board = evaluate_runs(dataset, missing, say=reporter.say).to_json()
         board = fresh_board if board is None else _joined(board, fresh_board, dataset.root)
-    return _write(dataset, runs, board or {}, None, reporter)
+    return _write(dataset, runs, board or {}, None, reporter, max_escape)
 
 
 def _only_fold(dataset: Dataset, runs: Sequence[Path]) -> int | None:
@@ -355,6 +372,7 @@ def _write(
     board: Mapping[str, Any],
     fold: int | None,
     reporter: "Reporter",
+    max_escape: float | None,
 ) -> Path:
     from report import write_report
 
@@ -367,6 +385,7 @@ def _write(
         board,
         dataset.root / REPORT_FOLDER,
         fold=fold,
+        max_escape=max_escape,
         progress=lambda: advance(""),
     )
 

@@ -2,9 +2,10 @@
 const SVG = "http://www.w3.org/2000/svg";
 const GAP = 12;
 const HEAD = 30;
-const CAPTION = 66;
+const CAPTION = 88;
+const PAD = 18;
 const cards = new Map();
-const grid = { panel: 180, columns: 1, perLine: 1, high: 300, all: false };
+const grid = { panel: 180, entry: 200, columns: 1, perLine: 1, high: 300, all: false };
 let at = 0;
 
 function make(name, text, cls) {
@@ -29,8 +30,8 @@ function drawRegions(svg, vectors, r) {
   const said = r >= 0 ? vectors.runs[r] : null;
   const group = (kind) => { const node = svgNode("g", { class: `layer-${kind}` }); svg.append(node); return node; };
   const [masks, boxes, truth] = [group("masks"), group("boxes"), group("truth")];
-  for (const [, box, path, , alarm] of said?.found || []) {
-    const kind = alarm ? "alarm" : "hit";
+  for (const [, box, path, , place] of said?.found || []) {
+    const kind = STATES[place];
     if (path) masks.append(svgNode("path", { d: path, class: `mask ${kind}`, "fill-rule": "evenodd" }));
     boxes.append(svgNode("path", { d: boxPath(box), class: `box ${kind}` }));
   }
@@ -44,12 +45,14 @@ function drawRegions(svg, vectors, r) {
 function measure() {
   const wide = byId("list").clientWidth;
   const n = runsShown().length || 1;
-  const least = Math.min(150, (wide - GAP) / 2);
-  grid.perLine = Math.max(1, Math.min(n, Math.floor((wide + GAP) / (least + GAP))));
-  grid.panel = Math.min(200, Math.floor((wide + GAP) / grid.perLine) - GAP);
-  const lines = Math.ceil(n / grid.perLine);
-  const entry = grid.perLine * (grid.panel + GAP);
+  const least = Math.min(wide < 600 ? 150 : 190, (wide - GAP - PAD) / 2);
+  grid.perLine = Math.max(1, Math.min(n, Math.floor((wide - PAD + GAP) / (least + GAP))));
+  const entry = grid.perLine * (least + GAP) - GAP + PAD;
   grid.columns = Math.max(1, Math.floor((wide + GAP) / (entry + GAP)));
+  // The cards take the whole width: what is left over makes the pictures larger.
+  grid.entry = Math.floor((wide + GAP) / grid.columns) - GAP;
+  grid.panel = Math.floor((grid.entry - PAD + GAP) / grid.perLine) - GAP;
+  const lines = Math.ceil(n / grid.perLine);
   grid.high = HEAD + lines * (grid.panel + CAPTION) + GAP;
 }
 
@@ -83,7 +86,7 @@ function card(i) {
     panel.dataset.r = r;
     panel.append(frame(i, r));
     const caption = make("span", "", "caption");
-    if (r >= 0) caption.append(make("b", data.runs[r].name), make("span", "", "said"), make("small"));
+    if (r >= 0) caption.append(make("b", data.runs[r].name), make("span", "", "said"), make("span", "", "why"), make("small"));
     panel.append(caption);
     panel.addEventListener("click", () => openViewer(i, Math.max(0, r)));
     panels.append(panel);
@@ -109,8 +112,12 @@ function dress(node, i) {
     else chip.textContent = "not evaluated";
     const regions = said ? regionWords(i, r, state.t) : "";
     panel.querySelector("small").textContent = regions;
-    const words = `${data.ids[i]}, ${data.runs[r].name}: ${verdictWords(i, r, state.t)}${regions ? `; ${regions}` : ""}`;
+    panel.classList.toggle("quiet", hidesRegions(i, r, state.t));
+    const cause = causeOf(i, r, state.t).words;
+    panel.querySelector(".why").textContent = cause;
+    const words = `${data.ids[i]}, ${data.runs[r].name}: ${verdictWords(i, r, state.t)}${cause ? `; ${cause}` : ""}${regions ? `; ${regions}` : ""}`;
     if (image) image.alt = words;
+    panel.dataset.cause = causeOf(i, r, state.t).kind;
     panel.setAttribute("aria-label", words);
     panel.title = words;
   }
@@ -141,12 +148,12 @@ function place() {
   list.classList.toggle("printing", grid.all);
   const top = -list.getBoundingClientRect().top;
   const first = grid.all ? 0 : Math.max(0, Math.floor(top / grid.high) - 2) * grid.columns;
-  const last = grid.all ? Math.min(shown.length, 400) : (Math.ceil((top + innerHeight) / grid.high) + 2) * grid.columns;
+  const last = grid.all ? 0 : (Math.max(0, Math.ceil((top + innerHeight) / grid.high)) + 2) * grid.columns;
   const wanted = new Set(shown.slice(first, Math.max(first, last)));
   for (const [i, node] of cards) {
     if (!wanted.has(i)) { node.remove(); cards.delete(i); }
   }
-  const wide = grid.perLine * (grid.panel + GAP);
+  const wide = grid.entry;
   let before = null;
   shown.slice(first, Math.max(first, last)).forEach((i, n) => {
     if (!cards.has(i)) cards.set(i, card(i));
@@ -172,28 +179,72 @@ function update({ rebuild = false } = {}) {
   measure();
   for (const [i, node] of cards) dress(node, i);
   place();
-  byId("threshold-value").textContent = state.t.toFixed(3);
+  tellThreshold();
+  tellChips();
   byId("count").textContent = shown.length ? `${shown.length} of ${data.ids.length}` : "no image passes these filters";
   for (const row of document.querySelectorAll("tr[data-run]")) {
     const r = Number(row.dataset.run);
     const n = rates(r, state.t);
-    const text = (hits, of) => (of ? `${hits} of ${of} (${((100 * hits) / of).toFixed(1)} %)` : "none to evaluate");
-    row.querySelector(".escape-rate").textContent = text(n.escape, n.bad);
-    row.querySelector(".overkill-rate").textContent = text(n.overkill, n.good);
+    row.classList.toggle("chosen", r === headRun());
+    row.querySelector(".escape-rate").textContent = shareText(n.escape, n.bad);
+    row.querySelector(".overkill-rate").textContent = shareText(n.overkill, n.good);
+  }
+  for (const row of document.querySelectorAll("tr[data-kind]")) tellKind(row);
+}
+
+// Escapes of one type, a cell a model, at the threshold of the page.
+function tellKind(row) {
+  const type = data.types.indexOf(row.dataset.kind);
+  row.querySelectorAll("td").forEach((cell, r) => {
+    let [escaped, of] = [0, 0];
+    data.type.forEach((kind, i) => {
+      if (kind !== type || (state.fold >= 0 && data.fold[i] !== state.fold)) return;
+      const said = verdict(i, r, state.t);
+      of += said ? 1 : 0;
+      escaped += said === "escape" ? 1 : 0;
+    });
+    cell.textContent = of ? `${escaped} of ${of}` : "—";
+    cell.className = `heat-${escaped ? 1 + Math.min(3, Math.floor((4 * escaped) / of)) : 0}`;
+  });
+}
+
+// How many images each verdict keeps, at this threshold, of the models shown.
+function tellChips() {
+  const count = { wrong: 0, escape: 0, overkill: 0, disagree: 0, near: 0 };
+  for (let i = 0; i < data.ids.length; i += 1) {
+    const said = runsShown().map((r) => verdict(i, r, state.t));
+    const [escape, overkill] = [said.includes("escape"), said.includes("overkill")];
+    count.escape += escape;
+    count.overkill += overkill;
+    count.wrong += escape || overkill;
+    count.disagree += disagree(i, state.t);
+    count.near += runsShown().some((r) => data.scores[r][i] !== null && Math.abs(data.scores[r][i] - state.t) < NEAR);
+  }
+  for (const chip of document.querySelectorAll(".pick")) {
+    chip.querySelector("b").textContent = count[chip.dataset.part];
+    chip.setAttribute("aria-pressed", state.part === chip.dataset.part);
   }
 }
 
-const CONTROLS = { type: "type", part: "part", region: "region", model: "model", fold: "fold", order: "order", q: "search" };
+const CONTROLS = { type: "type", part: "part", region: "region", why: "why", size: "size", source: "source", group: "group", tag: "tag", model: "model", fold: "fold", order: "order", q: "search" };
 
 function showControls() {
+  const part = byId("group");
+  part.hidden = state.group === "";
+  if (part.options.length < 2 || part.options[1].value !== state.group) {
+    part.replaceChildren();
+    option(part, "", "all parts");
+    if (state.group !== "") option(part, state.group, "one part");
+  }
   for (const [name, id] of Object.entries(CONTROLS)) byId(id).value = String(state[name]);
-  byId("threshold").value = state.t;
+  byId("under").checked = Boolean(state.all);
 }
 
 function applyHash() {
   const before = `${state.model}`;
   readHash();
   showControls();
+  drawChart();
   update({ rebuild: before !== `${state.model}` });
   showImage();
 }
@@ -210,7 +261,7 @@ function step(by) {
   at = Math.min(shown.length - 1, Math.max(0, from + by));
   if (!shown.length) return;
   const top = byId("list").getBoundingClientRect().top + scrollY;
-  scrollTo(0, top + Math.floor(at / grid.columns) * grid.high - byId("controls").offsetHeight - 8);
+  scrollTo(0, top + Math.floor(at / grid.columns) * grid.high - byId("controls").offsetHeight - 12);
   place();
   cards.get(shown[at])?.querySelector(".panel").focus({ preventScroll: true });
 }
@@ -222,20 +273,37 @@ function start() {
   const folds = [...new Set(data.fold)].filter((fold) => fold >= 0).sort((a, b) => a - b);
   for (const fold of folds) option(byId("fold"), fold, `fold ${fold}`);
   byId("fold").hidden = folds.length < 2;
+  for (const [kind, words] of Object.entries(CAUSES)) if (kind) option(byId("why"), kind, words);
+  for (const source of data.sources) option(byId("source"), source, source);
+  byId("source").hidden = data.sources.length < 2;
+  for (const tag of TAGS) option(byId("tag"), tag, tag);
+  for (const chip of document.querySelectorAll(".pick")) {
+    chip.hidden = chip.dataset.part === "disagree" && data.runs.length < 2;
+    chip.addEventListener("click", () => {
+      state.part = state.part === chip.dataset.part ? "" : chip.dataset.part;
+      showControls();
+      update();
+      writeHash(true);
+    });
+  }
+  const members = new Map();
+  data.parts.forEach((part) => members.set(part, (members.get(part) || 0) + 1));
+  data.severalOf = members;
+  byId("group").hidden = true;
+  byId("under").addEventListener("change", () => { state.all = byId("under").checked ? 1 : 0; update(); writeHash(true); });
   for (const [name, id] of Object.entries(CONTROLS)) {
     byId(id).addEventListener(name === "q" ? "input" : "change", () => {
       state[name] = name === "model" || name === "fold" ? Number(byId(id).value) : byId(id).value;
+      if (name === "model" || name === "fold") drawChart();
       update({ rebuild: name === "model" });
       writeHash(name !== "q");
     });
   }
-  byId("threshold").addEventListener("input", () => { state.t = Number(byId("threshold").value); update(); });
-  byId("threshold").addEventListener("change", () => writeHash(true));
-  byId("reset").addEventListener("click", () => { state.t = DEFAULTS.t; showControls(); update(); writeHash(true); });
   byId("clear").addEventListener("click", () => {
     const many = state.model >= 0;
     Object.assign(state, DEFAULTS, { t: state.t });
     showControls();
+    drawChart();
     update({ rebuild: many });
     writeHash(true);
   });
@@ -245,12 +313,13 @@ function start() {
     asked = true;
     requestAnimationFrame(() => { asked = false; place(); });
   }, { passive: true });
-  addEventListener("resize", () => update({ rebuild: true }));
+  addEventListener("resize", () => { drawChart(); update({ rebuild: true }); });
   addEventListener("popstate", applyHash);
   for (const fold of document.querySelectorAll("details")) fold.addEventListener("toggle", place);
-  addEventListener("beforeprint", () => { grid.all = true; place(); });
-  addEventListener("afterprint", () => { grid.all = false; update({ rebuild: true }); });
+  startPrint();
   startViewer();
+  startTags();
+  startThreshold();
   applyHash();
   document.documentElement.dataset.ready = "yes";
 }

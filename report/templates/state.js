@@ -2,10 +2,14 @@
 // What is shown: read from the data, the controls and the address, and written to the address.
 // The verdict of a part follows the threshold; that of a region stands at the run's own threshold.
 const byId = (id) => document.getElementById(id);
-const DEFAULTS = { t: 0.5, order: "worst", type: "", part: "", region: "", model: -1, fold: -1, q: "", img: "", run: 0 };
-const PARTS = ["", "wrong", "escape", "overkill", "correct"];
-const REGIONS = ["", "missed", "alarm", "hit"];
-const ORDERS = ["worst", "name", "type", "score"];
+const DEFAULTS = { t: 0.5, order: "worst", type: "", part: "", region: "", why: "", size: "", source: "", group: "", tag: "", model: -1, fold: -1, q: "", img: "", run: 0, all: 0 };
+const PARTS = ["", "wrong", "escape", "overkill", "correct", "disagree", "near"];
+const REGIONS = ["", "missed", "partial", "alarm", "hit"];
+const ORDERS = ["worst", "cause", "name", "type", "score", "small", "large"];
+const SIZES = ["", "small", "medium", "large"];
+const NEAR = 0.05;
+const STATES = ["hit", "alarm", "partial", "unjudged"];
+const STATE_WORDS = { hit: "hit", alarm: "false alarm", partial: "partly covered", unjudged: "not judged" };
 const state = { ...DEFAULTS };
 const chunks = new Map();
 let data = null;
@@ -22,9 +26,15 @@ function runsShown() {
   return state.model >= 0 ? [state.model] : data.runs.map((_, r) => r);
 }
 
-function regionKinds(i, r) {
+// The regions of a good part that is called good count for nothing: they show on request alone.
+function hidesRegions(i, r, t) {
+  return !state.all && !data.bad[i] && data.scores[r][i] !== null && data.scores[r][i] < t;
+}
+
+function regionKinds(i, r, t) {
   const counts = data.regions[r][i];
-  return counts ? { missed: counts[0], alarm: counts[1], hit: counts[2] } : {};
+  if (!counts || hidesRegions(i, r, t)) return {};
+  return { missed: counts[0], alarm: counts[1], hit: counts[2], partial: counts[4] };
 }
 
 function plural(n, what) { return `${n} ${what}${n === 1 ? "" : "s"}`; }
@@ -33,14 +43,15 @@ function regionWords(i, r, t) {
   const counts = data.regions[r][i];
   if (!counts) return "the model gives no regions";
   const limit = data.runs[r].limits[data.fold[i]];
-  const own = limit === undefined ? "its own threshold" : `its own threshold (${Number(limit.toPrecision(3))})`;
-  const called = data.scores[r][i] >= t;
+  const own = limit === undefined ? "the region threshold" : `the region threshold ${Number(limit.toPrecision(3))}`;
+  if (hidesRegions(i, r, t)) return counts[3] ? `${plural(counts[3], "region")} above ${own} not shown` : "no regions";
   const said = [];
   if (counts[0]) said.push(`${counts[0]} missed`);
-  if (counts[1]) said.push(plural(counts[1], "false alarm"));
   if (counts[2]) said.push(plural(counts[2], "hit"));
-  if (called && !counts[3]) said.push(`defective, but no region reaches ${own}`);
-  if (!called && counts[3]) said.push(`good, yet ${plural(counts[3], "region")} above ${own}`);
+  if (counts[4]) said.push(`${plural(counts[4], "region")} covering under 30 % of a defect`);
+  if (counts[1]) said.push(plural(counts[1], "false alarm"));
+  if (counts[5]) said.push(`${plural(counts[5], "region")} not judged`);
+  if (data.scores[r][i] >= t && !counts[3]) said.push(`no region reaches ${own}`);
   return said.join(", ") || "no regions";
 }
 
@@ -54,12 +65,18 @@ function keeps(i, t) {
   if (state.type && data.types[data.type[i]] !== state.type) return false;
   if (state.fold >= 0 && data.fold[i] !== state.fold) return false;
   if (state.q && !data.ids[i].toLowerCase().includes(state.q.trim().toLowerCase())) return false;
-  if (!state.part && !state.region) return true;
+  if (state.source && data.sources[data.source[i]] !== state.source) return false;
+  if (state.group !== "" && data.parts[i] !== Number(state.group)) return false;
+  if (state.size && sizeOf(i) !== state.size) return false;
+  if (state.tag && !tagged(i, state.tag)) return false;
+  if (state.part === "disagree" && !disagree(i, t)) return false;
+  if (!state.part && !state.region && !state.why) return true;
   // One and the same model meets both filters.
   return runsShown().some((r) => {
     const said = verdict(i, r, t);
-    const part = !state.part || said === state.part || (state.part === "wrong" && (said === "escape" || said === "overkill"));
-    return part && (!state.region || regionKinds(i, r)[state.region] > 0);
+    const part = !state.part || said === state.part || (state.part === "wrong" && (said === "escape" || said === "overkill"))
+      || state.part === "disagree" || (state.part === "near" && said && Math.abs(data.scores[r][i] - t) < NEAR);
+    return part && (!state.why || causeOf(i, r, t).kind === state.why) && (!state.region || regionKinds(i, r, t)[state.region] > 0);
   });
 }
 
@@ -85,6 +102,16 @@ function ordered(indices, t) {
   if (state.order === "score") {
     const top = (i) => Math.max(-1, ...runsShown().map((r) => data.scores[r][i] ?? -1));
     return indices.sort((a, b) => top(b) - top(a) || name(a, b));
+  }
+  if (state.order === "small" || state.order === "large") {
+    const sign = state.order === "small" ? 1 : -1;
+    // Images without a known region come last.
+    const size = (i) => data.size[i] ?? Infinity;
+    return indices.sort((a, b) => (size(a) === size(b) ? name(a, b) : size(a) === Infinity ? 1 : size(b) === Infinity ? -1 : sign * (size(a) - size(b))));
+  }
+  if (state.order === "cause") {
+    const cause = new Map(indices.map((i) => [i, Math.min(...runsShown().map((r) => CAUSE_ORDER.indexOf(causeOf(i, r, t).kind)))]));
+    return indices.sort((a, b) => cause.get(a) - cause.get(b) || worst(a, b));
   }
   return indices.sort(worst);
 }
@@ -115,6 +142,12 @@ function readHash() {
     part: one("part", PARTS),
     region: one("region", REGIONS),
     type: one("type", data.types),
+    why: one("why", CAUSE_ORDER),
+    size: one("size", SIZES),
+    source: one("source", data.sources),
+    group: data.parts.includes(Number(given.get("group"))) && given.get("group") ? given.get("group") : "",
+    tag: one("tag", [...TAGS, "any"]),
+    all: given.get("all") === "1" ? 1 : 0,
     model: whole("model", data.runs.length),
     fold: whole("fold", Math.max(-1, ...data.fold) + 1),
     q: (given.get("q") || "").slice(0, 200),

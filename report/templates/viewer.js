@@ -1,5 +1,6 @@
 // The viewer: one image with layers, zoom at the pointer, and truth and prediction in turn.
-const look = { i: -1, r: 0, zoom: 1, blink: "both", focus: null, pair: false };
+const look = { i: -1, r: 0, zoom: 1, blink: "both", focus: null, pair: false, fitted: false };
+const MOST_LABELS = 5;
 const pointers = new Map();
 
 function openViewer(i, r) {
@@ -29,7 +30,7 @@ function showImage() {
   }
   const changed = i !== look.i;
   Object.assign(look, { i, r: state.run });
-  if (changed) look.blink = "both";
+  if (changed) { look.blink = "both"; look.fitted = false; }
   byId("viewer-title").textContent = data.ids[i];
   if (!viewer.open) { viewer.showModal(); byId("stage").focus(); }
   tellVerdict();
@@ -48,8 +49,9 @@ function showImage() {
     const there = all.some((said) => (kind === "heat" ? said?.heat : said?.found?.some((f) => kind === "boxes" || f[2])));
     document.querySelector(`input[data-layer="${kind}"]`).disabled = !there;
   }
-  if (changed) fit();
-  else paint();
+  showTags();
+  if (look.fitted) paint();
+  else { fit(); look.fitted = true; }
 }
 
 // The picture, or both of two models; the second is the next model.
@@ -111,19 +113,40 @@ function tellVerdict() {
     if (other) line.append(make("span", other, `chip ${other}`), ` ${data.scores[r][look.i].toFixed(3)}.`);
     else line.append("not evaluated.");
   }
+  const cause = causeOf(look.i, look.r, state.t).words;
+  if (cause) line.append(` Why: ${cause}.`);
+  const size = data.size[look.i];
+  if (size !== null && data.bad[look.i]) line.append(` The largest defect takes ${Number((100 * size).toPrecision(2))} % of the image (${sizeOf(look.i)}).`);
+  const part = data.parts[look.i];
+  const others = data.severalOf.get(part) - 1;
+  byId("same-part").hidden = others < 1;
+  byId("same-part").textContent = `${plural(others, "more image")} of this part`;
   const range = data.runs[look.r].range;
-  byId("heat-scale").textContent = range ? `heat map: ${Number(range[0].toPrecision(3))} (dark) to ${Number(range[1].toPrecision(3))} (bright), the same for all images of the run.` : "";
+  byId("heat-scale").textContent = range ? `Heat map: clear up to ${Number(range[0].toPrecision(3))} (99 % of the pixels of good images), bright at ${Number(range[1].toPrecision(3))}; the same for all images of the run.` : "";
+  byId("heat-ramp").hidden = !range;
 }
 
-function label(labels, vectors, box, text, cls) {
+// Above, below, right or left of its box, where neither truth nor another label lies; a label
+// without a free place, and all but the first five, show when the pointer is on the box.
+function label(labels, vectors, box, text, cls, taken, asked) {
   const size = 13 / look.zoom;
   const wide = text.length * size * 0.58;
-  const x = Math.max(0, Math.min(box[0], vectors.size[0] - wide));
-  // Above the box, or below it where there is no room: never over the defect.
-  const y = box[1] > size * 1.3 ? box[1] - size * 0.35 : box[3] + size;
-  const node = svgNode("text", { x, y: Math.min(y, vectors.size[1] - size * 0.2), "font-size": size, "stroke-width": size / 4, class: cls });
+  const high = size * 1.25;
+  const [w, h] = vectors.size;
+  const x = Math.max(0, Math.min(box[0], w - wide));
+  const places = [0, 1, 2].flatMap((n) => [[x, box[1] - (n + 1) * high], [x, box[3] + n * high]]);
+  places.splice(2, 0, [box[2] + size / 3, box[1]], [box[0] - wide - size / 3, box[1]]);
+  const free = ([left, top]) => left >= 0 && top >= 0 && left + wide <= w && top + high <= h
+    && taken.every(([x1, y1, x2, y2]) => left >= x2 || x1 >= left + wide || top >= y2 || y1 >= top + high);
+  const found = asked ? places.find(free) : null;
+  const group = svgNode("g", { class: `label ${found ? "" : "on-hover"}` });
+  const [left, top] = found || [x, box[1] - high > 0 ? box[1] - high : Math.min(box[3], h - high)];
+  if (found) taken.push([left, top, left + wide, top + high]);
+  else group.append(svgNode("path", { d: boxPath(box), class: "target" }));
+  const node = svgNode("text", { x: left, y: top + size, "font-size": size, "stroke-width": size / 4, class: cls });
   node.textContent = text;
-  labels.append(node);
+  group.append(node);
+  labels.append(group);
 }
 
 function paint() {
@@ -150,14 +173,18 @@ function paint() {
     const labels = layers.querySelector(".layer-labels");
     labels?.replaceChildren();
     const said = vectors.runs[r];
-    if (labels && visible.boxes) {
-      for (const [kind, box, , score, alarm] of said?.found || []) {
-        label(labels, vectors, box, `${alarm ? "false alarm" : "hit"}: ${(data.classes[kind] || "?").slice(0, 40)} ${score.toFixed(2)}`, alarm ? "alarm" : "hit");
+    const quiet = hidesRegions(look.i, r, state.t);
+    layers.classList.toggle("quiet", quiet);
+    if (!labels) continue;
+    const wanted = [];
+    if (visible.truth && said?.hit) vectors.truth.forEach(([, box], n) => { if (!said.hit[n]) wanted.push([box, "missed", "missed", true]); });
+    if (visible.boxes && !quiet) {
+      for (const [kind, box, , score, place] of [...(said?.found || [])].sort((a, b) => b[3] - a[3])) {
+        wanted.push([box, `${STATE_WORDS[STATES[place]]}: ${(data.classes[kind] || "?").slice(0, 40)} ${score.toFixed(2)}`, STATES[place], false]);
       }
     }
-    if (labels && visible.truth && said?.hit) {
-      vectors.truth.forEach(([, box], n) => { if (!said.hit[n]) label(labels, vectors, box, "missed", "missed"); });
-    }
+    const taken = vectors.truth.map(([, box]) => box);
+    wanted.forEach(([box, text, cls], n) => label(labels, vectors, box, text, cls, taken, n < MOST_LABELS));
   }
   follow();
 }
@@ -209,12 +236,23 @@ function blink() {
   paint();
 }
 
+function toggleLayer(kind) {
+  const box = document.querySelector(`input[data-layer="${kind}"]`);
+  if (box.disabled) return;
+  box.checked = !box.checked;
+  look.blink = "both";
+  paint();
+}
+
 const VIEWER_KEYS = {
   " ": blink,
   p: pair,
   "+": () => zoom(1.4),
   "-": () => zoom(1 / 1.4),
   0: fit,
+  t: () => toggleLayer("truth"),
+  b: () => { toggleLayer("boxes"); toggleLayer("masks"); },
+  h: () => toggleLayer("heat"),
   ArrowRight: () => along(1),
   ArrowLeft: () => along(-1),
   ArrowDown: () => otherModel(1),
@@ -225,10 +263,11 @@ function onKey(event) {
   if (event.ctrlKey || event.metaKey || event.altKey) return;
   // Text fields keep all keys; other controls keep those that work them.
   const control = event.target.closest?.("input, select, button, summary");
-  const kind = control?.matches("input[type=search], select") ? "text" : control?.matches("input[type=range]") ? "range" : control ? "press" : "";
+  const kind = control?.matches("input[type=search], input[type=number], select") ? "text" : control?.matches("input[type=range]") ? "range" : control ? "press" : "";
   if (kind === "text" || (kind === "range" && event.key.startsWith("Arrow"))) return;
   if (kind === "press" && (event.key === " " || event.key === "Enter")) return;
-  if (state.img) {
+  if (state.img && TAG_KEYS[event.key]) toggleTag(look.i, TAG_KEYS[event.key]);
+  else if (state.img) {
     if (!VIEWER_KEYS[event.key]) return;
     VIEWER_KEYS[event.key]();
   } else if (event.key === "ArrowRight") step(1);
@@ -238,6 +277,7 @@ function onKey(event) {
     const r = Number(event.key) - 1;
     state.model = state.model === r ? -1 : r;
     showControls();
+    drawChart();
     update({ rebuild: true });
     writeHash(true);
   } else return;
@@ -257,6 +297,15 @@ function startViewer() {
   byId("pair-button").addEventListener("click", pair);
   byId("pair-button").hidden = data.runs.length < 2;
   stage.addEventListener("scroll", follow, { passive: true });
+  byId("same-part").addEventListener("click", () => {
+    const { t, model } = state;
+    const part = String(data.parts[look.i]);
+    closeViewer();
+    Object.assign(state, DEFAULTS, { t, model, group: part });
+    showControls();
+    update();
+    writeHash(true);
+  });
   byId("viewer-close").addEventListener("click", closeViewer);
   // After a click the keys belong to the image again.
   byId("viewer").addEventListener("pointerup", (event) => { if (event.target.closest("button, input[type=checkbox]")) setTimeout(() => stage.focus()); });
@@ -283,7 +332,3 @@ function startViewer() {
   addEventListener("keydown", onKey);
 }
 
-const first = document.createElement("script");
-first.src = "data/index.js";
-first.addEventListener("error", () => { byId("count").textContent = "The folder data/ beside this page is missing: copy the whole report folder."; });
-document.head.append(first);

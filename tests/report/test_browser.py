@@ -56,6 +56,7 @@ def test_verdicts_filters_address_and_keys_from_disk(tmp_path):
         page.locator("#part").select_option("escape")
         assert page.evaluate("shown.map((i) => data.ids[i])") == ["broken_small/002"]
         assert page.locator(".escape-rate").inner_text().startswith(f"1 of {n_bad} ")
+        assert page.locator("#escape-value").inner_text() == f"1 of {n_bad}"
         page.locator("#region").select_option("missed")
         assert page.evaluate("shown.length") == 0
         assert page.locator("#count").inner_text() == "no image passes these filters"
@@ -128,7 +129,7 @@ def in_order(page, cases, t, model):
         """([bad, scores, t, model]) => {
           const before = [data, state.model];
           const ids = bad.map((_, i) => String(i).padStart(3, "0"));
-          data = { ids, bad, scores, runs: [{}, {}] };
+          data = { ids, bad, scores, runs: [{}, {}], fold: bad.map(() => 0) };
           state.model = model;
           const order = ordered(bad.map((_, i) => i), t);
           const said = bad.map((_, i) => [0, 1].map((r) => verdict(i, r, t)));
@@ -289,7 +290,7 @@ def test_axe_finds_nothing_against_wcag_aa(tmp_path, scheme, viewing):
             page.keyboard.press("ArrowRight")
             page.keyboard.press("Enter")
             assert page.locator("#viewer").is_visible()
-        tags = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"]
+        tags = ["best-practice", "wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"]
         found = axe.Axe().run(page, options={"runOnly": tags}).response
         browser.close()
     assert [

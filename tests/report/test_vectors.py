@@ -10,6 +10,7 @@ from hypothesis.extra.numpy import arrays
 
 from annotations import Regions, mask_to_regions
 from evaluation import match_regions
+from inference.matching import region_states
 from report.vectors import MOST_REGIONS, found_vectors, outline_path
 
 
@@ -43,7 +44,7 @@ def test_a_region_has_its_box_and_says_whether_it_is_a_false_alarm():
     mask[30, 50] = True
     truth = mask_to_regions(mask)[:1]
     found = found_in(mask)
-    rows = found_vectors(found, match_regions(truth, found))
+    rows = found_vectors(found, region_states(truth, found, match_regions(truth, found)))
     assert [(row[1], row[3], row[4]) for row in rows] == [
         ([10, 5, 30, 15], 0.2, 0),
         ([50, 30, 51, 31], 0.9, 1),
@@ -55,7 +56,8 @@ def test_of_very_many_regions_the_highest_are_drawn():
     mask[::3, ::3] = True
     found = found_in(mask)
     assert len(found) > MOST_REGIONS
-    rows = found_vectors(found, match_regions(Regions.empty((80, 80)), found))
+    truth = Regions.empty((80, 80))
+    rows = found_vectors(found, region_states(truth, found, match_regions(truth, found)))
     scores = [row[3] for row in rows]
     assert len(scores) == MOST_REGIONS
     assert max(scores) == 0.9

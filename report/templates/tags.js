@@ -1,0 +1,71 @@
+// Labels from here: tags of images, kept in the browser and saved as a JSON file.
+const TAGS = ["wrong label", "missed defect", "ignore", "look again"];
+const TAG_KEYS = { w: "wrong label", m: "missed defect", i: "ignore", l: "look again" };
+const tags = new Map();
+let tagsKept = true;
+
+function tagKey() { return `defectune-tags:${data.key.split_digest || ""}`; }
+
+function readTags() {
+  tags.clear();
+  try {
+    const given = JSON.parse(localStorage.getItem(tagKey()) || "{}");
+    for (const id of data.ids) {
+      const kept = Array.isArray(given[id]) ? given[id].filter((tag) => TAGS.includes(tag)) : [];
+      if (kept.length) tags.set(id, kept);
+    }
+  } catch {
+    // A browser may keep nothing for pages from disk, or what it kept is damaged.
+    tagsKept = false;
+  }
+}
+
+function tagged(i, tag) {
+  const own = tags.get(data.ids[i]) || [];
+  return tag === "any" ? own.length > 0 : own.includes(tag);
+}
+
+function toggleTag(i, tag) {
+  const id = data.ids[i];
+  const own = tags.get(id) || [];
+  const next = own.includes(tag) ? own.filter((one) => one !== tag) : [...own, tag];
+  if (next.length) tags.set(id, next);
+  else tags.delete(id);
+  try {
+    localStorage.setItem(tagKey(), JSON.stringify(Object.fromEntries(tags)));
+  } catch { tagsKept = false; }
+  showTags();
+  update();
+}
+
+function showTags() {
+  byId("tag-count").textContent = tags.size ? `${plural(tags.size, "image")} tagged${tagsKept ? "" : " (not kept by this browser: save the file)"}` : "";
+  byId("save-tags").hidden = !tags.size;
+  for (const button of document.querySelectorAll("#tag-buttons button")) {
+    button.setAttribute("aria-pressed", look.i >= 0 && tagged(look.i, button.dataset.tag));
+  }
+}
+
+function tagsJson() {
+  const images = data.ids.filter((id) => tags.has(id)).map((id) => ({ image_id: id, tags: tags.get(id) }));
+  return JSON.stringify({ format: "defectune-tags", format_version: 1, ...data.key, images }, null, 2);
+}
+
+function startTags() {
+  readTags();
+  for (const [key, tag] of Object.entries(TAG_KEYS)) {
+    const button = make("button", `${tag} (${key})`);
+    button.type = "button";
+    button.dataset.tag = tag;
+    button.addEventListener("click", () => toggleTag(look.i, tag));
+    byId("tag-buttons").append(button);
+  }
+  byId("save-tags").addEventListener("click", () => {
+    const link = make("a");
+    link.href = URL.createObjectURL(new Blob([tagsJson()], { type: "application/json" }));
+    link.download = "tags.json";
+    link.click();
+    URL.revokeObjectURL(link.href);
+  });
+  showTags();
+}
