@@ -127,6 +127,7 @@ function tellThreshold() {
     byId(`${id}-value`).textContent = of ? `${hits} of ${of}` : "—";
     byId(`${id}-interval`).textContent = of ? `${((100 * hits) / of).toFixed(1)} %${intervalText(hits, of) ? `, ${intervalText(hits, of)}` : ""}` : "none to evaluate";
   }
+  tellRegions(r);
   for (const name of ["x1", "x2"]) byId("line").setAttribute(name, t * CHART.wide);
   byId("knob").setAttribute("cx", t * CHART.wide);
   const chart = byId("slider");
@@ -161,6 +162,20 @@ function tellThreshold() {
     button.addEventListener("click", () => setThreshold(mark.t, true));
     list.append(button);
   }
+}
+
+// Regions found by the model whose scores are shown; the interval is known of the best run alone.
+function tellRegions(r) {
+  const value = byId("region-value");
+  if (!value) return;
+  const detail = byId("region-interval");
+  value.dataset.best ??= value.textContent;
+  detail.dataset.best ??= detail.textContent;
+  const ofBest = data.runs[r].name === data.key.best;
+  let [hits, of] = [0, 0];
+  for (const counts of data.regions[r]) { hits += counts ? counts[2] : 0; of += counts ? counts[2] + counts[0] : 0; }
+  value.textContent = ofBest ? value.dataset.best : of ? `${hits} of ${of}` : "—";
+  detail.textContent = ofBest ? detail.dataset.best : of ? `${((100 * hits) / of).toFixed(1)} %` : "the model gives no regions";
 }
 
 function setThreshold(t, done) {

@@ -130,6 +130,12 @@ def test_all_words_and_states_follow_the_files_at_twenty_thresholds(page_of):
                 if number == told["head"]:
                     assert told["big"] == [f"{escaped} of {len(bad)}", f"{killed} of {len(good)}"]
             assert "nothing may be claimed" in told["claim"]
+        for number, run in enumerate(runs):
+            matches = [match_image(dataset, i, run.found_regions(i)) for i in ids]
+            found = sum(int(match.found_truth.sum()) for match in matches)
+            n_true = sum(len(match.found_truth) for match in matches)
+            page.locator("#model").select_option(str(number))
+            assert page.locator("#region-value").inner_text() == f"{found} of {n_true}"
         browser.close()
     assert {"below", "partial", "alarm", "label"} <= seen
 
