@@ -17,6 +17,8 @@ Bools = npt.NDArray[np.bool_]
 
 TIE: Final = 1e-5
 """Scores closer than this part of their range are one score: runtimes round differently."""
+LEAST_RANGE: Final = 0.1
+"""Scores of a smaller range are as close together as those of this one."""
 MARGIN: Final = 0.01
 """How far beyond the outermost score a threshold lies, as a part of the scores' range."""
 RESAMPLES: Final = 200
@@ -110,7 +112,8 @@ def candidate_thresholds(scores: Sequence[float] | Floats) -> tuple[Floats, Floa
     """
     levels = np.unique(np.asarray(scores, np.float64))
     scale = max(float(np.ptp(levels)), float(np.abs(levels).max())) or 1.0
-    apart = np.diff(levels) > TIE * scale
+    # Scores that are all next to nothing differ by rounding alone.
+    apart = np.diff(levels) > TIE * max(scale, LEAST_RANGE)
     middles = ((levels[1:] + levels[:-1]) / 2)[apart]
     ends = levels[0] - MARGIN * scale, levels[-1] + MARGIN * scale
     gaps = np.diff(levels)[apart]
@@ -226,6 +229,11 @@ def steady_threshold(
     if aim == BALANCED:
         n = min(len(set(where[truth].tolist())), len(set(where[~truth].tolist())))
         cut = (n * cut + PRIOR_GROUPS * default) / (n + PRIOR_GROUPS)
+    # A bound is kept on all images, whatever resamples made of it.
+    if aim.max_overkill is not None:
+        cut = max(cut, plain.threshold)
+    if aim.max_escape is not None:
+        cut = min(cut, plain.threshold)
     cut = _between(values, cut)
     return ThresholdChoice(
         cut,
@@ -239,7 +247,7 @@ def steady_threshold(
 def _between(values: Floats, cut: float) -> float:
     """The candidate threshold nearest to a cut that lies on, or next to, a score; else the cut."""
     scale = max(float(np.ptp(values)), float(np.abs(values).max())) or 1.0
-    if float(np.abs(values - cut).min()) > TIE * scale:
+    if float(np.abs(values - cut).min()) > TIE * max(scale, LEAST_RANGE):
         return cut
     cuts, _ = candidate_thresholds(values)
     return float(cuts[np.argmin(np.abs(cuts - cut))])

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
@@ -14,6 +14,7 @@ from inference.thresholds import (
     from_log_odds,
     log_odds,
     promise,
+    steady_threshold,
     upper_bound,
 )
 
@@ -143,3 +144,91 @@ def test_the_bound_is_scipys(count, more):
 def test_what_a_threshold_can_promise():
     choice = choose_threshold([0.1, 0.2, 0.8], [False, False, True])
     assert promise(choice) == ("0 of 1 escape (at most 95.0%), 0 of 2 are overkill (at most 77.6%)")
+
+
+def drawn_scores(rng, n_bad, n_good):
+    """Log odds of a model whose best threshold is 0."""
+    values = np.concatenate((rng.normal(2, 1.5, n_bad), rng.normal(-2, 1.5, n_good)))
+    return values, np.arange(len(values)) < n_bad
+
+
+def worse_rate(cut):
+    """The higher of escape and overkill rate on all images that might come."""
+    return max(stats.norm.cdf(cut, 2, 1.5), stats.norm.sf(cut, -2, 1.5))
+
+
+@pytest.mark.parametrize(("n_bad", "n_good"), [(3, 10), (6, 30), (20, 60)])
+def test_a_steady_threshold_errs_less_on_new_images(n_bad, n_good):
+    plain, steady = [], []
+    for seed in range(40):
+        values, truth = drawn_scores(np.random.default_rng(seed), n_bad, n_good)
+        names = [str(number) for number in range(len(values))]
+        plain.append(worse_rate(choose_threshold(values, truth).threshold))
+        steady.append(worse_rate(steady_threshold(values, truth, names).threshold))
+    assert np.mean(steady) < np.mean(plain)
+    assert np.std(steady) < np.std(plain)
+
+
+@pytest.mark.parametrize("n", [6, 20, 60])
+@pytest.mark.parametrize("how", ["random", "inverted"])
+def test_labels_that_mislead_move_a_steady_threshold_less(n, how):
+    steady, plain = [], []
+    for seed in range(20):
+        rng = np.random.default_rng(seed)
+        values, truth = drawn_scores(rng, n // 2, n - n // 2)
+        said = ~truth if how == "inverted" else rng.permutation(truth)
+        names = [str(number) for number in range(n)]
+        steady.append(abs(steady_threshold(values, said, names).threshold))
+        plain.append(abs(choose_threshold(values, said).threshold))
+    assert np.mean(steady) < np.mean(plain)
+
+
+@given(st.lists(st.tuples(st.floats(-9, 9), st.booleans(), st.integers(0, 4)), min_size=2))
+@settings(max_examples=40, deadline=None)
+def test_a_steady_threshold_counts_what_it_does_and_lies_on_no_score(rows):
+    values = np.array([score for score, _, _ in rows])
+    truth = np.array([bad for _, bad, _ in rows])
+    names = [str(group) for _, _, group in rows]
+    choice = steady_threshold(values, truth, names)
+    if truth.all() or not truth.any():
+        assert choice is None
+        return
+    assert choice is not None
+    assert choice.escapes == int((truth & (values < choice.threshold)).sum())
+    assert choice.overkills == int((~truth & (values >= choice.threshold)).sum())
+    again = steady_threshold(values, truth, names)
+    assert again == choice
+
+
+def test_photographs_of_one_part_count_as_one():
+    values = np.array([-2.0, -1.9, -1.8, 1.0])
+    truth = np.array([False, False, False, True])
+    apart = steady_threshold(values, truth, ["a", "b", "c", "d"])
+    assert apart is not None
+    # One part of the rarer kind, against three of the default's.
+    plain = choose_threshold(values, truth)
+    assert plain is not None
+    assert abs(apart.threshold) <= abs(plain.threshold) / 4 + 1e-9
+
+
+@given(
+    st.lists(st.tuples(st.floats(-9, 9), st.booleans(), st.integers(0, 4)), min_size=2),
+    st.sampled_from([0.0, 0.1, 0.3]),
+)
+@settings(max_examples=30, deadline=None)
+def test_a_steady_threshold_keeps_a_bound_where_it_can_be_kept(rows, most):
+    values = np.array([score for score, _, _ in rows])
+    truth = np.array([bad for _, bad, _ in rows])
+    names = [str(group) for _, _, group in rows]
+    for aim in (ThresholdAim(max_overkill=most), ThresholdAim(max_escape=most)):
+        plain, steady = (
+            choose_threshold(values, truth, aim),
+            steady_threshold(values, truth, names, aim),
+        )
+        assert (plain is None) == (steady is None)
+        if plain is None or steady is None:
+            continue
+        if aim.max_overkill is not None:
+            assert steady.overkills <= plain.overkills
+        else:
+            assert steady.escapes <= plain.escapes
