@@ -1,6 +1,6 @@
 """Quality of recipes, cell by cell: data × recipe × fold × seed.
 
-    uv run --frozen python benchmarks/quality.py NAME=OUT [NAME=OUT ...] --recipes hybrid
+    uv run --frozen python -m benchmarks.quality NAME=OUT [NAME=OUT ...] --recipes hybrid
 
 OUT is a converted dataset, NAME what the results call it. Each cell is trained, evaluated on its
 fold's test images, and kept in results/quality/ the moment it is done; cells that are there are
@@ -22,6 +22,7 @@ from typing import Any
 from annotations import load_dataset
 from annotations.files import read_json, write_json_atomic
 from annotations.run_files import TIMING_FILE, fold_folder
+from benchmarks.tables import markdown, mean
 from evaluation import evaluate_runs
 
 CELLS = Path(__file__).parent / "results" / "quality"
@@ -61,7 +62,7 @@ verdicts as from all defects. Of bottle's five folds the recipe as it is was run
 (pixel AP 0.954, with ten epochs and one head 0.942). The seconds of cells on two cores were taken
 beside other work.
 
-    uv run --frozen python benchmarks/quality.py magnetic_tile=TILES_OUT bottle=BOTTLE_OUT \\
+    uv run --frozen python -m benchmarks.quality magnetic_tile=TILES_OUT bottle=BOTTLE_OUT \\
         bottle-official=BOTTLE_OFFICIAL_OUT --recipes hybrid few-defects
 """
 METRICS = (
@@ -125,30 +126,20 @@ def write_table() -> None:
     means = [["data", "recipe", "folds × seeds", *METRICS]]
     for (data, recipe), group in groupby(cells, key=lambda cell: (cell["data"], cell["recipe"])):
         several = list(group)
-        shown = [_mean([cell["metrics"][key] for cell in several]) for key in METRICS]
+        shown = [mean([cell["metrics"][key] for cell in several]) for key in METRICS]
         means.append([data, recipe, str(len(several)), *shown])
     rows = [["data", "recipe", "fold", "seed", *METRICS, "training s", "machine", "date"]]
     for cell in cells:
         row = [cell["data"], cell["recipe"], str(cell["fold"]), str(cell["seed"])]
-        row += [_mean([cell["metrics"][key]]) for key in METRICS]
+        row += [mean([cell["metrics"][key]]) for key in METRICS]
         rows.append([*row, f"{cell['training_s']:.0f}", cell["machine"], cell["date"]])
     TABLE.write_text(
-        "# Quality of recipes\n\nWritten by `benchmarks/quality.py NAME=OUT ...`; each cell is a "
-        "file in quality/, with its command. Escape and overkill are at the threshold from "
+        "# Quality of recipes\n\nWritten by `python -m benchmarks.quality NAME=OUT ...`; each cell "
+        "is a file in quality/, with its command. Escape and overkill are at the threshold from "
         "validation images.\n\n## Means over cells\n\n"
-        f"{_markdown(means)}\n\n{NOTES}\n## Cells\n\n{_markdown(rows)}\n",
+        f"{markdown(means)}\n\n{NOTES}\n## Cells\n\n{markdown(rows)}\n",
         encoding="utf-8",
     )
-
-
-def _mean(values: Sequence[float | None]) -> str:
-    known = [value for value in values if value is not None]
-    return f"{sum(known) / len(known):.3f}" if known else "—"
-
-
-def _markdown(rows: Sequence[Sequence[str]]) -> str:
-    head, *rest = ["| " + " | ".join(row) + " |" for row in rows]
-    return "\n".join((head, "|" + " --- |" * len(rows[0]), *rest))
 
 
 def main() -> None:

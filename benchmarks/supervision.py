@@ -22,6 +22,7 @@ from typing import Final
 
 from annotations import Dataset, Regions, load_dataset
 from annotations.files import write_json_atomic
+from benchmarks.tables import markdown, mean
 from evaluation import evaluate_runs
 from segment import HybridConfig, SegmentConfig, train_segmenter
 from training import SilentReporter
@@ -103,22 +104,15 @@ def write_table() -> None:
         cells, key=lambda c: (c["data"], c["method"], c["labels"])
     ):
         several = list(group)
-        means = [_mean([cell["metrics"][key] for cell in several]) for key in METRICS]
+        means = [mean([cell["metrics"][key] for cell in several]) for key in METRICS]
         folds = ", ".join(str(cell["fold"]) for cell in several)
         rows.append([data, method, labels, folds, several[0]["settings"], *means])
-    head, *rest = ["| " + " | ".join(row) + " |" for row in rows]
-    table = "\n".join((head, "|" + " --- |" * len(rows[0]), *rest))
     notes = NOTES.read_text(encoding="utf-8") if NOTES.is_file() else ""
     TABLE.write_text(
         "# What masks are worth\n\nWritten by `python -m benchmarks.supervision NAME=OUT ...`; "
-        f"each cell is a file in supervision/.\n\n{table}\n\n{notes}",
+        f"each cell is a file in supervision/.\n\n{markdown(rows)}\n\n{notes}",
         encoding="utf-8",
     )
-
-
-def _mean(values: Sequence[float | None]) -> str:
-    known = [value for value in values if value is not None]
-    return f"{sum(known) / len(known):.3f}" if known else "—"
 
 
 def main() -> None:

@@ -11,7 +11,6 @@ from evaluation.intervals import (
     Weights,
     perfect_ranking_bound,
     ratio_of_sums,
-    resample_weights,
     weighted_auroc,
     weighted_average_precision,
     with_interval,
@@ -136,20 +135,6 @@ class ImageScores:
         return ImageScores(
             self.scores[keep], self.is_defective[keep], self.groups[keep], self.strata[keep]
         )
-
-
-def image_metrics(
-    scores: Floats,
-    is_defective: Bools,
-    groups: npt.NDArray[np.str_],
-    *,
-    threshold: float,
-    seed: int = 0,
-) -> dict[str, Metric]:
-    """All metrics about whole images, drawn anew with `seed`; see `score_metrics`."""
-    images = ImageScores(scores, is_defective, groups, is_defective.astype(np.str_))
-    weights = resample_weights(images.strata, groups, seed=seed)
-    return score_metrics(images, weights, threshold=threshold)[0]
 
 
 def score_metrics(

@@ -118,10 +118,6 @@ class GanNetworks(nn.Module):
         self.second = image_encoder(config.image_size, config.latent)
         self.discriminator = image_encoder(config.image_size, 1)
 
-    def generate(self, images: torch.Tensor) -> torch.Tensor:
-        """float32 (n, 3, S, S) to their reconstructions."""
-        return cast(torch.Tensor, self.decoder(self.encoder(images)))
-
     def features(self, images: torch.Tensor) -> torch.Tensor:
         """What the discriminator sees before it decides: (n, features)."""
         return cast(torch.Tensor, self.discriminator[:-1](images))
