@@ -55,14 +55,15 @@ the better pixels on both sets (pixel AP 0.765 there, 0.955 on bottle, against 0
 the hybrid the better verdicts, so neither replaces the other, and the U-Net stays the default. On
 bottle the hybrid is right on 83 of 83 images in five folds, and from good images alone.
 
-"Cross-fitted": each of the three heads does without a third of the parts of training and validation
-side, which learn together; thresholds come from the scores that the images get from the head that did
-without them. Magnetic tile, fold 0, against `hybrid` on the same fold: image AUROC 0.948 (was 0.913),
-pixel AP 0.700 (0.662), AUPRO 0.858 (0.814), escapes 9.5 % (20.0) at overkill 12.7 % (16.4), regions
-found 63 % (88). Goals of all three folds are 0.95, 0.72, 0.87, escapes 15 % at overkill 10 %: folds 1
-and 2 were not measured. Thin cracks are drawn by benchmarks/thin_cracks.py and converted with
---folds 3; 4 of 20 epochs, fold 0: Dice 0.587, regions found 70 % (goals 0.7 and 90 %), with all
-images called right. The whole recipe, and all folds:
+"Cross-fitted": each of the three heads does without a third of the parts of training and
+validation side, which learn together; thresholds come from the scores that the images get from
+the head that did without them. Magnetic tile, fold 0, against `hybrid` on the same fold: image
+AUROC 0.948 (was 0.913), pixel AP 0.700 (0.662), AUPRO 0.858 (0.814), escapes 9.5 % (20.0) at
+overkill 12.7 % (16.4), regions found 63 % (88). Goals of all three folds are 0.95, 0.72, 0.87,
+escapes 15 % at overkill 10 %: folds 1 and 2 were not measured. Thin cracks are drawn by
+benchmarks/thin_cracks.py and converted with --folds 3; 4 of 20 epochs, fold 0: Dice 0.587,
+regions found 70 % (goals 0.7 and 90 %), with all images called right.
+The whole recipe, and all folds:
 
     uv run --frozen python -m benchmarks.quality magnetic_tile=TILES_OUT bottle=BOTTLE_OUT \\
         thin_cracks=CRACKS_OUT --recipes hybrid
