@@ -74,11 +74,21 @@ def dataset_of(run: Path) -> Path:
     return folder.parent
 
 
-def operating_threshold(run: Path, fold: int, split_digest: str) -> float:
+def operating_threshold(run: Path, fold: int, *, split_digest: str | None = None) -> float:
     """The threshold that `evaluate` chose for one fold of a run, on the calibrated scale.
 
+    A leaderboard may be of a later version of the dataset than the run: what ties the two together
+    is the digest of the predictions that the threshold was chosen for.
+
+    Args:
+        run: its folder.
+        fold: of the run.
+        split_digest: of the split that the leaderboard must have, where its test images are to be
+            counted; None takes any.
+
     Raises:
-        InputError: no leaderboard.json, one of another split, or none that chose for this run.
+        InputError: no leaderboard.json, none that chose for this run or for its predictions as
+            they are, or one of another split than `split_digest`.
     """
     from evaluation import predictions_digest
 
@@ -91,8 +101,11 @@ def operating_threshold(run: Path, fold: int, split_digest: str) -> float:
         raise InputError(f"There is no {path}, so no operating point was chosen. {hint}")
     board = read_json(path, what="the leaderboard")
     try:
-        if board["split_digest"] != split_digest:
-            raise InputError(f"{path} belongs to another split than the run {run}. {hint}")
+        if split_digest is not None and board["split_digest"] != split_digest:
+            raise InputError(
+                f"{path} was written for another split or version of the dataset than there is "
+                f"now. {hint}"
+            )
         points = {row["run"]: row for row in (board["operating_point"] or {}).get("runs", [])}
         if run.resolve().name not in points:
             raise InputError(f"{path} holds no operating point of {run.resolve().name}. {hint}")

@@ -300,7 +300,9 @@ def _counted(
     thresholds = {fold: float(THRESHOLD) for fold in stored.folds}
     if operating_point:
         digest = data.split.digest
-        thresholds = {f: operating_threshold(stored.run, f, digest) for f in stored.folds}
+        thresholds = {
+            f: operating_threshold(stored.run, f, split_digest=digest) for f in stored.folds
+        }
         point = read_json(data.root / LEADERBOARD_FILE, what="the leaderboard")["operating_point"]
         mine = next(row for row in point["runs"] if row["run"] == stored.name)
         chosen = {

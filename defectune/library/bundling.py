@@ -62,7 +62,7 @@ def bundle(
         >>> made.folds
         (0,)
     """
-    from training import finished_folds, read_run_config
+    from training import finished_folds
 
     place = run.path if isinstance(run, Run) else find_run(as_path(run, what="run"))
     path = as_path(file, what="bundle")
@@ -84,8 +84,7 @@ def bundle(
                 "An operating point was chosen for one fold's model: bundle it with --models first "
                 "or fold-K."
             )
-        digest = str(read_run_config(place)["split_digest"])
-        threshold = operating_threshold(place, folds[0], digest)
+        threshold = operating_threshold(place, folds[0])
         chosen_by = "evaluate's operating point, in leaderboard.json"
     with shown(progress) as reporter:
         source = refit(place, reporter) if models == REFIT else place

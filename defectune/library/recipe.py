@@ -160,7 +160,7 @@ def run_recipe(run: Path, options: PredictOptions) -> Recipe:
     if options.threshold is not None:
         cut, chosen_by = options.threshold, "--threshold"
     if options.operating_point:
-        cut = operating_threshold(run, fold, document["split_digest"])
+        cut = operating_threshold(run, fold)
         chosen_by = "evaluate's operating point, in leaderboard.json"
     return Recipe(
         run,

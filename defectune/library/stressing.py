@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -139,8 +139,33 @@ def stress(
                 "seed": seed,
                 "device": device,
             }
-            work = _Work(data, stored, seed, device, images, reporter)
+            work = _Work(data, _by_one_model(stored, reporter), seed, device, images, reporter)
             return _stress(work, settings, chosen, tried, max_flips)
+
+
+def _by_one_model(stored: StoredPredictions, reporter: "Reporter") -> StoredPredictions:
+    """Leave out images whose score is the mean of several models: no one model gives it again.
+
+    They came to the dataset after the run was trained (see `annotations.later`).
+
+    Raises:
+        InputError: no image is left.
+    """
+    several = [i for i, folds in stored.added.items() if len(folds) > 1]
+    if not several:
+        return stored
+    scores = {i: s for i, s in stored.image_scores.items() if i not in {*several}}
+    if not scores:
+        raise InputError(
+            f"All {len(several)} test images that {stored.run} is evaluated on came after it was "
+            "trained and are scored by several of its models together. Stress a run that was "
+            "trained on this version."
+        )
+    reporter.say(
+        f"{stored.name}: {len(several)} test images are left out: they came after the run was "
+        "trained, and several of its models score them together"
+    )
+    return replace(stored, image_scores=scores)
 
 
 def _being_stressed(folder: Path, who: str) -> OutputExistsError:

@@ -18,7 +18,13 @@ from annotations.dataset import load_version
 from annotations.locks import hold_lock
 from annotations.placing import find_leaks, sides_of
 from annotations.samples import safe_name
-from annotations.version_files import READY_FOLDER, chain_problems, read_record, state_path
+from annotations.version_files import (
+    READY_FOLDER,
+    TEXTURES_FILE,
+    chain_problems,
+    read_record,
+    state_path,
+)
 from converters import ConvertOptions, FindOptions, convert
 from converters.check import check_dataset
 from converters.comparing import compare_versions, label_of
@@ -545,6 +551,21 @@ def test_a_late_leak_is_left_out_of_training(bridged):
     ]
     assert all(leak["runs"] == ["first"] and leak["shown_by"] == ["bridge"] for leak in leaks)
     require_honest(root)
+
+
+def test_a_dataset_is_whole_after_an_update_that_kept_textures(drawn, tmp_path):
+    base = part_of(drawn, tmp_path / "base", slice(0, 4))
+    root = tmp_path / "out"
+    convert(base, root, ConvertOptions(folds=2, find_groups=True))
+    more = part_of(drawn, tmp_path / "more", slice(4, 6))
+    done = update(root, more, UpdateOptions(convert=ConvertOptions(find_groups=True)))
+    assert done.changed
+    assert (root / TEXTURES_FILE).is_file()
+    assert check_dataset(load_dataset(root)).problems == ()
+    assert str(TEXTURES_FILE) not in (root / "manifest.json").read_text()
+    # docs/grow.md says that it may be removed.
+    (root / TEXTURES_FILE).unlink()
+    assert check_dataset(load_dataset(root)).problems == ()
 
 
 KINDS = ("good", "chip", "dent")

@@ -187,3 +187,67 @@ def test_old_and_new_meet_on_the_same_images(grown):
         dt.evaluate(root, "old", baseline="old", progress=False)
     with pytest.raises(dt.DefectuneError, match="name it with"):
         dt.evaluate(root, no_regression=0.01, progress=False)
+
+
+def test_an_operating_point_of_an_old_run_is_taken_after_an_update(grown, tmp_path):
+    root, _ = grown
+    with pytest.raises(dt.DefectuneError, match="no operating point was chosen"):
+        dt.predict(
+            root / "old", root / "yolo/images", output=tmp_path / "p", operating_point=True,
+            progress=False,
+        )  # fmt: skip
+    dt.evaluate(root, max_escape=0.5, progress=False)
+    board = read_json(root / "leaderboard.json", what="")
+    (point,) = board["operating_point"]["runs"]
+    dt.predict(
+        root / "old", root / "yolo/images", output=tmp_path / "p", operating_point=True,
+        progress=False,
+    )  # fmt: skip
+    summary = read_json(tmp_path / "p" / "predictions.json", what="")
+    assert summary["threshold"] == point["thresholds"]["0"]
+    # What counts test images wants a leaderboard of the images that there are now.
+    first = sorted(dt.load(root).by_id)[0]
+    (tmp_path / "list").write_text(first)
+    dt.update(root, remove=tmp_path / "list", progress=False)
+    with pytest.raises(dt.DefectuneError, match="another split or version of the dataset"):
+        dt.accept(root, "old", operating_point=True, progress=False)
+
+
+def test_stress_leaves_out_images_that_several_models_score(grown):
+    root, before = grown
+    dt.evaluate(root, progress=False)
+    said = []
+    made = dt.stress(
+        root, "old", kinds=["exposure"], steps=2, draws=1, device="cpu", progress=Told(said)
+    )
+    document = read_json(made.document, what="")
+    assert document["n_test_images"] == document["n_images"] == len(before.image_scores)
+    n = len(dt.load(root).split.test_ids) - len(before.image_scores)
+    assert document["unchanged"]["largest_difference"] == 0
+    assert f"old: {n} test images are left out: they came after the run was trained" in said[0]
+
+
+def test_stress_says_where_no_image_is_left(grown):
+    from dataclasses import replace
+
+    from defectune.library.stressing import _by_one_model
+
+    root, _ = grown
+    dt.evaluate(root, progress=False)
+    stored = read_predictions(root / "runs" / "old", dt.load(root))
+    only = {i: stored.image_scores[i] for i in stored.added}
+    with pytest.raises(dt.DefectuneError, match=f"All {len(only)} test images"):
+        _by_one_model(replace(stored, image_scores=only), Told([]))
+
+
+class Told:
+    """A reporter that keeps what it was told."""
+
+    def __init__(self, said):
+        self.said = said
+
+    def say(self, text):
+        self.said.append(text)
+
+    def track(self, _what, _total):
+        return lambda _note: None

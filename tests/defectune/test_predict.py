@@ -335,13 +335,12 @@ def test_an_operating_point_of_predictions_that_are_gone_is_refused(root, images
     own = tmp_path / "own"
     shutil.copytree(root, own, symlinks=True)
     dt.evaluate(own, own / "run", max_escape=0.5, progress=False)
-    digest = dt.Run(own / "runs" / "run").dataset.split.digest
-    assert 0 < operating_threshold(own / "runs" / "run", 0, digest) < 1
+    assert 0 < operating_threshold(own / "runs" / "run", 0) < 1
     # As a run has it that was deleted and trained again under its name.
     path = own / "runs" / "run" / "predictions" / "meta.json"
     path.write_text(path.read_text().replace('"chosen_on": "', '"chosen_on": "anew, '))
     with pytest.raises(InputError, match="was trained again since"):
-        operating_threshold(own / "runs" / "run", 0, digest)
+        operating_threshold(own / "runs" / "run", 0)
 
 
 def test_a_run_made_elsewhere_has_no_model(root, images, tmp_path):

@@ -96,7 +96,7 @@ def test_an_operating_point_goes_into_the_bundle(root, memory, tmp_path):
     made = dt.bundle(own / "pm", tmp_path / "p.bundle", operating_point=True, progress=False)
     opened = open_bundle(made.path)
     run = dt.Run(own / "pm")
-    assert opened.threshold == operating_threshold(run.path, 0, run.dataset.split.digest)
+    assert opened.threshold == operating_threshold(run.path, 0)
     assert opened.chosen_by.startswith("evaluate's operating point")
     assert opened.threshold != open_bundle(memory).threshold
     with pytest.raises(UsageError, match="one fold's model"):
