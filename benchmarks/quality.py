@@ -52,8 +52,8 @@ AP 0.681 (0.68), AUPRO 0.843 (goal 0.85, missed), escapes 30 % at overkill 7 % (
 missed): fold 1's threshold from its 60 validation images lets 42 % escape, though its AUROC is
 0.900. Folds differ by more than recipes do (one tile's photographs are one group). The U-Net has
 the better pixels on both sets (pixel AP 0.765 there, 0.955 on bottle, against 0.681 and 0.908),
-the hybrid the better verdicts, so neither replaces the other, and the U-Net stays the default. On
-bottle the hybrid is right on 83 of 83 images in five folds, and from good images alone.
+the hybrid the better verdicts, so neither replaces the other; the hybrid is the default. On bottle
+the hybrid is right on 83 of 83 images in five folds, and from good images alone.
 
 "Cross-fitted": each of the three heads does without a third of the parts of training and
 validation side, which learn together; thresholds come from the scores that the images get from

@@ -16,8 +16,9 @@ from segment.hybrid.features import FrozenFeatures
 
 FORMAT_VERSION: Final = 2
 """Of the cached features; others are never read."""
-CACHE_FOLDER: Final = "features"
-"""Of a dataset; may be removed at any time."""
+CACHE_FOLDER: Final = ".features"
+"""Of a dataset; may be removed at any time. With a dot, since `check` takes a strange folder for
+one that another program might read labels from."""
 
 
 class FeatureCache:

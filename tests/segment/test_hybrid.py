@@ -19,6 +19,7 @@ from annotations import (
     read_predictions,
 )
 from converters import ConvertOptions
+from converters.check import check_dataset
 from inference.images import fitted_hw
 from inference.score_stack import NAMES, map_statistics, read_stack
 from segment import HybridConfig, load_segmenter, train_segmenter
@@ -242,9 +243,10 @@ def test_two_trainings_are_equal_and_share_their_features(dataset):
         for run in runs
     ]
     assert files[0] == files[1]
-    kept = sorted((dataset.root / "features").iterdir())
+    kept = sorted((dataset.root / ".features").iterdir())
     assert len(kept) >= SMALL.cached_views
     assert all(path.suffix == ".npy" for path in kept)
+    assert check_dataset(dataset).problems == ()
     stored = read_predictions(runs[0], dataset)
     assert stored.about["model"] == "hybrid resnet18"
     sample = dataset.by_id[dataset.split.folds[0].test[0]]
