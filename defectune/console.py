@@ -34,6 +34,11 @@ def show_table(rows: Sequence[Sequence[str]], *, title: str) -> None:
         out.print(table, width=out.width if out.is_terminal else max(out.width, natural))
 
 
+def fits(rows: Sequence[Sequence[str]]) -> bool:
+    """True where a table stands on the screen in one block; a pipe is never too narrow."""
+    return not out.is_terminal or _natural(rows, range(len(rows[0]))) <= out.width
+
+
 def show_text(text: str) -> None:
     """Print a sentence, wrapped between words where a terminal says how wide it is."""
     out.print(text, markup=False, soft_wrap=not out.is_terminal)

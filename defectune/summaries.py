@@ -4,6 +4,7 @@ A function here takes the result and the call's arguments by name. Its own keywo
 options of the command.
 """
 
+import shlex
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -11,7 +12,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from annotations.files import read_json
 from annotations.run_files import LEADERBOARD_FILE
-from defectune.console import out, show_table, show_text
+from defectune.board_table import FEW, models_as_rows
+from defectune.console import fits, out, show_table, show_text
 from defectune.library.options import Option
 
 if TYPE_CHECKING:
@@ -30,6 +32,8 @@ if TYPE_CHECKING:
 Given = Mapping[str, Any]
 """Arguments of a call, by name."""
 _SHOWN_IMAGES = 40
+_LISTED = 5
+"""Lines of folders, and of types, so that a conversion stays one screen."""
 _STRENGTH = {"image": "an image label alone", "boxes": "boxes", "masks": "masks"}
 
 
@@ -106,21 +110,31 @@ def show_leaderboard(
         The exit status: 1 where it is not shown that a run keeps what the baseline found.
     """
     from evaluation import HEADLINE, METRIC_NAMES, summarize, table_rows
+    from evaluation.summary import best_first
 
     part = "" if board.fold is None else f", fold {board.fold} only"
     title = (
         f"{board.n_images} test images ({board.n_defective} defective) of {board.n_groups} parts, "
         f"{board.protocol}{part}, split {board.split_digest[:12]}…"
     )
-    summary = summarize(board.to_json())
+    value = board.to_json()
+    summary = summarize(value)
     for line in (*summary.against, summary.sentence):
         show_text(line)
     for figure in summary.figures:
         show_text(f"  {summary.best}, {figure.text}")
     names = METRIC_NAMES if everything else HEADLINE
     entered = [name for name in names if any(row.metrics.get(name) for row in board.rows)]
-    show_table(table_rows(board.rows, entered), title=title)
+    table = table_rows(board.rows, entered)
     left_out = [name for name in names if name not in entered]
+    if len(board.rows) > FEW and not everything and not fits(table):
+        table, shortened = models_as_rows(best_first(value["rows"]), fits=fits)
+        show_table(table, title=title)
+        more = "More metrics: --all, and the report."
+        show_text(" ".join(filter(None, ["Best first.", shortened, more])))
+        left_out = []
+    else:
+        show_table(table, title=title)
     if left_out:
         show_text(f"No model gives what these need: {', '.join(left_out)}.")
     for line in (*board.differences, *board.spread_lines):
@@ -209,8 +223,9 @@ def show_predictions(done: "PredictedImages", _given: Given) -> int:
 def show_conversion(dataset: "Dataset", _given: Given) -> None:
     """Print one screen about a conversion, from its conversion.json."""
     value = read_json(dataset.root / "conversion.json", what="the report of a conversion")
+    folders, by_type = value["images_by_folder"], value["components_by_type"]
     rows = [["", ""], ["layout", value["layout"]], ["images", str(value["images"])]]
-    rows += [[f"  {name}", str(count)] for name, count in value["images_by_folder"].items()]
+    rows += _largest(folders, "folders")
     rows.append(["masks", str(value["masks"])])
     rows.append(["components", str(value["components"])])
     strengths = value.get("label_strengths", {})
@@ -219,13 +234,16 @@ def show_conversion(dataset: "Dataset", _given: Given) -> None:
         for name in _STRENGTH
         if name in strengths
     ]
-    by_type = value["components_by_type"]
-    rows += [[f"  {name}", str(count)] for name, count in by_type.items()]
+    rows += _largest(by_type, "types")
+    # A line that says that nothing was there costs a reader as much as one that says something.
     trip = value["round_trip"]
-    rows.append(["masks that came back bit for bit", f"{trip['exact']} of {value['masks']}"])
-    rows.append(["empty masks (image label kept)", str(len(value["empty_masks"]))])
+    if value["masks"]:
+        rows.append(["masks that came back bit for bit", f"{trip['exact']} of {value['masks']}"])
+    if value["empty_masks"]:
+        rows.append(["empty masks (image label kept)", str(len(value["empty_masks"]))])
     gray = value["ambiguous_pixels"]
-    rows.append(["gray mask pixels, cut at half", f"{sum(gray.values())} in {len(gray)} masks"])
+    if gray:
+        rows.append(["gray mask pixels, cut at half", f"{sum(gray.values())} in {len(gray)} masks"])
     rows += [[what, str(count)] for what, count in value["counts"].items()]
     for reason, count in Counter(value["left_out"].values()).items():
         rows.append(["images left out", f"{count}: {reason}"])
@@ -239,11 +257,13 @@ def show_conversion(dataset: "Dataset", _given: Given) -> None:
         rows.append(["classes without a region", ", ".join(sorted(idle))])
     rows += [["note", note] for note in value["notes"]]
     parts = value["parts"]
-    rows.append(["exact duplicates (one group each)", str(len(value["duplicates"]))])
+    if value["duplicates"]:
+        rows.append(["exact duplicates (one group each)", str(len(value["duplicates"]))])
     shared = f"{parts['groups_of_several_images']} ({parts['images_in_them']} images)"
     rows.append(["parts shown by several images", shared])
     rows.append(["  told", parts["told_by"]])
-    rows.append(["files skipped", str(sum(value["skipped"].values()))])
+    if value["skipped"]:
+        rows.append(["files skipped", str(sum(value["skipped"].values()))])
     rows += [[f"  {reason}", str(count)] for reason, count in value["skipped"].items()]
     if value["options"]["group_by"] is not None:
         unmatched = str(value["images_without_group_match"])
@@ -256,6 +276,17 @@ def show_conversion(dataset: "Dataset", _given: Given) -> None:
         rows.append(["", split.detail])
     rows.append(["split digest", split.digest[:16] + "…"])
     show_table(rows, title=f"Converted {value['source']} to {dataset.root}")
+    out.print(f"Next: defectune train {shlex.quote(str(dataset.root))}", markup=False)
+
+
+def _largest(counts: Mapping[str, int], what: str) -> list[list[str]]:
+    """A line each; of more than a few the largest, and one line that sums up the others."""
+    if len(counts) <= _LISTED:
+        return [[f"  {name}", str(count)] for name, count in counts.items()]
+    ranked = sorted(counts, key=lambda name: -counts[name])
+    kept, rest = ranked[: _LISTED - 1], ranked[_LISTED - 1 :]
+    lines = [[f"  {name}", str(counts[name])] for name in kept]
+    return [*lines, [f"  {len(rest)} more {what}", str(sum(counts[name] for name in rest))]]
 
 
 def show_bundle_check(found: "BundleCheck", given: Given) -> int:

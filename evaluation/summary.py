@@ -15,6 +15,7 @@ DECIDES: Final = ("balanced_accuracy", "image_auroc")
 THREE: Final = ("escape_rate", "overkill_rate", "region_recall")
 TEN: Final = 10
 """Defective images that a reader is told the worth of."""
+_TIED: Final = "ties"
 _THINGS: Final = {
     "escape_rate": "defective parts",
     "overkill_rate": "good parts",
@@ -68,7 +69,8 @@ def summarize(board: Mapping[str, Any], runs: Sequence[str] | None = None) -> Su
 
     The best run has the highest balanced accuracy, equal ones the higher image AUROC: a run that
     calls everything defective must not win by its ranking alone. Where no good or no defective
-    image is evaluated, AUROC decides, or else the order of the rows.
+    image is evaluated, AUROC decides, or else the order of the rows. Runs without any difference
+    in what decides are called tied, and the numbers are those of the one first.
 
     Args:
         board: content of leaderboard.json.
@@ -78,7 +80,7 @@ def summarize(board: Mapping[str, Any], runs: Sequence[str] | None = None) -> Su
     if not rows:
         return Summary(None, "No model is evaluated yet.", ())
     decider = deciding_metric(rows)
-    best = max(rows, key=lambda row: (_value(row, decider) or 0.0, _value(row, DECIDES[1]) or 0.0))
+    best = best_first(rows)[0]
     figures = tuple(big_figure(name, best["metrics"].get(name)) for name in THREE)
     compared = (board.get("baseline") or {}).get("runs", [])
     against = tuple(
@@ -87,9 +89,28 @@ def summarize(board: Mapping[str, Any], runs: Sequence[str] | None = None) -> Su
     missing = board.get("missing_kind")
     if missing:
         return Summary(best["run"], f"{missing}{_of_good_alone(board, best)}", figures, against)
-    said = [_of_best(best, len(rows))]
-    said += _of_others(board, best["run"], [row for row in rows if row is not best], decider)
+    others = [row for row in rows if row is not best]
+    tied = [row for row in others if _relation(board, best["run"], row, decider) == _TIED]
+    said = [_of_tied(best, tied, decider) if tied else _of_best(best, len(rows))]
+    said += _of_others(
+        board,
+        best["run"],
+        [row for row in others if row not in tied],
+        decider,
+        # With several at the top, "it" could be any of them.
+        called=best["run"] if tied else "it",
+    )
     return Summary(best["run"], "; ".join(said) + ".", figures, against)
+
+
+def best_first(rows: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """Rows of leaderboard.json in the order of what decides, then of image AUROC."""
+    decider = deciding_metric(rows)
+    return sorted(
+        rows,
+        key=lambda row: (_value(row, decider) or 0.0, _value(row, DECIDES[1]) or 0.0),
+        reverse=True,
+    )
 
 
 def deciding_metric(rows: Sequence[Mapping[str, Any]]) -> str:
@@ -154,13 +175,34 @@ def _of_best(best: Mapping[str, Any], n_runs: int) -> str:
     return f"{best['run']} is best" + (f", and yet it {failing}" if failing else "")
 
 
+def _of_tied(best: Mapping[str, Any], tied: Sequence[Mapping[str, Any]], decider: str) -> str:
+    """`A and B tie`, and what puts the first one first, where anything does."""
+    text = f"{_listed([best['run'], *(row['run'] for row in tied)])} tie"
+    failing = _failing(best)
+    if failing:
+        return f"{text}, and yet {best['run']} {failing}"
+    finest = DECIDES[1]
+    ahead = _value(best, finest)
+    if decider != finest and ahead is not None:
+        values = [_value(row, finest) for row in tied]
+        if all(value is not None and value < ahead for value in values):
+            return f"{text}, and {best['run']} has the higher AUROC of images"
+    return text
+
+
 def _of_others(
-    board: Mapping[str, Any], best: str, others: Sequence[Mapping[str, Any]], decider: str
+    board: Mapping[str, Any],
+    best: str,
+    others: Sequence[Mapping[str, Any]],
+    decider: str,
+    *,
+    called: str,
 ) -> list[str]:
     groups: dict[str, list[str]] = {}
     # Runs that are of no use come last: a reader wants the rivals first.
     for row in sorted(others, key=lambda row: _failing(row) is not None):
-        groups.setdefault(_relation(board, best, row, decider), []).append(row["run"])
+        relation = _relation(board, best, row, decider, called)
+        groups.setdefault(relation, []).append(row["run"])
     return [
         f"{_listed(names)} {relation if len(names) == 1 else _plural(relation)}"
         for relation, names in groups.items()
@@ -172,7 +214,13 @@ def _plural(relation: str) -> str:
     return f"{'are' if verb == 'is' else 'call'} {rest}"
 
 
-def _relation(board: Mapping[str, Any], best: str, row: Mapping[str, Any], decider: str) -> str:
+def _relation(
+    board: Mapping[str, Any],
+    best: str,
+    row: Mapping[str, Any],
+    decider: str,
+    called: str = "it",
+) -> str:
     failing = _failing(row)
     if failing:
         return failing
@@ -181,8 +229,8 @@ def _relation(board: Mapping[str, Any], best: str, row: Mapping[str, Any], decid
         if found["metric"] == decider and {found["run_a"], found["run_b"]} == pair:
             if not found["within_noise"]:
                 return "is worse"
-            return "is equal to it" if not found["difference"] else "is within noise of it"
-    return "is not compared with it"
+            return f"is within noise of {called}" if found["difference"] else _TIED
+    return f"is not compared with {called}"
 
 
 def _listed(names: Sequence[str]) -> str:

@@ -48,8 +48,8 @@ def test_the_verdict_is_a_sentence():
     summary = summarize(board)
     assert summary.best == "segment"
     assert summary.sentence == (
-        "segment is best; classify and twin are within noise of it; old is worse; new is equal to "
-        "it; detect calls every good part defective."
+        "segment and new tie; classify and twin are within noise of segment; "
+        "old is worse; detect calls every good part defective."
     )
     assert [figure.text for figure in summary.figures] == [
         "escapes: 0 of 24 (at most 14.2 %)",
@@ -61,6 +61,28 @@ def test_the_verdict_is_a_sentence():
         "classify is best; old is not compared with it; detect calls every good part defective."
     )
     assert some.figures[2].text == "regions found: — (the model gives none)"
+
+
+def test_a_tie_says_what_puts_one_first():
+    """Equal balanced accuracy; the figures below are of the one with the higher AUROC."""
+    first, second, third = row("a", 0.9), row("b", 0.9), row("c", 0.9)
+    second["metrics"]["image_auroc"] = metric(0.95, 32)
+    board = {
+        "rows": [first, second, third],
+        "comparisons": [pair("a", "b", difference=0.0), pair("b", "c", difference=0.0)],
+    }
+    summary = summarize(board)
+    assert summary.best == "b"
+    assert summary.sentence == ("b, a and c tie, and b has the higher AUROC of images.")
+    del board["comparisons"][1]
+    assert summarize(board).sentence == (
+        "b and a tie, and b has the higher AUROC of images; c is not compared with b."
+    )
+    useless = {"rows": [row("a", 0.5, overkill=1.0), row("b", 0.5)],
+               "comparisons": [pair("a", "b", difference=0.0)]}  # fmt: skip
+    assert summarize(useless).sentence == (
+        "a and b tie, and yet a calls every good part defective."
+    )
 
 
 @pytest.mark.parametrize(

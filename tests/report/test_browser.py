@@ -185,7 +185,11 @@ def test_two_models_side_by_side_are_linked_in_zoom(tmp_path):
     path = write_report(dataset, stored, board, dataset.root / "report")
     with sync_api.sync_playwright() as playwright:
         browser, page = opened(playwright)
+        page.goto(path.as_uri())
+        page.wait_for_function(READY)
+        fits_in_one_row(page)
         page.goto(f"{path.as_uri()}#img=broken_small/002")
+        page.reload()
         page.wait_for_function(READY)
         page.wait_for_function("document.querySelector('#layers .base')?.naturalWidth === 64")
         assert not page.locator("#stage-b").is_visible()
@@ -216,6 +220,27 @@ def test_two_models_side_by_side_are_linked_in_zoom(tmp_path):
         page.locator("#pair-button").click()
         assert not page.locator("#stage-b").is_visible()
         browser.close()
+
+
+def fits_in_one_row(page):
+    """The bar that sticks shows its order at 1400 pixels, with the counts of 9,999 images too."""
+    counts = page.evaluate("[...document.querySelectorAll('.pick b')].map(b => b.textContent)")
+    page.evaluate("document.querySelectorAll('.pick b').forEach(b => { b.textContent = '9999' })")
+    page.evaluate("byId('count').textContent = '9999 of 9999'")
+    for width, rows in ((1400, 1), (1000, 2), (390, 1)):
+        page.set_viewport_size({"width": width, "height": 900})
+        tops = page.evaluate("[...byId('controls').children].filter(n => n.offsetHeight)"
+                             ".map(n => Math.round(n.offsetTop / 34))")  # fmt: skip
+        assert len(set(tops)) == rows
+        cut = page.evaluate("byId('controls').scrollWidth > byId('controls').clientWidth")
+        assert cut == (width == 390)
+        assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    page.set_viewport_size({"width": 1400, "height": 900})
+    tiles = page.evaluate("[...document.querySelectorAll('.big > div')].map(n => n.offsetTop)")
+    assert len(tiles) == 3
+    assert len(set(tiles)) == 1
+    page.evaluate("all => document.querySelectorAll('.pick b').forEach("
+                  "(b, n) => { b.textContent = all[n] })", counts)  # fmt: skip
 
 
 def long_named(dataset):
