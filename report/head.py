@@ -11,6 +11,7 @@ from annotations import Dataset, StoredPredictions, UsageError
 from annotations.prediction_files import THRESHOLD
 from evaluation.acceptance.parts import Photograph, trials_of
 from evaluation.acceptance.rates import BoundedRate, missing_parts
+from evaluation.strata import SizeClass, image_size
 from report.palette import type_color_rgb
 
 CONFIDENCE: Final = 0.95
@@ -68,20 +69,7 @@ def decide(
         limit: highest share of defective parts that may escape, from 0 to 1; None for no limit.
         thresholds: by fold; None for the run's own.
     """
-    photographs = [
-        Photograph(
-            image_id=image_id,
-            part=(sample := dataset.by_id[image_id]).group,
-            defect_type=sample.defect_type,
-            size="",
-            source=sample.source_split,
-            fold=(fold := run.fold_of[image_id]),
-            score=run.image_scores[image_id],
-            threshold=(thresholds or {}).get(str(fold), THRESHOLD),
-        )
-        for image_id in ids
-        if image_id in run.image_scores
-    ]
+    photographs = photographs_of(dataset, run, ids, thresholds)
     bad = [trial for trial in trials_of(photographs) if trial.is_defective]
     if not bad:
         return Decision("not known", "Not known", "No defective part was judged.")
@@ -104,6 +92,38 @@ def decide(
         need = f"no number of parts proves {100 * limit:g} %"
     return Decision("not yet", f"Not yet: {100 * limit:g} % escapes is not proved.",
                     f"{proved}; {need}.")  # fmt: skip
+
+
+def photographs_of(
+    dataset: Dataset,
+    run: StoredPredictions,
+    ids: Sequence[str],
+    thresholds: Mapping[str, float] | None = None,
+    sizes: Sequence[SizeClass] = (),
+) -> list[Photograph]:
+    """Images with a verdict of a run, for counting by parts.
+
+    Args:
+        dataset: with truth and parts.
+        run: whose verdicts count.
+        ids: test images; those that the run did not predict are left out.
+        thresholds: by fold; None for the run's own.
+        sizes: the size classes; without them no image has a size.
+    """
+    return [
+        Photograph(
+            image_id=image_id,
+            part=(sample := dataset.by_id[image_id]).group,
+            defect_type=sample.defect_type,
+            size=(image_size(dataset, image_id, sizes) or "") if sizes else "",
+            source=sample.source_split,
+            fold=(fold := run.fold_of[image_id]),
+            score=run.image_scores[image_id],
+            threshold=(thresholds or {}).get(str(fold), THRESHOLD),
+        )
+        for image_id in ids
+        if image_id in run.image_scores
+    ]
 
 
 def check_limit(limit: float | None) -> None:

@@ -22,6 +22,7 @@ from annotations.files import (
 from annotations.locks import refuse_link
 from evaluation import METRIC_WORDS, summarize
 from evaluation.summary import deciding_metric
+from report.document import digests, not_tested
 from report.first_screen import claims, escapes_by_type, metric_lines, operating_points
 from report.gallery import Gallery, write_gallery
 from report.head import Head, check_limit, decide
@@ -210,6 +211,13 @@ def _render(
         summary=summary,
         best_by=best_by(leaderboard, names),
         decision=head.decisions.get(summary.best or ""),
+        not_tested=[
+            line
+            for run in runs
+            if run.name == summary.best
+            for line in not_tested(dataset, run, ids, head.points.get(run.name))
+        ],
+        digests=digests(dataset, rows),
         version=dataset.version,
         date=datetime.now(UTC).strftime("%d %B %Y").lstrip("0"),
         escapes=escapes_by_type(
