@@ -228,13 +228,13 @@ def show_conversion(dataset: "Dataset", _given: Given) -> None:
     rows += _largest(folders, "folders")
     rows.append(["masks", str(value["masks"])])
     rows.append(["components", str(value["components"])])
+    rows += _largest(by_type, "types")
     strengths = value.get("label_strengths", {})
     rows += [
         [f"defective images known by {_STRENGTH[name]}", str(strengths[name])]
         for name in _STRENGTH
         if name in strengths
     ]
-    rows += _largest(by_type, "types")
     # A line that says that nothing was there costs a reader as much as one that says something.
     trip = value["round_trip"]
     if value["masks"]:
