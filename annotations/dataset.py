@@ -181,6 +181,7 @@ def coco_document(
                     "source_split": sample.source_split,
                     "label_strength": label_strength(sample, truths[sample.image_id]),
                     "mask": mask_places.get(sample.image_id),
+                    **({"source": sample.source} if sample.source else {}),
                 },
             }
         )
@@ -383,6 +384,7 @@ def _sample(root: Path, path: Path, entry: Any) -> Sample:
         sha256=str(ours["sha256"]),
         group=str(ours["group"]),
         source_split=str(ours["source_split"]),
+        source=str(ours.get("source") or ""),
     )
 
 

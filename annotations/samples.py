@@ -21,6 +21,8 @@ class Sample:
         sha256: of the image file's bytes, hexadecimal.
         group: images of one physical part share it; they never stand on two sides of a split.
         source_split: `train` or `test` (or `val`) as the source had it.
+        source: name of the source that the image came from, in a dataset made of several; else
+            empty.
 
     Raises:
         ValueError: an empty id, type or group, a size below one pixel, or a malformed digest.
@@ -39,6 +41,7 @@ class Sample:
     sha256: str
     group: str
     source_split: str
+    source: str = ""
 
     def __post_init__(self) -> None:
         for name in ("image_id", "defect_type", "group", "source_split"):

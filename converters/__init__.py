@@ -4,6 +4,7 @@ from converters.convert import convert
 from converters.layouts import LAYOUTS, FindOptions
 from converters.read_options import ReadOptions
 from converters.report import ConversionReport, ConvertOptions
+from converters.several import convert_several
 
 __all__ = [
     "LAYOUTS",
@@ -12,4 +13,5 @@ __all__ = [
     "FindOptions",
     "ReadOptions",
     "convert",
+    "convert_several",
 ]

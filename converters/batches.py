@@ -202,6 +202,9 @@ def match(
     for image_id, sample in labels.samples.items():
         by_sha.setdefault(sample.sha256, []).append(image_id)
     removed = {sample.sha256 for sample in gone.values()}
+    # A dataset of one source names none.
+    several = any(sample.source for sample in labels.samples.values())
+    source = batch.named.resolve().name if several else ""
     seen: dict[str, tuple[str, Any]] = {}
     two_labels, other_size, other_image = [], [], []
     counts: Counter[str] = Counter()
@@ -231,7 +234,7 @@ def match(
             known = [image_id]
         truth = regions_of(facts, labels.class_names, ignored=False)
         ignored = regions_of(facts, labels.class_names, ignored=True)
-        sample = _sample(image_id, image, facts)
+        sample = _sample(image_id, image, facts, source)
         if not known:
             done.new[image_id] = sample
             done.source[image_id] = image
@@ -330,7 +333,7 @@ def _renamed(facts: ImageFacts, rename: Mapping[str, str]) -> ImageFacts:
     )
 
 
-def _sample(image_id: str, image: SourceImage, facts: ImageFacts) -> Sample:
+def _sample(image_id: str, image: SourceImage, facts: ImageFacts, source: str) -> Sample:
     return Sample(
         image_id=image_id,
         image_path=image.image_path,
@@ -340,6 +343,7 @@ def _sample(image_id: str, image: SourceImage, facts: ImageFacts) -> Sample:
         sha256=facts.sha256,
         group=image_id,
         source_split=image.source_split or UNSPLIT,
+        source=source,
     )
 
 

@@ -54,6 +54,7 @@ from converters.sides import UNSPLIT, choose_sides
 from converters.writing import write_dataset
 
 NO_FOLDER: Final = "(top)"
+OUTPUT_HINT: Final = "Choose another OUT, or remove that folder yourself."
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,14 +99,8 @@ def convert(
     pattern = compile_pattern(options.group_by)
     check_convert_options(options)
     reading = _Reading(pool, progress)
-    inside = output.resolve().is_relative_to(source.resolve())
-    if inside and (source.is_dir() or output.resolve() == source.resolve()):
-        raise OutputExistsError(
-            f"The output {output} lies inside the source {source}, where it would be read as "
-            "data. Choose a folder elsewhere."
-        )
-    hint = "Choose another OUT, or remove that folder yourself."
-    with folder_moved_into_place(output, hint=hint) as folder:
+    require_outside(source, output)
+    with folder_moved_into_place(output, hint=OUTPUT_HINT) as folder:
         if is_zip(source):
             with unpacked(source) as content:
                 # What is unpacked goes away again: links to it would lead nowhere.
@@ -114,6 +109,20 @@ def convert(
         else:
             report = _convert(source, folder, options, pattern, reading, named=source)
     return report
+
+
+def require_outside(source: Path, output: Path) -> None:
+    """Refuse an output that lies in its source.
+
+    Raises:
+        OutputExistsError: it does, or is the source.
+    """
+    inside = output.resolve().is_relative_to(source.resolve())
+    if inside and (source.is_dir() or output.resolve() == source.resolve()):
+        raise OutputExistsError(
+            f"The output {output} lies inside the source {source}, where it would be read as "
+            "data. Choose a folder elsewhere."
+        )
 
 
 def check_convert_options(options: ConvertOptions) -> None:
@@ -186,9 +195,10 @@ def read_source(
     images, facts = _read_all(found, options, report, reading)
     if not options.allow_leftovers:
         require_accounted(report.leftovers, named, how_else=_how_else(report))
-    require_effect(found, facts, options)
     look_at_masks(images, facts, options)
-    require_one_label(images, facts, report)
+    if not options.find.shared:
+        require_effect(found, facts, options)
+        require_one_label(images, facts, report)
     return ReadSource(found, images, facts, options, report)
 
 
@@ -203,6 +213,34 @@ def _convert(
 ) -> ConversionReport:
     """Convert into a folder that is moved into place by the caller."""
     read = read_source(source, options, named=named, pool=reading.pool, progress=reading.progress)
+    unpacked_in = source if source != named else None
+    return write_conversion(read, folder, pattern, reading.progress, unpacked_in=unpacked_in)
+
+
+def write_conversion(
+    read: ReadSource,
+    folder: Path,
+    pattern: re.Pattern[str] | None,
+    progress: Callable[[int, int], None] | None,
+    *,
+    unpacked_in: Path | None = None,
+    mask_places: Mapping[str, str] | None = None,
+    sources: Mapping[str, str] = MappingProxyType({}),
+) -> ConversionReport:
+    """Split what was read, and write it as a dataset.
+
+    Args:
+        read: a source, or several as one.
+        folder: that the caller moves into place.
+        pattern: of --group-by.
+        progress: called with images done and images in all.
+        unpacked_in: see `write_dataset`.
+        mask_places: as well.
+        sources: name of the source by image id, where there are several.
+
+    Raises:
+        DefectuneError: see `convert`.
+    """
     found, images, facts, options, report = (
         read.found, read.images, read.facts, read.options, read.report
     )  # fmt: skip
@@ -216,7 +254,7 @@ def _convert(
         for i, f in zip(images, facts, strict=True)
         if any(region.ignored for region in f.regions)
     }
-    samples = _samples(images, facts, pattern, options, report, reading.progress)
+    samples = _samples(images, facts, pattern, options, report, progress, sources)
     split = _split(samples, options, report)
     report.split = split
     report.warnings = warnings_about(samples, split, report.grouping.reshots or ())
@@ -234,9 +272,8 @@ def _convert(
     )
     exact = {i.image_id: f.exact for i, f in zip(images, facts, strict=True)}
     remade = {i.image_id for i, f in zip(images, facts, strict=True) if f.remade}
-    unpacked_in = source if source != named else None
     known = {k: v for k, v in exact.items() if v is not None}
-    write_dataset(dataset, report, known, remade, unpacked_in)
+    write_dataset(dataset, report, known, remade, unpacked_in, mask_places)
     return report
 
 
@@ -328,6 +365,7 @@ def _samples(
     options: ConvertOptions,
     report: ConversionReport,
     progress: Callable[[int, int], None] | None,
+    sources: Mapping[str, str],
 ) -> list[Sample]:
     report.grouping = group_images(
         [
@@ -348,6 +386,7 @@ def _samples(
             sha256=one.sha256,
             group=report.grouping.groups[image.image_id],
             source_split=image.source_split or UNSPLIT,
+            source=sources.get(image.image_id, ""),
         )
         for image, one in zip(images, facts, strict=True)
     ]

@@ -51,6 +51,8 @@ def settle_pixels(found: Found, options: ConvertOptions, report: ConversionRepor
         if image.image_path.suffix.lower() in _MAY_BE_DEEP and read_bits(image.image_path) == 16
     ]
     if not deep:
+        if options.find.shared:
+            return replace(read, bit_depth=None)
         if read.bit_depth is not None:
             raise UsageError(
                 f"--bit-depth {read.bit_depth} would have no effect: no image of {report.source} "

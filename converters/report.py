@@ -1,6 +1,7 @@
 """How to convert, and the record of what was done."""
 
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, Literal
@@ -57,6 +58,35 @@ class ConvertOptions:
     allow_leftovers: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class SourceFacts:
+    """One of several sources.
+
+    Attributes:
+        name: that its images keep.
+        source: the folder or file that was read.
+        layout: that it was read as, and why.
+        images: by type.
+        read: how its pixels were read, as it was settled for this source.
+    """
+
+    name: str
+    source: Path
+    layout: str
+    images: Mapping[str, int]
+    read: Mapping[str, Any]
+
+    def to_json(self) -> dict[str, Any]:
+        """What conversion.json holds of it."""
+        return {
+            "name": self.name,
+            "source": str(self.source),
+            "layout": self.layout,
+            "images_by_type": dict(self.images),
+            "options": dict(self.read),
+        }
+
+
 @dataclass(slots=True)
 class ConversionReport:
     """What was read, repaired and refused; `to_json` is what conversion.json holds.
@@ -81,6 +111,7 @@ class ConversionReport:
         placed: images linked and copied.
         leftovers: files and labels of the source that are in no truth.
         round_trip: by image id, whether the mask came back bit for bit from the COCO text.
+        sources: of several, what was read where; empty for one.
     """
 
     source: Path
@@ -102,6 +133,7 @@ class ConversionReport:
     placed: Counter[str] = field(default_factory=Counter)
     leftovers: Leftovers = field(default_factory=Leftovers)
     round_trip: dict[str, bool] = field(default_factory=dict)
+    sources: list[SourceFacts] = field(default_factory=list)
 
     @property
     def skipped(self) -> Counter[str]:

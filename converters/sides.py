@@ -15,13 +15,17 @@ def choose_sides(
 
     All defective images are, as in MVTec AD, so that every protocol can deal them; with them
     the good images of their groups, and about `good_test_share` of all good images, whole groups
-    in an order that hangs on their names alone. The other good images are training images.
+    in an order that hangs on their names alone. The other good images are training images. Where
+    only some of several sources have sides, theirs stay, and go for all images of a part.
 
     Returns:
         The samples with a side each, and a sentence on it, or None where the source had sides.
     """
     if not any(sample.source_split == UNSPLIT for sample in samples):
         return list(samples), None
+    sided = {s.group: s.source_split for s in samples if s.source_split != UNSPLIT}
+    everything = samples
+    samples = [s for s in samples if s.source_split == UNSPLIT and s.group not in sided]
     by_group: dict[str, list[Sample]] = defaultdict(list)
     for sample in samples:
         by_group[sample.group].append(sample)
@@ -39,12 +43,16 @@ def choose_sides(
             break
         test_groups.add(name)
         taken += len(by_group[name])
+    side_of = {g: "test" if g in test_groups else "train" for g in by_group} | sided
     chosen = [
-        replace(sample, source_split="test" if sample.group in test_groups else "train")
-        for sample in samples
+        replace(sample, source_split=side_of[sample.group])
+        if sample.source_split == UNSPLIT
+        else sample
+        for sample in everything
     ]
+    where = "one of the sources" if sided else "the source"
     return chosen, (
-        f"the source has no test side: all {len(samples) - n_good} defective and {taken} of "
+        f"{where} has no test side: all {len(samples) - n_good} defective and {taken} of "
         f"{n_good} good images are for testing (asked for {good_test_share:.0%} of the good ones, "
         "whole groups)"
     )

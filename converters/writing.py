@@ -1,5 +1,6 @@
 """Writing a converted dataset, whole, with the proof that no label was changed."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -38,6 +39,7 @@ def write_dataset(
     exact: dict[str, bool],
     remade: set[str],
     unpacked_in: Path | None,
+    mask_places: Mapping[str, str] | None = None,
 ) -> None:
     """Write a dataset into its folder, and prove that the labels stand there as they were read.
 
@@ -47,6 +49,7 @@ def write_dataset(
         exact: by image id, whether the RLEs gave the mask back when it was read.
         remade: ids of the images that are kept as PNG of 8 bits.
         unpacked_in: where an archive was unpacked, or None.
+        mask_places: where the source's masks stand, by image id; None works it out for one source.
 
     Raises:
         InputError: two images would get one file name, or a label did not come back.
@@ -54,13 +57,15 @@ def write_dataset(
     samples, folder = list(dataset.samples), dataset.root
     # Of an archive, the places are those in it: it was unpacked for the conversion alone.
     source = unpacked_in or (report.source if report.source.is_dir() else report.source.parent)
-    places = {
-        sample.image_id: sample.mask_path.relative_to(unpacked_in).as_posix()
-        if unpacked_in is not None
-        else portable(sample.mask_path, folder, source)
-        for sample in samples
-        if sample.mask_path is not None
-    }
+    places = mask_places
+    if places is None:
+        places = {
+            sample.image_id: sample.mask_path.relative_to(unpacked_in).as_posix()
+            if unpacked_in is not None
+            else portable(sample.mask_path, folder, source)
+            for sample in samples
+            if sample.mask_path is not None
+        }
     names = {
         sample.image_id: image_file_name(sample, remade=sample.image_id in remade)
         for sample in samples
@@ -110,9 +115,19 @@ def write_dataset(
     write_split(folder / SPLIT_FILE, dataset.split, samples)
     write_json_atomic(
         folder / REPORT_FILE,
-        {**report.to_json(), "source": portable(report.source, folder, report.source)},
+        {**report.to_json(), **_sources(report, folder)},
     )
     write_manifest(folder)
+
+
+def _sources(report: ConversionReport, folder: Path) -> dict[str, Any]:
+    """The report's source or sources, without the folders of this machine."""
+    if not report.sources:
+        return {"source": portable(report.source, folder, report.source)}
+    places = [portable(one.source, folder, one.source) for one in report.sources]
+    listed = [{**one.to_json(), "source": at}
+              for one, at in zip(report.sources, places, strict=True)]  # fmt: skip
+    return {"source": " + ".join(places), "sources": listed}
 
 
 def texts_stand_in(path: Path, dataset: Dataset) -> set[str]:

@@ -193,7 +193,7 @@ def _image(
         "gone": not full,
         "scores": scores,
         "regions": regions,
-        "source": sample.source_split,
+        "source": sample.source or sample.source_split,
         "part": sample.group,
         "size": _largest_share(truth),
         "named": [named_type(dataset, run, sample.image_id) for run in runs],

@@ -162,7 +162,7 @@ def find_images(files: SourceFiles, layout: str, options: FindOptions) -> tuple[
     idle = [
         flag for key, flag in _FLAGS.items() if getattr(options, key) and key not in chosen.uses
     ]
-    if idle:
+    if idle and not options.shared:
         users = [n for n, one in _REGISTRY.items() if all(
             k in one.uses for k, f in _FLAGS.items() if f in idle)]  # fmt: skip
         raise UsageError(
@@ -171,7 +171,9 @@ def find_images(files: SourceFiles, layout: str, options: FindOptions) -> tuple[
             f"{'; ' + ', '.join(users) + ' would' if users else ''}. Leave it out, or say "
             "--layout."
         )
-    return chosen.find(files, options), f"{shown}: {reason}"
+    found = chosen.find(files, options)
+    found.idle = frozenset(idle)
+    return found, f"{shown}: {reason}"
 
 
 def _recognized(files: SourceFiles, options: FindOptions) -> tuple[str, str]:

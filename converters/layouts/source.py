@@ -151,6 +151,7 @@ class Found:
         passed_over: files and folders that are left out on purpose, and why.
         leftover_labels: labels that belong to nothing, as place and reason.
         said: labels of images as the source has them, good ones too.
+        idle: options that the layout does not look at, where several sources share them.
     """
 
     images: list[SourceImage] = field(default_factory=list)
@@ -161,6 +162,7 @@ class Found:
     passed_over: dict[Path, str] = field(default_factory=dict)
     leftover_labels: list[tuple[str, str]] = field(default_factory=list)
     said: set[str] = field(default_factory=set)
+    idle: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,6 +181,7 @@ class FindOptions:
             the `image-label`.
         batch: the source is a part of a set, for one that stands: a side, or all good images, may
             miss.
+        shared: the source is one of several, and what is said need not have an effect in each.
     """
 
     images: str | None = None
@@ -190,6 +193,7 @@ class FindOptions:
     good_only: bool = False
     missing_masks: Literal["refuse", "image-label"] = "refuse"
     batch: bool = False
+    shared: bool = False
 
     @property
     def masks_may_miss(self) -> bool:

@@ -95,7 +95,7 @@ def find(files: SourceFiles, options: FindOptions) -> Found:
     found = Found()
     data = data_files(files)
     images, names = _by_data_files(files, data, options, found)
-    names = names or _names_beside(files, found)
+    names = names or _names_beside(files, options, found)
     _skip_darknet_files(files, found)
     if not images:
         for path in files.images:
@@ -191,13 +191,15 @@ def _on_side(images: dict[Path, str], path: Path, side: str, listed_by: Path) ->
         )
 
 
-def _names_beside(files: SourceFiles, found: Found) -> tuple[str, ...] | None:
-    """Class names from the file that is there beside the labels, if one is."""
+def _names_beside(files: SourceFiles, options: FindOptions, found: Found) -> tuple[str, ...] | None:
+    """Class names as given, or from the file that is there beside the labels, if one is."""
     candidates = [
         p for p in files.files if p.name.casefold() in NAMES_FILES or p.suffix == ".names"
     ]
     notes = [p for p in files.files if p.name.casefold() == NOTES_FILE]
     found.used.update([*candidates, *notes])
+    if options.classes:
+        return options.classes
     if candidates:
         path = min(candidates, key=lambda p: (len(p.parts), p))
         names = tuple(read_lines(path, counts=found.counts))

@@ -8,9 +8,15 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, cast
 
 from annotations import Dataset, Shots, UsageError, load_dataset
 from annotations.image_headers import MAX_PIXELS
-from converters import ConversionReport, ConvertOptions, FindOptions, ReadOptions
+from converters import (
+    ConversionReport,
+    ConvertOptions,
+    FindOptions,
+    ReadOptions,
+    convert_several,
+)
 from converters import convert as convert_source
-from defectune.library.arguments import Place, as_path, checked
+from defectune.library.arguments import Place, as_path, checked, several
 from defectune.library.options import Option
 from defectune.library.progress import shown
 from defectune.library.wording import as_called
@@ -34,7 +40,7 @@ _OUTPUT: Final = Option("Output")
 
 @checked
 def convert(
-    source: Annotated[Place, Option(metavar="SRC")],
+    source: Annotated[Place | Sequence[Place], Option(metavar="SRC")],
     output: Annotated[Place, Option(metavar="OUT")],
     *,
     layout: Annotated[str, _SOURCE] = "auto",
@@ -76,10 +82,12 @@ def convert(
 ) -> Dataset:
     """Convert images and ground-truth masks to COCO, YOLO, class masks and a frozen split.
 
-    What was read, repaired and refused is in `conversion.json` of the output.
+    What was read, repaired and refused is in `conversion.json` of the output. Several sources
+    become one dataset: each is read in its own layout, and classes are matched by name, never by
+    number.
 
     Args:
-        source: Folder of one dataset, a label file, or a .zip.
+        source: Folder of one dataset, a label file, or a .zip; or several of them.
         output: Folder of the converted dataset; a new or an empty one.
         layout: Layout of the source. auto finds it out; the others are mvtec (also AD 2, LOCO,
             MPDD and BTAD), visa, real-iad, dagm, deeppcb, coco, yolo, voc, labelme, cvat,
@@ -141,8 +149,9 @@ def convert(
         'holdout'
     """
     with shown(progress) as reporter:
+        places = [as_path(place, what="source") for place in several(source)]
         report = convert_with_report(
-            as_path(source, what="source"),
+            places[0] if len(places) == 1 else places,
             as_path(output, what="output"),
             ConvertOptions(
                 layout=layout,
@@ -206,7 +215,7 @@ def _shots(
 
 
 def convert_with_report(
-    source: Path,
+    source: Path | Sequence[Path],
     output: Path,
     options: ConvertOptions,
     *,
@@ -216,29 +225,41 @@ def convert_with_report(
     """Convert, with progress.
 
     Args:
-        source: as `converters.convert` takes it.
+        source: as `converters.convert` takes it; several as `converters.convert_several` does.
         output: as well.
         options: as well.
         on: the engine that reads.
         reporter: for progress.
 
     Raises:
-        UsageError: an engine that does not exist or is not installed, or a .zip on Ray.
+        UsageError: no source, an engine that does not exist or is not installed, or a .zip or
+            several sources on Ray.
         DefectuneError: see `converters.convert`.
     """
     require_engine(on)
+    if not isinstance(source, Path) and not source:
+        raise UsageError("There is no source to convert. Give one or several.")
     advance: Callable[[str], None] | None = None
-    before = 0
+    before = begun = 0
+    n_sources = 1 if isinstance(source, Path) else len(source)
 
     def progress(done: int, total: int) -> None:
-        nonlocal advance, before
+        nonlocal advance, before, begun
         # A smaller number begins the next stage.
         if advance is None or done <= before:
-            stage = "reading" if advance is None else "looking for images of one part"
+            begun += 1
+            stage = "reading" if begun <= n_sources else "looking for images of one part"
             advance = reporter.track(stage, total)
         before = done
         advance("")
 
+    if not isinstance(source, Path):
+        if on != "local":
+            raise UsageError(
+                "Several sources are read on this machine alone. Leave --on out, or convert one "
+                "source and add the others with `defectune update OUT SRC`."
+            )
+        return convert_several(source, output, options, progress=progress)
     pool = None
     if on != "local":
         from defectune.library.reading_on_ray import ray_pool
