@@ -26,6 +26,7 @@ NOT_RUN = {
     "accept verify signed-off": "needs what was signed; tests/defectune/test_accept.py",
     "--repeats repeats.csv": "needs other people's labels; tests/defectune/test_accept.py",
     "stress data/bottle detect\n": "tries all 13 kinds, a minute; docs/stress.md runs two kinds",
+    "new --baseline old --no-regression 0.01": "needs two runs; tests/defectune/test_later.py",
     "--workers 2": "needs two cores; tests/defectune/sweeps/test_running.py runs several workers",
     "--search 20\n": "trains 20 models in each fold; tests/defectune/sweeps/test_search.py",
 }
