@@ -6,12 +6,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn import metrics as sk
 
-from evaluation.image_metrics import image_metrics
 from evaluation.intervals import (
     group_resamples,
     weighted_auroc,
     weighted_average_precision,
 )
+from tests.evaluation.whole_images import image_metrics
 
 
 def auroc_interval(scores, truth, groups):

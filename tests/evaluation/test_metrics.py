@@ -13,7 +13,6 @@ from evaluation.coco_ap import region_precision
 from evaluation.image_metrics import (
     auroc,
     average_precision,
-    image_metrics,
     oracle_accuracy,
     oracle_f1,
     precision_recall_curve,
@@ -21,6 +20,7 @@ from evaluation.image_metrics import (
 from evaluation.metric import rate
 from evaluation.pixel_metrics import PixelCounts, area_up_to, pixel_metrics
 from tests.drawn import memory_dataset
+from tests.evaluation.whole_images import image_metrics
 
 SCORED = st.lists(st.tuples(st.integers(0, 5), st.booleans()), min_size=1, max_size=25)
 

@@ -191,7 +191,7 @@ class TestSupervised:
         stored = read_predictions(run, defects)
         assert set(stored.predicted_types) == set(stored.image_scores)
         assert set(stored.predicted_types.values()) <= {"good", *defects.class_names}
-        assert "validation images" in stored.folds[0].chosen_on
+        assert "images that did not train what scored them" in stored.folds[0].chosen_on
         (row,) = evaluate_runs(defects, [run], fold=0).rows
         truth = [defects.by_id[i].defect_type for i in stored.predicted_types]
         expected = balanced_accuracy_score(truth, list(stored.predicted_types.values()))
