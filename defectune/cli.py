@@ -97,6 +97,8 @@ def _in_words(error: CycloptsError, words: Sequence[str]) -> str:
     text = " ".join(str(error).split())
     names = [command.name for command in COMMANDS]
     named = next((n for n in names[::-1] if list(words)[: len(n.split())] == n.split()), "")
+    # Of several sources the last path is OUT, which the parser misses as one SRC too few.
+    text = text.replace("parameter SRC requires an argument", "takes SRC and OUT: one is missing")
     return f"{text} `defectune {named + ' ' if named else ''}--help` says what can be typed."
 
 
