@@ -157,7 +157,7 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
 
 
 MARKS = {
-    "browser": ("tests/report/test_browser.py",),
+    "browser": ("tests/report/test_browser.py", "tests/report/test_page_words.py"),
     "peers": (
         "tests/converters/test_peers.py",
         "tests/defectune/sweeps/",

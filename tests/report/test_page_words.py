@@ -176,7 +176,8 @@ def test_the_threshold_is_typed_dragged_and_moved_by_keys_and_marks(page_of):
         page.mouse.move(box["x"] + box["width"] * 0.75, box["y"] + 60, steps=4)
         page.mouse.up()
         page.wait_for_function("Math.abs(state.t - 0.75) < 0.01")
-        assert "t=0.7" in page.evaluate("location.hash")
+        # The address follows a moment later.
+        page.wait_for_function("location.hash.includes('t=0.7')")
         head = runs[page.evaluate("headRun()")]
         page.locator("#marks [data-mark=no-escape]").click()
         lowest = min(head.image_scores[i] for i in dataset.split.test_ids
@@ -215,6 +216,8 @@ def test_tags_by_keys_are_kept_and_saved(page_of, tmp_path):
         pressed = page.locator("#tag-buttons [aria-pressed=true]").all_inner_texts()
         assert pressed == ["wrong label (w)", "look again (l)"]
         page.keyboard.press("Escape")
+        # The address follows a moment later, and a reload goes by it.
+        page.wait_for_function("!location.hash.includes('img=')")
         page.reload()
         page.wait_for_function(READY)
         assert page.locator("#tag-count").inner_text() == "1 image tagged"
