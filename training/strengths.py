@@ -50,6 +50,6 @@ def say_taught(job: FoldJob, samples: Sequence[Sample], *, held_out: bool) -> No
 
 _TEACH: Final[dict[LabelStrength, str]] = {
     "masks": "defective ones pixel by pixel",
-    "boxes": "by boxes (good outside, a defect in each row and column of a box)",
+    "boxes": "by boxes (good outside, a defect within)",
     "image": "by image labels (a defect somewhere)",
 }

@@ -1,16 +1,12 @@
 """Frozen features of images, computed once and kept on disk."""
 
 import math
-from collections.abc import Sequence
 from typing import Final
 
-import numpy as np
 import torch
 from torch.nn import functional
 
 from annotations import UsageError
-from inference.base import ImageRgb
-from inference.images import normalized
 from training.backbones import Backbone
 
 STRIDES: Final = (2, 4, 8, 16)
@@ -68,21 +64,14 @@ class FrozenFeatures(torch.nn.Module):
         del mode
         return super().train(False)
 
-    @torch.inference_mode()
-    def of(self, images_rgb: Sequence[ImageRgb]) -> list[torch.Tensor]:
-        """Features of images of one size uint8 (h, w, 3), sides multiples of 32.
+    def levels(self, batch: torch.Tensor) -> list[torch.Tensor]:
+        """Features of normalized images float32 (n, 3, h, w), sides multiples of 32.
 
         Returns:
             A level each: float32 (n, channels, h / stride, w / stride), on the network's device.
             Levels of stride 8 and more are averaged over 3×3 places, as in PatchCore and
             SuperSimpleNet.
         """
-        batch = np.stack([normalized(one, *self.backbone.normalization) for one in images_rgb])
-        device = next(self.backbone.parameters()).device
-        return self.levels(torch.from_numpy(batch).to(device))
-
-    def levels(self, batch: torch.Tensor) -> list[torch.Tensor]:
-        """Levels, as `of` gives them, of normalized images float32 (n, 3, h, w)."""
         height, width = batch.shape[2:]
         maps = self.backbone(batch)
         levels = []

@@ -6,7 +6,7 @@ Instance Segmentation using the Bounding Box Tightness Prior", NeurIPS 2019, sec
 label says that some place is a defect.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
@@ -171,8 +171,3 @@ def _boxes_of_tile(
     whole = (shifted[:, 2:] - shifted[:, :2]).prod(axis=1)
     held = (cut[:, 2:] - cut[:, :2]).prod(axis=1) >= MOST_OF_BOX * whole
     return cut[held], held
-
-
-def defective_flags(pieces: Sequence[Piece]) -> npt.NDArray[np.bool_]:
-    """Whether each piece shows, or may show, a defect."""
-    return np.array([piece.is_defective for piece in pieces], bool)

@@ -31,21 +31,10 @@ from segment.hybrid.train import _batches
 from segment.hybrid.training_set import Example
 from segment.score_stack import _fit, fit_stack
 from tests.drawn import drawn_dataset
+from tests.segment.small import SMALL
 from training import SilentReporter, ThresholdAim, build_config
 
 pytestmark = pytest.mark.filterwarnings("ignore")
-
-SMALL = HybridConfig(
-    weights="none",
-    encoder="resnet18",
-    image_size=64,
-    epochs=1,
-    width=8,
-    views=2,
-    heads=1,
-    fewest_images=8,
-    device="cpu",
-)
 
 
 @pytest.fixture(scope="module")
@@ -63,6 +52,11 @@ def image(hw, seed=0):
     return np.random.default_rng(seed).integers(0, 256, (*hw, 3)).astype(np.uint8)
 
 
+@torch.inference_mode()
+def levels_of(network, hw):
+    return network.levels(torch.from_numpy(planes(hw))[None])
+
+
 @pytest.mark.parametrize(
     ("image_hw", "expected"),
     [
@@ -77,7 +71,7 @@ def test_images_keep_their_aspect(image_hw, expected):
 
 
 def test_features_are_levels_of_whole_strides(network):
-    levels = network.of([image((64, 96))])
+    levels = levels_of(network, (64, 96))
     assert [tuple(level.shape[1:]) for level in levels] == network.shapes((64, 96))
     assert sum(level[0].numel() for level in levels) == network.size((64, 96))
     assert not network.train().training
@@ -94,7 +88,7 @@ def planes(hw, seed=0):
 
 def test_a_cache_gives_back_what_it_was_given_and_nothing_else(network, tmp_path):
     hw = (32, 64)
-    levels = [level[0] for level in network.of([image(hw)])]
+    levels = [level[0] for level in levels_of(network, hw)]
     cache = FeatureCache(tmp_path / "features", network, encoder="a")
     path = cache.path(planes(hw))
     assert cache.read(path, hw) is None
@@ -125,7 +119,7 @@ def test_a_cache_of_another_version_is_not_found(network, tmp_path, monkeypatch)
 def test_half_written_features_are_not_used(network, tmp_path, kept):
     cache = FeatureCache(tmp_path, network, encoder="a")
     path = cache.path(planes((32, 32)))
-    cache.write(path, [level[0] for level in network.of([image((32, 32))])])
+    cache.write(path, [level[0] for level in levels_of(network, (32, 32))])
     path.write_bytes(path.read_bytes()[:kept])
     assert cache.read(path, (32, 32)) is None
 
@@ -136,7 +130,7 @@ def test_a_full_disk_is_one_paragraph(network, tmp_path, monkeypatch):
 
     monkeypatch.setattr("segment.hybrid.cache.np.save", full)
     cache = FeatureCache(tmp_path, network, encoder="a")
-    levels = [level[0] for level in network.of([image((32, 32))])]
+    levels = [level[0] for level in levels_of(network, (32, 32))]
     with pytest.raises(TrainingError, match=r"No space left.*cache_gb"):
         cache.write(cache.path(planes((32, 32))), levels)
     assert list(tmp_path.iterdir()) == []
@@ -146,7 +140,7 @@ def test_a_cache_keeps_what_was_used_last(network, tmp_path):
     cache = FeatureCache(tmp_path, network, encoder="a")
     paths = [cache.path(planes((32, 32), seed)) for seed in range(4)]
     for age, path in enumerate(paths):
-        cache.write(path, [level[0] for level in network.of([image((32, 32))])])
+        cache.write(path, [level[0] for level in levels_of(network, (32, 32))])
         os.utime(path, (1000 - age, 1000 - age))
     size = paths[0].stat().st_size
     cache.trim(2 * size / 1e9, kept={paths[3]})

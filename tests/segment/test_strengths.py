@@ -10,28 +10,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from annotations import Regions, load_dataset, read_predictions
-from segment import HybridConfig, SegmentConfig, train_segmenter
+from segment import SegmentConfig, train_segmenter
 from segment.data import WEAK, load_resized
 from segment.hybrid.network import MARGIN, SCALE, hybrid_loss
 from segment.hybrid.pieces import UNKNOWN, pieces_of
 from segment.network import defect_loss
 from tests.drawn import drawn_dataset
+from tests.segment.small import SMALL
 from training import SilentReporter
 from training.parts import deal_groups
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 
-HYBRID = HybridConfig(
-    weights="none",
-    encoder="resnet18",
-    image_size=64,
-    epochs=1,
-    width=8,
-    views=2,
-    heads=2,
-    fewest_images=8,
-    device="cpu",
-)
+HYBRID = SMALL.model_copy(update={"heads": 2})
 UNET = SegmentConfig(
     weights="none", encoder="resnet18", image_size=64, epochs=1, batch_size=4, device="cpu"
 )
