@@ -191,8 +191,11 @@ def family_named(name: object) -> Family:
             raise UsageError(
                 f"{shortened(repr(name), 80)} is no family. Did you mean {family.name}?"
             )
+    near = difflib.get_close_matches(plain, known, n=1)
+    hint = f" Did you mean {near[0]}?" if near else ""
     raise UsageError(
-        f"{shortened(repr(name), 80)} is no family. The families are {', '.join(known)}."
+        f"{shortened(repr(name), 80)} is no family, and no folder of a dataset.{hint} The families "
+        f"are {', '.join(known)}."
     )
 
 

@@ -96,3 +96,16 @@ def test_a_unets_setting_trains_a_unet():
     usual, name = choose_config("segment", recipe=None, model=None, values={"epochs": 3})
     assert isinstance(usual, dt.HybridConfig)
     assert name == "segment"
+
+
+@pytest.mark.parametrize(
+    ("word", "said"),
+    [
+        ("segmnt", "'segmnt' is no family, and no folder of a dataset. Did you mean segment?"),
+        ("no/such/out", "'no/such/out' is no family, and no folder of a dataset. The families"),
+    ],
+)
+def test_a_slip_in_the_first_word_is_told_as_what_it_may_have_been(word, said):
+    done = CliRunner().invoke(app, ["train", word])
+    assert done.exit_code == 2
+    assert said in f"{done.output}{done.exception}"
