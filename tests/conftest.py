@@ -32,8 +32,11 @@ os.environ.update(
 )
 
 
-# A deadline would be an assertion about how busy the machine is.
-settings.register_profile("defectune", deadline=None)
+# A deadline would be an assertion about how busy the machine is. The examples are the same in
+# every run, here and on a build server: what passes before a push does not fail after it.
+# New examples are searched for with `pytest --hypothesis-profile search`.
+settings.register_profile("search", deadline=None, derandomize=False, print_blob=True)
+settings.register_profile("defectune", deadline=None, derandomize=True, print_blob=True)
 settings.load_profile("defectune")
 
 
