@@ -185,6 +185,7 @@ def _image(
                 note = note or str(error)
         shown.append(drawn)
     height, width = sample.image_hw
+    area = _largest_area(truth)
     line = {
         "id": sample.image_id,
         "type": sample.defect_type,
@@ -195,7 +196,8 @@ def _image(
         "regions": regions,
         "source": sample.source or sample.source_split,
         "part": sample.group,
-        "size": _largest_share(truth),
+        "size": None if area is None else float(f"{area / (height * width):.3g}"),
+        "area": area,
         "named": [named_type(dataset, run, sample.image_id) for run in runs],
     }
     vectors = {"full": full, "size": [width, height], "truth": truth_vectors(truth), "runs": shown}
@@ -204,8 +206,8 @@ def _image(
     return line, vectors
 
 
-def _largest_share(truth: Regions) -> float | None:
-    """Share of the image that its largest true region takes; None where no region is known."""
+def _largest_area(truth: Regions) -> float | None:
+    """Pixels of the largest true region; None where no region is known."""
     if not len(truth):
         return None
     if truth.masks is None:
@@ -213,7 +215,7 @@ def _largest_share(truth: Regions) -> float | None:
         areas = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
     else:
         areas = np.array([decode_rle(rle).sum() for rle in truth.masks])
-    return float(f"{areas.max() / np.prod(truth.image_hw):.3g}")
+    return round(float(areas.max()), 1)
 
 
 def _own_file(dataset: Dataset, sample: Sample, shown_at: Path) -> str:
@@ -270,6 +272,7 @@ def _write_index(
         "sources": (sources := sorted({line["source"] for line in lines})),
         "source": [sources.index(line["source"]) for line in lines],
         "size": [line["size"] for line in lines],
+        "area": [line["area"] for line in lines],
         "named": [[line["named"][place] for line in lines] for place in range(len(runs))],
         **head_json(head, dataset, [run.name for run in runs], lines),
         "ids": [line["id"] for line in lines],

@@ -36,6 +36,7 @@ SCRIPTS: Final = (
     "reasons.js",
     "gallery.js",
     "threshold.js",
+    "sizes.js",
     "tags.js",
     "viewer.js",
     "print.js",

@@ -319,7 +319,7 @@ function start() {
   startPrint();
   startViewer();
   startTags();
-  startThreshold();
+  if (data.runs.length) startThreshold();
   applyHash();
   document.documentElement.dataset.ready = "yes";
 }

@@ -110,6 +110,7 @@ function drawChart() {
   key("good (up)", { class: "bar-good" });
   data.types.forEach((type, n) => { if (type !== "good") key(type, { fill: typeColor(n) }); });
   byId("chart-title").textContent = `Scores of ${data.runs[r].name}`;
+  drawSizes();
 }
 
 function typeColor(type) {
@@ -128,6 +129,7 @@ function tellThreshold() {
     byId(`${id}-interval`).textContent = of ? `${((100 * hits) / of).toFixed(1)} %${intervalText(hits, of) ? `, ${intervalText(hits, of)}` : ""}` : "none to evaluate";
   }
   tellRegions(r);
+  tellSizes();
   for (const name of ["x1", "x2"]) byId("line").setAttribute(name, t * CHART.wide);
   byId("knob").setAttribute("cx", t * CHART.wide);
   const chart = byId("slider");
@@ -186,6 +188,7 @@ function setThreshold(t, done) {
 }
 
 function startThreshold() {
+  startSizes();
   const slider = byId("slider");
   let wanted = null;
   const at = (event) => {

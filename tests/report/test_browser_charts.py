@@ -1,0 +1,47 @@
+"""Pictures of the report that follow the threshold, in a real browser."""
+
+import numpy as np
+import pytest
+
+from annotations import decode_rle
+from tests.report.test_browser import CHROMIUM, READY, made, opened, sync_api
+
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no chromium on this machine")
+
+
+def largest_area(dataset, image_id):
+    return max(int(decode_rle(rle).sum()) for rle in dataset.truths[image_id].masks)
+
+
+def test_score_against_defect_size_follows_the_threshold_and_opens_images(tmp_path):
+    dataset, stored, path = made(tmp_path)
+    ids = [i for i in dataset.split.test_ids if dataset.by_id[i].is_defective]
+    areas = {i: largest_area(dataset, i) for i in ids}
+    with sync_api.sync_playwright() as playwright:
+        browser, page = opened(playwright)
+        page.goto(path.as_uri())
+        page.wait_for_function(READY)
+        page.locator("#sizes-fold > summary").click()
+        page.wait_for_selector("#sizes-line", state="attached")
+        told = page.evaluate("sizeDots.map(({ i, x, y }) => [data.ids[i], x, y])")
+        assert sorted(name for name, _, _ in told) == sorted(ids)
+        # Further right is larger, and further up scores higher.
+        assert [a for _, a in sorted((x, areas[i]) for i, x, _ in told)] == sorted(areas.values())
+        heights = {i: 154 - 146 * stored.image_scores[i] for i in ids}
+        assert {i: y for i, _, y in told} == pytest.approx(heights)
+        for threshold in (0, 0.5, 0.9, 1):
+            page.evaluate("t => setThreshold(t, false)", threshold)
+            under = [i for i in ids if stored.image_scores[i] < threshold]
+            name = page.locator("#sizes").get_attribute("aria-label")
+            assert f"{len(under)} of {len(ids)} images with a defect of known size" in name
+            if under:
+                assert f"has {max(areas[i] for i in under):,} pixels" in name
+            line = page.locator("#sizes-line")
+            assert float(line.get_attribute("y1")) == pytest.approx(154 - 146 * threshold)
+        first, x, y = told[0]
+        box = page.locator("#sizes").bounding_box()
+        page.mouse.click(box["x"] + x, box["y"] + y)
+        assert page.locator("#viewer-title").inner_text() in {
+            i for i, a, b in told if np.hypot(a - x, b - y) < 1
+        } | {first}
+        browser.close()
