@@ -73,6 +73,11 @@ class Sample:
         return self.defect_type != GOOD
 
     @property
+    def origin(self) -> str:
+        """What figures are told apart by: the source, or the source's own side where it is one."""
+        return self.source or self.source_split
+
+    @property
     def stem(self) -> str:
         """`image_id` as one file name, unique where `image_id` is: `broken_large__000`."""
         return safe_name(self.image_id)

@@ -111,6 +111,7 @@ def show_leaderboard(
     """
     from evaluation import HEADLINE, METRIC_NAMES, summarize, table_rows
     from evaluation.summary import best_first
+    from evaluation.table import source_rows
 
     part = "" if board.fold is None else f", fold {board.fold} only"
     title = (
@@ -135,6 +136,9 @@ def show_leaderboard(
         left_out = []
     else:
         show_table(table, title=title)
+    by_source = source_rows(board.rows)
+    if by_source:
+        show_table(by_source, title="By source")
     if left_out:
         show_text(f"No model gives what these need: {', '.join(left_out)}.")
     for line in (*board.differences, *board.spread_lines):

@@ -39,6 +39,7 @@ class _Row(_Part):
     metrics: _Metrics = Field(min_length=1)
     by_type: dict[str, _Metrics] = {}
     by_size: dict[str, _Metrics] = {}
+    by_source: dict[str, _Metrics] = {}
     curves: dict[str, dict[str, list[float]]] = {}
 
     @model_validator(mode="after")

@@ -20,6 +20,8 @@ from inference.matching import RegionMatch, match_regions, region_masks, union_m
 
 GOOD: Final = "good"
 _SAMPLED_MAPS: Final = 64
+Cell = tuple[str, str, str]
+"""Type, size class and source: pixels of one cell are counted together."""
 RANKED_PIXELS: Final = ("pixel_ap", "pixel_auroc", "pixel_f1_oracle")
 
 
@@ -33,6 +35,7 @@ class EvaluatedImages:
         types: text (n,), `good` or the defect type.
         sizes: the size classes.
         size_of: text (n,), size class of the largest region; empty without one.
+        source_of: text (n,), the source.
         has_truth: bool (n,), False for a defective image that is known by its boxes or its
             image label alone: nobody knows which of its pixels are good, so that pixel and region
             metrics leave it out.
@@ -46,8 +49,13 @@ class EvaluatedImages:
     types: npt.NDArray[np.str_]
     sizes: tuple[SizeClass, ...]
     size_of: npt.NDArray[np.str_]
+    source_of: npt.NDArray[np.str_]
     has_truth: npt.NDArray[np.bool_]
     weights: Weights
+
+    def cell(self, index: int) -> Cell:
+        """What pixels of an image are counted with."""
+        return str(self.types[index]), str(self.size_of[index]), str(self.source_of[index])
 
     def scores(self, predictions: StoredPredictions) -> ImageScores:
         """One run's image scores."""
@@ -73,6 +81,7 @@ def evaluated_images(
         types,
         sizes,
         np.array([image_size(dataset, i, sizes) or "" for i in ids], np.str_),
+        np.array([s.origin for s in samples], np.str_),
         np.array(has_truth, np.bool_),
         draw(types, groups),
     )
@@ -84,7 +93,7 @@ class RunEvidence:
     Attributes:
         resampler: short histograms an image.
         region_size: by size class, float (2, n): regions of that size, and those found.
-        pixels: pooled counts by (fold, type, size class).
+        pixels: pooled counts by fold and cell: (type, size class, source).
         pimo: what AUPIMO counts.
         true_pixels, found_pixels, hit_pixels: float (n,), pixels that are defects, that were
             called so, and both.
@@ -97,7 +106,7 @@ class RunEvidence:
         """Begin with nothing counted."""
         self.resampler = resampler
         self.region_size = region_size
-        self.pixels: dict[tuple[int, str, str], PixelCounts] = {}
+        self.pixels: dict[tuple[int, Cell], PixelCounts] = {}
         self.pimo = PimoCounts(n)
         self._pimo_values: Floats | None = None
         self.true_pixels, self.found_pixels, self.hit_pixels = np.zeros((3, n))
@@ -146,7 +155,7 @@ def gather(
         if images.is_defective[index]:
             evidence.pointing[index] = points_at(pixel_scores, dataset.truths[image_id])
         evidence.resampler.put(index, one)
-        key = (predictions.fold_of[image_id], str(images.types[index]), str(images.size_of[index]))
+        key = (predictions.fold_of[image_id], images.cell(index))
         evidence.pixels[key] = pooled([evidence.pixels.get(key, PixelCounts(low, high)), one])
         evidence.pimo.add(index, one, is_defective=bool(images.is_defective[index]))
         truth = dataset.truths[image_id]
@@ -239,25 +248,20 @@ def _score_range(predictions: StoredPredictions, ids: Iterable[str]) -> tuple[fl
 
 
 def pixel_figures(
-    evidence: RunEvidence, images: EvaluatedImages, keep: npt.NDArray[np.bool_], *, size: str = ""
+    evidence: RunEvidence, images: EvaluatedImages, keep: npt.NDArray[np.bool_]
 ) -> tuple[dict[str, Metric], dict[str, Floats]]:
     """Ranking metrics of pixels, of some images; see `pixel_metrics.pixel_metrics` and `aupimo`.
 
     Args:
         evidence: of the run.
         images: that were evaluated.
-        keep: bool (n,), whole types (and `good`), or one size class and `good`.
-        size: the size class, or empty for types.
+        keep: bool (n,), whole cells: all of a type, a size class or a source.
 
     Returns:
         The metrics and their resampled values, float (r,).
     """
-    types = set(images.types[keep].tolist())
-    parts = [
-        counts
-        for (_, kind, of_size), counts in evidence.pixels.items()
-        if kind in types and (not size or kind == GOOD or of_size == size)
-    ]
+    cells = {images.cell(index) for index in np.flatnonzero(keep).tolist()}
+    parts = [counts for (_, cell), counts in evidence.pixels.items() if cell in cells]
     figures = pixel_metrics(pooled(parts or [PixelCounts(0.0, 1.0)]))
     figures = {k: m for k, m in figures.items() if k in RANKED_PIXELS or k.startswith("aupro_")}
     unknown = unknown_pixels(images, keep)

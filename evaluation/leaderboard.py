@@ -15,6 +15,7 @@ leaderboard.json:
         fold_means    {NAME: number}
         by_type       {TYPE: {NAME: METRIC | null}}, the type's images and all good ones
         by_size       {SIZE: {NAME: METRIC | null}}, small, medium, large
+        by_source     {SOURCE: {NAME: METRIC | null}}, empty for a dataset made of one
         curves        {image: {threshold, precision, recall, false_positive_rate},
                        box, mask: {recall, precision}}, lists of numbers
         notes         [text], what was done to predictions from elsewhere
@@ -217,6 +218,7 @@ class Leaderboard:
                     "fold_means": row.fold_means,
                     "by_type": {kind: _figures(part) for kind, part in row.by_type.items()},
                     "by_size": {size: _figures(part) for size, part in row.by_size.items()},
+                    "by_source": {name: _figures(p) for name, p in row.by_source.items()},
                     "curves": {name: dict(curve) for name, curve in row.curves.items()},
                     "notes": list(row.notes),
                 }

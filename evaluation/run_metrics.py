@@ -1,4 +1,4 @@
-"""One run's metrics: over all test images, by defect type and by defect size."""
+"""One run's metrics: over all test images, by defect type, size and source."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -25,6 +25,7 @@ from evaluation.intervals import Floats, ratio_of_sums
 from evaluation.metric import Metric, undefined
 from evaluation.pixel_metrics import pixel_metrics, pooled
 from evaluation.pointing import pointing_metric
+from evaluation.strata import source_names
 from evaluation.type_metrics import type_metrics
 
 METRIC_NAMES: Final = (
@@ -89,6 +90,8 @@ class Row:
             precision is that of the class.
         by_size: metrics by size class, on the images whose largest true region is of that size
             and all good ones; region_recall and region precision are of the regions of that size.
+        by_source: metrics by source, on its good and defective images; empty where the dataset is
+            made of one.
         curves: `image` (threshold, precision, recall, false_positive_rate) and, where they can
             be had, `box` and `mask` (recall, precision at IoU 0.50).
         notes: what was done to predictions from elsewhere, a sentence each.
@@ -105,6 +108,7 @@ class Row:
     fold_means: dict[str, float]
     by_type: Mapping[str, Figures] = field(default_factory=dict)
     by_size: Mapping[str, Figures] = field(default_factory=dict)
+    by_source: Mapping[str, Figures] = field(default_factory=dict)
     curves: Mapping[str, Mapping[str, list[float]]] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     predictions: str = ""
@@ -122,7 +126,7 @@ def evaluate_run(
     """
     scores = images.scores(predictions)
     everything = np.ones(len(images.ids), np.bool_)
-    precision = _region_precisions(dataset, predictions, images)
+    precision = _region_precisions(dataset, predictions, images, everything)
     evidence = None
     if predictions.has_pixels:
         has_regions = predictions.regions is not None
@@ -130,7 +134,7 @@ def evaluate_run(
     has_regions = predictions.regions is not None
 
     def figures(
-        keep: npt.NDArray[np.bool_], *, size: str = ""
+        keep: npt.NDArray[np.bool_],
     ) -> tuple[Figures, dict[str, Floats]]:
         places = np.flatnonzero(keep)
         found: Figures = dict.fromkeys(METRIC_NAMES)
@@ -152,7 +156,7 @@ def evaluate_run(
             found |= types
             values |= drawn_types
         if evidence is not None:
-            metrics, drawn = pixel_figures(evidence, images, keep, size=size)
+            metrics, drawn = pixel_figures(evidence, images, keep)
             found |= metrics
             values |= drawn
             pointed = pointing_metric(evidence.pointing, images.weights, keep)
@@ -179,7 +183,7 @@ def evaluate_run(
                 by_type[kind][name], by_type[kind][f"{name}50"] = scored.by_class[kind]
     by_size: dict[str, Figures] = {}
     for size in images.sizes:
-        by_size[size.name], _ = figures(good | (images.size_of == size.name), size=size.name)
+        by_size[size.name], _ = figures(good | (images.size_of == size.name))
         for name, scored in precision.items():
             by_size[size.name][name], by_size[size.name][f"{name}50"] = scored.by_size[size.name]
         if evidence is not None and has_regions:
@@ -187,6 +191,14 @@ def evaluate_run(
             by_size[size.name]["region_recall"] = recall_metric(
                 int(found.sum()), int(total.sum()), ratio_of_sums(images.weights, found, total)
             )
+    by_source: dict[str, Figures] = {}
+    for source in source_names(dataset):
+        of_source = images.source_of == source
+        if not of_source.any():
+            continue
+        by_source[source], _ = figures(of_source)
+        for name, scored in _region_precisions(dataset, predictions, images, of_source).items():
+            by_source[source][name], by_source[source][f"{name}50"] = scored.mean, scored.half
     curves: dict[str, Mapping[str, list[float]]] = {
         "image": precision_recall_curve(scores.scores, scores.is_defective)
     }
@@ -199,6 +211,7 @@ def evaluate_run(
         fold_means=_fold_means(dataset, predictions, images, evidence),
         by_type=by_type,
         by_size=by_size,
+        by_source=by_source,
         curves=curves,
         notes=tuple(str(note) for note in predictions.about.get("notes", ())),
         threshold_from="given" if predictions.given_threshold else "",
@@ -213,18 +226,23 @@ def _given(metric: Metric) -> Metric:
 
 
 def _region_precisions(
-    dataset: Dataset, predictions: StoredPredictions, images: EvaluatedImages
+    dataset: Dataset,
+    predictions: StoredPredictions,
+    images: EvaluatedImages,
+    keep: npt.NDArray[np.bool_],
 ) -> dict[str, RegionPrecision]:
+    """Region precision of the kinds that the run gives, on some images: bool (n,)."""
     if predictions.regions is None:
         return {}
+    ids = tuple(images.ids[index] for index in np.flatnonzero(keep).tolist())
     return {
         name: region_precision(
             dataset,
-            images.ids,
+            ids,
             predictions.regions,
             kind=kind,
             sizes=images.sizes,
-            weights=images.weights,
+            weights=images.weights[:, keep],
         )
         for kind, name in MAP_NAMES
         if kind == "bbox" or _has_masks(predictions, images.ids)

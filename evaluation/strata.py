@@ -1,4 +1,7 @@
-"""Defect sizes: three classes by the part of the image that a true region covers."""
+"""What metrics are told apart by, beside the defect type: size and source.
+
+Defect sizes are three classes by the part of the image that a true region covers.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -55,6 +58,16 @@ def size_classes(dataset: Dataset) -> tuple[SizeClass, ...]:
         SizeClass(name, low, high)
         for name, low, high in zip(SIZE_NAMES, bounds[:-1], bounds[1:], strict=True)
     )
+
+
+def source_names(dataset: Dataset) -> tuple[str, ...]:
+    """Sources of the test images, sorted; empty for a dataset that is made of one.
+
+    They are those of all test images, so that one fold is told apart as all are.
+    """
+    names = {dataset.by_id[image_id].origin for image_id in dataset.split.test_ids}
+    several = any(sample.source for sample in dataset.samples)
+    return tuple(sorted(names)) if several and len(names) > 1 else ()
 
 
 def region_fractions(dataset: Dataset, image_id: str) -> npt.NDArray[np.float64]:

@@ -46,6 +46,8 @@ HEADLINE: Final = (
     "false_alarms_per_good_image",
 )
 """What a screen shows; leaderboard.json, the report and --all have every metric."""
+BY_SOURCE: Final = ("escape_rate", "overkill_rate", "image_auroc")
+"""What a screen shows of each source."""
 COMPARED_IN_WORDS: Final = (
     "image_auroc",
     "accuracy",
@@ -93,6 +95,20 @@ def table_rows(
         for name in names
     ]
     return [["", *(row.run for row in rows)], *body]
+
+
+def source_rows(rows: Sequence[Row]) -> list[list[str]]:
+    """Header and rows of texts, a line a source and metric; empty where there is one source."""
+    names = sorted({source for row in rows for source in row.by_source})
+    body = [
+        [
+            f"{source}, {name}",
+            *(format_metric(name, row.by_source[source][name], interval=True) for row in rows),
+        ]
+        for source in names
+        for name in BY_SOURCE
+    ]
+    return [["", *(row.run for row in rows)], *body] if body else []
 
 
 def to_markdown(rows: Sequence[Row], comparisons: Sequence[Comparison]) -> str:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from evaluation import HEADLINE, METRIC_WORDS, Metric, format_metric
-from evaluation.table import BOUNDED, RATES
+from evaluation.table import BOUNDED, BY_SOURCE, RATES
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +39,25 @@ def escapes_by_type(
         if any(cell.text != "—" for cell in cells):
             lines.append((kind, cells))
     return lines
+
+
+def by_source(
+    rows: Sequence[Mapping[str, Any]],
+) -> list[tuple[str, str, tuple[Cell, ...]]]:
+    """Source, metric in words, and a cell a run; empty for a dataset that is made of one."""
+    names = sorted({source for row in rows for source in row.get("by_source", {})})
+    return [
+        (
+            source,
+            METRIC_WORDS[name][0],
+            tuple(
+                metric_cell(name, (row.get("by_source", {}).get(source) or {}).get(name))
+                for row in rows
+            ),
+        )
+        for source in names
+        for name in BY_SOURCE
+    ]
 
 
 def _escapes(metric: Mapping[str, Any] | None) -> Cell:

@@ -194,7 +194,7 @@ def _image(
         "gone": not full,
         "scores": scores,
         "regions": regions,
-        "source": sample.source or sample.source_split,
+        "source": sample.origin,
         "part": sample.group,
         "size": None if area is None else float(f"{area / (height * width):.3g}"),
         "area": area,

@@ -116,7 +116,7 @@ def photographs_of(
             part=(sample := dataset.by_id[image_id]).group,
             defect_type=sample.defect_type,
             size=(image_size(dataset, image_id, sizes) or "") if sizes else "",
-            source=sample.source or sample.source_split,
+            source=sample.origin,
             fold=(fold := run.fold_of[image_id]),
             score=run.image_scores[image_id],
             threshold=(thresholds or {}).get(str(fold), THRESHOLD),

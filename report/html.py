@@ -23,7 +23,7 @@ from annotations.locks import refuse_link
 from evaluation import METRIC_WORDS, summarize
 from evaluation.summary import deciding_metric
 from report.document import digests, not_tested
-from report.first_screen import claims, escapes_by_type, metric_lines, operating_points
+from report.first_screen import by_source, claims, escapes_by_type, metric_lines, operating_points
 from report.gallery import Gallery, write_gallery
 from report.head import Head, check_limit, decide
 from report.parts import Part, conversion_facts, write_parts
@@ -200,6 +200,7 @@ def _render(
     confusions = [(run.name, confusion_by_type(dataset, run)) for run in runs]
     names = [run.name for run in runs]
     lines, left_out = metric_lines(rows)
+    in_order = [row for name in names for row in rows if row["run"] == name]
     test = dataset.select(ids)
     summary = summarize(leaderboard, names)
     return environment.get_template("index.html.j2").render(
@@ -221,9 +222,8 @@ def _render(
         digests=digests(dataset, rows),
         version=dataset.version,
         date=datetime.now(UTC).strftime("%d %B %Y").lstrip("0"),
-        escapes=escapes_by_type(
-            [row for name in names for row in rows if row["run"] == name], dataset.class_names
-        ),
+        escapes=escapes_by_type(in_order, dataset.class_names),
+        by_source=by_source(in_order),
         runs=rows,
         run_names=names,
         metrics=lines,

@@ -442,7 +442,7 @@ def _acceptance(
             part=parts[image_id],
             defect_type=data.by_id[image_id].defect_type,
             size=image_size(data, image_id, sizes) or "",
-            source=data.by_id[image_id].source or data.by_id[image_id].source_split,
+            source=data.by_id[image_id].origin,
             fold=stored.fold_of[image_id],
             score=float(stored.image_scores[image_id]),
             threshold=counted.thresholds[stored.fold_of[image_id]],

@@ -237,7 +237,7 @@ def _photographs(data: Dataset, stored: StoredPredictions) -> "list[Photograph]"
             part=data.by_id[image_id].group,
             defect_type=data.by_id[image_id].defect_type,
             size="",
-            source=data.by_id[image_id].source or data.by_id[image_id].source_split,
+            source=data.by_id[image_id].origin,
             fold=stored.fold_of[image_id],
             score=float(score),
             threshold=float(THRESHOLD),

@@ -1,4 +1,6 @@
-"""Figures by type and by size, and of defective and good images, against plain loops."""
+"""Figures by type, by size and by source, and of defective and good images, against plain loops."""
+
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -6,8 +8,11 @@ import pytest
 from annotations import FoldThresholds, Prediction, PredictionWriter, Regions, mask_to_regions
 from annotations.later import read_predictions
 from evaluation import METRIC_NAMES, evaluate_runs
+from evaluation.coco_ap import region_precision
 from evaluation.strata import region_fractions
+from evaluation.table import source_rows
 from inference.matching import match_regions
+from report.first_screen import by_source
 from tests.drawn import memory_dataset
 
 
@@ -21,7 +26,10 @@ def growing(one):
 
 @pytest.fixture
 def evaluated(tmp_path):
-    dataset = memory_dataset(tmp_path, growing)
+    return evaluate_drawn(tmp_path, memory_dataset(tmp_path, growing))
+
+
+def evaluate_drawn(tmp_path, dataset):
     rng = np.random.default_rng(3)
     run = tmp_path / "runs" / "one"
     about = {"family": "segment", "model": "drawn"}
@@ -109,6 +117,53 @@ def test_each_size(evaluated):
     assert sum(row.by_size[name]["region_recall"].n for name in sizes) == sum(
         len(t) for t in dataset.truths.values()
     )
+
+
+def test_each_source(tmp_path):
+    """Its own images alone, good ones too; a dataset made of one source has none."""
+    dataset = memory_dataset(tmp_path, growing)
+    samples = [
+        replace(one, source="line 2" if int(one.image_id[-1]) % 3 == 0 else "line 1")
+        for one in dataset.samples
+    ]
+    dataset, stored, board = evaluate_drawn(tmp_path, replace(dataset, samples=tuple(samples)))
+    (row,) = board.rows
+    assert list(row.by_source) == ["line 1", "line 2"]
+    tested = dataset.select(dataset.split.test_ids)
+    for source, figures in row.by_source.items():
+        own = [one for one in tested if one.source == source]
+        bad = [one.image_id for one in own if one.is_defective]
+        for name, value in plain(dataset, stored, [one.image_id for one in own]).items():
+            assert figures[name].value == pytest.approx(value), (source, name)
+        missed = [i for i in bad if stored.image_scores[i] < 0.5]
+        assert figures["escape_rate"].n == len(bad)
+        assert figures["escape_rate"].value == pytest.approx(len(missed) / len(bad))
+        assert figures["overkill_rate"].n == len(own) - len(bad)
+        assert figures["pixel_ap"].n == len(own) * 64
+        alone = region_precision(
+            dataset, [one.image_id for one in own], stored.regions, kind="bbox"
+        )
+        assert figures["box_map"].value == pytest.approx(alone.mean.value)
+    assert board.to_json()["rows"][0]["by_source"].keys() == row.by_source.keys()
+    header, *lines = source_rows(board.rows)
+    assert header == ["", "one"]
+    assert [line[0] for line in lines] == [
+        f"{source}, {name}"
+        for source in ("line 1", "line 2")
+        for name in ("escape_rate", "overkill_rate", "image_auroc")
+    ]
+    words = by_source(board.to_json()["rows"])
+    assert [(source, name) for source, name, _ in words][:2] == [
+        ("line 1", "escapes"),
+        ("line 1", "overkill"),
+    ]
+
+
+def test_one_source_is_not_told_apart(evaluated):
+    _, _, board = evaluated
+    assert board.rows[0].by_source == {}
+    assert source_rows(board.rows) == []
+    assert by_source(board.to_json()["rows"]) == []
 
 
 def test_by_type_needs_nothing_of_other_types(evaluated):
