@@ -23,6 +23,7 @@ from typing import Any, Final
 from urllib.parse import quote
 
 import numpy as np
+import numpy.typing as npt
 
 from annotations import (
     Dataset,
@@ -41,6 +42,7 @@ from report.head import Head, head_json
 from report.heat import visible_range, write_heat
 from report.named import named_type
 from report.pictures import write_jpeg
+from report.similar import balanced, describe, neighbors, positions
 from report.vectors import found_vectors, truth_vectors
 
 CHUNK: Final = 50
@@ -139,6 +141,7 @@ def _image(
     shown_at: Path,
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     note, full = "", ""
+    image_rgb = None
     try:
         image_rgb = read_image_rgb(sample.image_path, bit_depth=dataset.bit_depth)
         if image_rgb.shape[:2] != sample.image_hw:
@@ -154,6 +157,7 @@ def _image(
     scores: list[float | None] = []
     regions: list[list[int] | None] = []
     shown: list[dict[str, Any] | None] = []
+    maps: list[npt.NDArray[np.floating[Any]]] = []
     fold = -1
     for place, run in enumerate(runs):
         score = run.image_scores.get(sample.image_id)
@@ -180,7 +184,11 @@ def _image(
             drawn["hit"] = match.found_truth.astype(int).tolist()
         if sample.image_id in run.map_ranges:
             try:
-                drawn["heat"] = _write_map(run, sample, ranges[place], folder, f"{number}-{place}")
+                pixels = run.pixel_scores(sample.image_id)
+                if pixels is not None:
+                    drawn["heat"] = f"heat/{number}-{place}.png"
+                    shares = write_heat(folder / drawn["heat"], pixels, ranges[place], HEAT_PIXELS)
+                    maps.append(shares)
             except ImageReadError as error:
                 note = note or str(error)
         shown.append(drawn)
@@ -199,6 +207,7 @@ def _image(
         "size": None if area is None else float(f"{area / (height * width):.3g}"),
         "area": area,
         "named": [named_type(dataset, run, sample.image_id) for run in runs],
+        "look": describe(image_rgb, maps) if image_rgb is not None and full else None,
     }
     vectors = {"full": full, "size": [width, height], "truth": truth_vectors(truth), "runs": shown}
     if ignored is not None and len(ignored):
@@ -229,20 +238,6 @@ def _own_file(dataset: Dataset, sample: Sample, shown_at: Path) -> str:
     return quote(Path(os.path.relpath(path, start)).as_posix())
 
 
-def _write_map(
-    run: StoredPredictions,
-    sample: Sample,
-    score_range: tuple[float, float],
-    folder: Path,
-    name: str,
-) -> str:
-    scores = run.pixel_scores(sample.image_id)
-    if scores is None:
-        return ""
-    write_heat(folder / f"heat/{name}.png", scores, score_range, HEAT_PIXELS)
-    return f"heat/{name}.png"
-
-
 def _write_index(
     dataset: Dataset,
     runs: Sequence[StoredPredictions],
@@ -252,6 +247,8 @@ def _write_index(
     head: Head,
 ) -> None:
     types = sorted({line["type"] for line in lines})
+    looks = balanced([line["look"] for line in lines])
+    known = [line["look"] is not None for line in lines]
     value = {
         "chunk": CHUNK,
         "runs": [
@@ -273,6 +270,8 @@ def _write_index(
         "source": [sources.index(line["source"]) for line in lines],
         "size": [line["size"] for line in lines],
         "area": [line["area"] for line in lines],
+        "similar": neighbors(looks, [line["part"] for line in lines], known),
+        "place": positions(looks, known),
         "named": [[line["named"][place] for line in lines] for place in range(len(runs))],
         **head_json(head, dataset, [run.name for run in runs], lines),
         "ids": [line["id"] for line in lines],

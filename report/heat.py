@@ -48,10 +48,13 @@ def write_heat(
     scores: npt.NDArray[np.floating[Any]],
     score_range: tuple[float, float],
     limit: int,
-) -> None:
+) -> npt.NDArray[np.floating[Any]]:
     """Write a score map, float (H, W), as a PNG of at most `limit` pixels a side.
 
     Scores at or below the range's lower end are transparent.
+
+    Returns:
+        What was painted, float (h, w) of the PNG's size, from 0 at the range's lower end to 1.
     """
     scale = limit / max(scores.shape)
     small: npt.NDArray[np.floating[Any]] = scores
@@ -72,3 +75,4 @@ def write_heat(
     with BytesIO() as buffer:
         picture.save(buffer, "PNG", transparency=clear, compress_level=6)
         write_bytes_atomic(path, buffer.getvalue())
+    return np.asarray(share, np.float32)

@@ -38,6 +38,7 @@ SCRIPTS: Final = (
     "threshold.js",
     "sizes.js",
     "tags.js",
+    "similar.js",
     "viewer.js",
     "print.js",
     "boot.js",

@@ -31,6 +31,7 @@ function showImage() {
   const changed = i !== look.i;
   Object.assign(look, { i, r: state.run });
   if (changed) { look.blink = "both"; look.fitted = false; }
+  showSimilar();
   byId("viewer-title").textContent = data.ids[i];
   if (!viewer.open) { viewer.showModal(); byId("stage").focus(); }
   tellVerdict();

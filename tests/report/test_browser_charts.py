@@ -45,3 +45,28 @@ def test_score_against_defect_size_follows_the_threshold_and_opens_images(tmp_pa
             i for i, a, b in told if np.hypot(a - x, b - y) < 1
         } | {first}
         browser.close()
+
+
+def test_similar_images_stand_under_the_image_and_open(tmp_path):
+    dataset, _, path = made(tmp_path)
+    ids = list(dataset.split.test_ids)
+    with sync_api.sync_playwright() as playwright:
+        browser, page = opened(playwright)
+        page.goto(f"{path.as_uri()}#img={ids[0]}")
+        page.wait_for_function(READY)
+        found = page.evaluate("data.similar")
+        part = {number: dataset.by_id[i].group for number, i in enumerate(ids)}
+        for number, line in enumerate(found):
+            assert len(set(line)) == 5
+            assert all(part[other] != part[number] for other in line)
+        names = page.locator("#similar .alike b").all_inner_texts()
+        assert names == [ids[other] for other in found[0]]
+        page.wait_for_function("document.querySelector('#similar img').naturalWidth > 0")
+        page.locator("#similar .alike").first.click()
+        assert page.locator("#viewer-title").inner_text() == names[0]
+        assert page.locator("#similar .alike b").all_inner_texts() == [
+            ids[other] for other in found[found[0][0]]
+        ]
+        page.go_back()
+        assert page.locator("#viewer-title").inner_text() == ids[0]
+        browser.close()
