@@ -9,15 +9,15 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
+from annotations.by_source import fold_of_source, side_of_new_part, side_of_new_photograph
 from annotations.errors import InputError, UsageError
 from annotations.protocols import (
     HOLDOUT_TEST_FRACTION,
     VAL_FRACTION,
-    by_group,
     grouped_by_type,
     type_of,
 )
-from annotations.samples import GOOD, Sample
+from annotations.samples import GOOD, Sample, by_group
 from annotations.split import Fold, Split, split_digest
 
 To = Literal["auto", "train", "test", "folds"]
@@ -153,6 +153,8 @@ class _Placer:
         self._source_val: list[set[str]] = [set() for _ in sides]
         placed = [s for s in samples if s.image_id in sides[0]]
         self._own_good = any(not s.is_defective and s.source_split != "test" for s in samples)
+        by_source = split.protocol == "leave-one-source-out"
+        self._fold_of = fold_of_source(sides, samples) if by_source else None
         for sample in placed:
             self.note(sample)
 
@@ -177,21 +179,26 @@ class _Placer:
         """Place a new photograph of a part that is placed."""
         members = self._members[sample.group]
         tested = False
-        for fold in self._sides:
+        for number, fold in enumerate(self._sides):
             there = {fold[image_id] for image_id in members}
             side = next((s for s in ("test", "train", "val") if s in there), "left_out")
             if side == "test" and tested:
                 # Every image is tested once.
                 side = "left_out"
+            if self._fold_of is not None:
+                side = side_of_new_photograph(sample, number, side, self._fold_of)
             tested = tested or side == "test"
             fold[sample.image_id] = side
         self.note(sample)
 
     def new_part(self, group: Sequence[Sample]) -> None:
         """Place all images of a part that is new."""
-        home = self._tested_in(group)
+        home = None if self._fold_of is not None else self._tested_in(group)
         for number, fold in enumerate(self._sides):
-            if number == home:
+            if self._fold_of is not None:
+                given = side_of_new_part(group, number, self._to, self._fold_of)
+                side = given or self._training_side(number, group)
+            elif number == home:
                 side = "test"
             elif home is not None and (self._to == "test" or len(self._sides) == 1):
                 side = "left_out"

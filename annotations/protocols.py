@@ -6,6 +6,7 @@ by type, and good test images are all tested. `few-shot`: N defective images tra
 al., DRA, CVPR 2022, section 4.1) or of each type (Yao et al., BGAD, CVPR 2023, section 4.1), the
 rest is tested; of one type alone, the others are tested (DRA's hard setting).
 `leave-one-type-out`: each type is tested in a fold whose training side never saw one like it.
+`leave-one-source-out`: see `annotations.by_source`.
 `official`: the source's own division, with good training images held out to validate.
 
 The test side is fixed first; validation images come out of the training side and never out of
@@ -22,9 +23,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from annotations.by_source import sets_by_source
 from annotations.errors import InputError, UsageError, shortened
 from annotations.files import read_json
-from annotations.samples import GOOD, Sample
+from annotations.samples import GOOD, Sample, by_group
 from annotations.split import PROTOCOLS, Fold, Protocol, Split, check_split, split_digest
 
 VAL_FRACTION: Final = 0.15
@@ -65,14 +67,6 @@ class Shots:
 def _order_key(seed: int, purpose: str, text: str) -> str:
     # A hash orders the same on every system and for every order of files on disk.
     return hashlib.sha256(f"{seed}\x00{purpose}\x00{text}".encode()).hexdigest()
-
-
-def by_group(samples: Iterable[Sample]) -> dict[str, list[Sample]]:
-    """Images by their part."""
-    groups: dict[str, list[Sample]] = defaultdict(list)
-    for sample in samples:
-        groups[sample.group].append(sample)
-    return groups
 
 
 def type_of(group: Sequence[Sample]) -> str:
@@ -191,6 +185,9 @@ def make_split(
     elif protocol == "leave-one-type-out":
         test_sets, held_back = _leave_one_type_out(test_side, seed)
         detail = "in each fold, the tested type is unknown to the training side"
+    elif protocol == "leave-one-source-out":
+        names, test_sets, held_back = sets_by_source(samples)
+        detail = "; ".join(f"fold {number} tests {name}" for number, name in enumerate(names))
     else:
         test_sets = [{sample.image_id for sample in test_side}]
     made, left_out = [], []

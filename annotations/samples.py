@@ -1,5 +1,7 @@
 """`Sample`: one image and what is known about it."""
 
+from collections import defaultdict
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -81,6 +83,14 @@ class Sample:
     def stem(self) -> str:
         """`image_id` as one file name, unique where `image_id` is: `broken_large__000`."""
         return safe_name(self.image_id)
+
+
+def by_group(samples: Iterable[Sample]) -> dict[str, list[Sample]]:
+    """Images by their part."""
+    groups: dict[str, list[Sample]] = defaultdict(list)
+    for sample in samples:
+        groups[sample.group].append(sample)
+    return groups
 
 
 def safe_name(text: str) -> str:

@@ -16,12 +16,21 @@ from annotations.errors import InputError, ProtocolError, SplitMismatchError, Us
 from annotations.files import read_json, write_json_atomic
 from annotations.samples import Sample
 
-Protocol = Literal["kfold", "holdout", "few-shot", "leave-one-type-out", "official", "custom"]
+Protocol = Literal[
+    "kfold",
+    "holdout",
+    "few-shot",
+    "leave-one-type-out",
+    "leave-one-source-out",
+    "official",
+    "custom",
+]
 PROTOCOLS: Final[tuple[Protocol, ...]] = (
     "kfold",
     "holdout",
     "few-shot",
     "leave-one-type-out",
+    "leave-one-source-out",
     "official",
 )
 """Those that `make_split` draws; `custom` comes from a file."""
@@ -50,7 +59,8 @@ class Split:
     Attributes:
         protocol: one of `PROTOCOLS`, or `custom` for a split from a file.
         seed: that the division was drawn with.
-        folds: k for kfold, one a type for leave-one-type-out, one for the rest.
+        folds: k for kfold, one a type for leave-one-type-out, one a source for
+            leave-one-source-out, one for the rest.
         digest: SHA-256, hexadecimal, over protocol, folds and the images' own hashes.
         left_out: ids on neither side, by fold: their group stands on the other
             side, or the protocol holds them back.

@@ -10,6 +10,7 @@ from typing import Any, Final
 import numpy as np
 
 from annotations import GOOD, Dataset, InputError, Regions, Sample, UsageError, label_strength
+from annotations.by_source import name_of_source
 from annotations.dataset import portable
 from annotations.errors import DefectuneError
 from annotations.files import read_json
@@ -203,8 +204,8 @@ def match(
         by_sha.setdefault(sample.sha256, []).append(image_id)
     removed = {sample.sha256 for sample in gone.values()}
     # A dataset of one source names none.
-    several = any(sample.source for sample in labels.samples.values())
-    source = batch.named.resolve().name if several else ""
+    known = sorted({sample.source for sample in labels.samples.values()} - {""})
+    source = name_of_source(batch.named.resolve().parts, known) if known else ""
     seen: dict[str, tuple[str, Any]] = {}
     two_labels, other_size, other_image = [], [], []
     counts: Counter[str] = Counter()

@@ -21,6 +21,7 @@ from annotations import (
     make_split,
     read_custom_split,
 )
+from annotations.by_source import sets_by_source, shared_note
 from annotations.files import (
     folder_moved_into_place,
 )
@@ -98,6 +99,9 @@ def convert(
     options = options or ConvertOptions()
     pattern = compile_pattern(options.group_by)
     check_convert_options(options)
+    if options.split_file is None and options.protocol == "leave-one-source-out":
+        # That images are of one source is known before the first is read.
+        sets_by_source(())
     reading = _Reading(pool, progress)
     require_outside(source, output)
     with folder_moved_into_place(output, hint=OUTPUT_HINT) as folder:
@@ -419,6 +423,8 @@ def _split(samples: list[Sample], options: ConvertOptions, report: ConversionRep
         seed=options.seed,
         shots=options.shots,
     )
+    if protocol == "leave-one-source-out":
+        report.notes += filter(None, [shared_note(samples)])
     by_id = {sample.image_id: sample for sample in samples}
     tested = [by_id[image_id] for image_id in split.test_ids]
     if not any(not sample.is_defective for sample in tested):

@@ -114,8 +114,8 @@ def convert(
         ignore: Name of a class that is neither defect nor background. Can be repeated.
         allow_leftovers: Convert even where images or labels of the source would be left over.
         protocol: How images are divided into training and test: kfold, holdout, few-shot,
-            leave-one-type-out or official. auto keeps the source's own division where its
-            training side has defects, and is kfold elsewhere.
+            leave-one-type-out, leave-one-source-out (of several sources) or official. auto keeps
+            the source's own division where its training side has defects, and is kfold elsewhere.
         folds: Number of folds for the protocol kfold; 5 if not given.
         seed: Seed of the split.
         group_by: Regular expression on an image's path; what it matches names the physical part.

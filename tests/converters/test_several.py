@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -81,6 +82,24 @@ def test_an_update_keeps_sources_and_names_its_own(tmp_path):
     assert data.by_id["a"].defect_type == "stain"
     assert {s.source for i, s in data.by_id.items() if "/" in i} == {"one", "other"}
     assert {s.source for s in load_version(tmp_path / "out", 1).samples} == {"one", "other"}
+    assert check_dataset(data, reshots=False).problems == ()
+
+
+def test_each_source_is_left_out_once_and_an_update_keeps_it_so(tmp_path):
+    one = yolo(tmp_path / "one", MANY, ["crack", "dent"], 1)
+    other = yolo(tmp_path / "other", MANY, ["crack", "dent"], 2)
+    options = replace(OPTIONS, protocol="leave-one-source-out")
+    with pytest.raises(UsageError, match="Name all sources in one call"):
+        convert(one, tmp_path / "x", options)
+    convert_several([one, other], tmp_path / "out", options)
+    more = yolo(tmp_path / "week 2" / "other", {"a": f"1 {BOX}"}, ["crack", "dent"], 3)
+    done = update(tmp_path / "out", more, UpdateOptions(convert=ConvertOptions(find_groups=False)))
+    assert done.placed["fold 1, test"] == 1
+    data = load_dataset(tmp_path / "out")
+    assert data.split.detail == "fold 0 tests one; fold 1 tests other"
+    for fold, name in zip(data.split.folds, ("one", "other"), strict=True):
+        assert {data.by_id[i].source for i in fold.test} == {name}
+        assert {data.by_id[i].source for i in (*fold.train, *fold.val)} == {"one", "other"} - {name}
     assert check_dataset(data, reshots=False).problems == ()
 
 
