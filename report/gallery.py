@@ -7,9 +7,9 @@ caption, alternative text, counts and filters cannot contradict each other.
     data/chunk-N.js      vectors of CHUNK images each, loaded when they are looked at
     thumbs/N.jpg         300 pixels
     full/N.jpg           1,600 pixels, only where the page cannot show the dataset's own file
-    heat/N-R.png         heat map of run R, 256 pixels, transparent where good images score too
+    heat/N-R.js          heat map of run R, 256 pixels, transparent where good images score too
 
-Both kinds of scripts hold one call with JSON in ASCII, since a page opened from disk may load
+All three kinds of scripts hold one call with JSON in ASCII, since a page opened from disk may load
 scripts and not fetch files.
 """
 
@@ -186,9 +186,9 @@ def _image(
             try:
                 pixels = run.pixel_scores(sample.image_id)
                 if pixels is not None:
-                    drawn["heat"] = f"heat/{number}-{place}.png"
-                    shares = write_heat(folder / drawn["heat"], pixels, ranges[place], HEAT_PIXELS)
-                    maps.append(shares)
+                    drawn["heat"] = name = f"{number}-{place}"
+                    path = folder / f"heat/{name}.js"
+                    maps.append(write_heat(path, name, pixels, ranges[place], HEAT_PIXELS))
             except ImageReadError as error:
                 note = note or str(error)
         shown.append(drawn)

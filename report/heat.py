@@ -1,5 +1,6 @@
 """Heat maps: where a map scores no higher than good images do, nothing is painted."""
 
+import base64
 from io import BytesIO
 from pathlib import Path
 from typing import Any, Final
@@ -10,7 +11,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from annotations import Dataset, ImageReadError, StoredPredictions
-from annotations.files import write_bytes_atomic
+from annotations.files import write_text_atomic
 
 QUANTILE: Final = 0.99
 """Of the pixel scores of good images; a map is transparent up to there."""
@@ -45,13 +46,16 @@ def visible_range(dataset: Dataset, run: StoredPredictions) -> tuple[float, floa
 
 def write_heat(
     path: Path,
+    name: str,
     scores: npt.NDArray[np.floating[Any]],
     score_range: tuple[float, float],
     limit: int,
 ) -> npt.NDArray[np.floating[Any]]:
-    """Write a score map, float (H, W), as a PNG of at most `limit` pixels a side.
+    """Write a score map, float (H, W), as a script that holds a PNG of `limit` pixels or less.
 
-    Scores at or below the range's lower end are transparent.
+    Scores at or below the range's lower end are transparent. Each of the 64 levels has an opacity
+    of its own, by which the page reads the score under the pointer. It is a script, and no PNG
+    beside the page: a page from disk may show such a file, but may not read its pixels.
 
     Returns:
         What was painted, float (h, w) of the PNG's size, from 0 at the range's lower end to 1.
@@ -68,11 +72,11 @@ def write_heat(
     colors = cv2.applyColorMap(ramp[None], cv2.COLORMAP_INFERNO)[0, :, ::-1]
     picture = Image.fromarray(levels, "P")
     picture.putpalette(colors.tobytes())
-    path.parent.mkdir(parents=True, exist_ok=True)
     # Level 0 alone is clear; the low levels are dark colors, and half clear.
     clear = bytes(min(255, round(90 + 165 * (n / (_LEVELS - 1)) ** 0.5)) if n else 0
                   for n in range(_LEVELS))  # fmt: skip
     with BytesIO() as buffer:
         picture.save(buffer, "PNG", transparency=clear, compress_level=6)
-        write_bytes_atomic(path, buffer.getvalue())
+        content = base64.b64encode(buffer.getvalue()).decode()
+    write_text_atomic(path, f'defectuneHeat("{name}","data:image/png;base64,{content}");\n')
     return np.asarray(share, np.float32)

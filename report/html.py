@@ -39,6 +39,7 @@ SCRIPTS: Final = (
     "sizes.js",
     "tags.js",
     "similar.js",
+    "heat.js",
     "viewer.js",
     "print.js",
     "boot.js",

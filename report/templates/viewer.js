@@ -79,7 +79,7 @@ function stack(layers, vectors, i, r) {
       byId("viewer-note").textContent = "The dataset's own image is not at its place; this is the small picture.";
     });
   }
-  if (vectors.runs[r]?.heat) add(vectors.runs[r].heat, "heat", "heat map");
+  if (vectors.runs[r]?.heat) layers.append(heatPicture(vectors.runs[r].heat));
   const svg = svgNode("svg", { "aria-hidden": "true" });
   drawRegions(svg, vectors, r);
   svg.append(svgNode("g", { class: "layer-labels" }));
@@ -297,6 +297,7 @@ function startViewer() {
   byId("blink-button").addEventListener("click", blink);
   byId("pair-button").addEventListener("click", pair);
   byId("pair-button").hidden = data.runs.length < 2;
+  startHeat();
   stage.addEventListener("scroll", follow, { passive: true });
   byId("same-part").addEventListener("click", () => {
     const { t, model } = state;

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from annotations import decode_rle
+from report.heat import visible_range
 from tests.report.test_browser import CHROMIUM, READY, made, opened, sync_api
 
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no chromium on this machine")
@@ -69,4 +70,40 @@ def test_similar_images_stand_under_the_image_and_open(tmp_path):
         ]
         page.go_back()
         assert page.locator("#viewer-title").inner_text() == ids[0]
+        browser.close()
+
+
+def test_the_score_under_the_pointer_is_the_maps(tmp_path):
+    dataset, stored, path = made(tmp_path)
+    image_id = next(i for i in dataset.split.test_ids if i.startswith("contamination"))
+    scores = stored.pixel_scores(image_id)
+    low, high = visible_range(dataset, stored)
+    inside, outside = (
+        (tuple(np.argwhere(scores > 0.5)[n]) for n in (0, -1)),
+        np.argwhere(scores == 0),
+    )
+    with sync_api.sync_playwright() as playwright:
+        browser, page = opened(playwright)
+        page.goto(f"{path.as_uri()}#img={image_id}")
+        page.wait_for_function(READY)
+        page.wait_for_function("document.querySelector('img.heat')?.naturalWidth === 64")
+        box = page.locator("#layers").bounding_box()
+        for y, x in (*inside, tuple(outside[0]), tuple(outside[-1])):
+            page.mouse.move(
+                box["x"] + box["width"] * (x + 0.5) / 64, box["y"] + box["height"] * (y + 0.5) / 64
+            )
+            words = page.locator("#pointed").inner_text()
+            assert words.endswith(f" at {x}, {y}.")
+            numbers = [float(word) for word in words.split() if word.startswith(("0.", "1."))]
+            score = float(scores[y, x])
+            if score <= low:
+                assert words.startswith(f"Score at most {low:.4f}")
+            else:
+                assert numbers[0] - 1e-4 <= score <= numbers[1] + 1e-4
+                assert numbers[1] - numbers[0] == pytest.approx((high - low) / 63, abs=2e-4)
+        page.mouse.move(2, 2)
+        assert page.locator("#pointed").inner_text() == ""
+        # Every level is told by its opacity.
+        levels = [min(255, round(90 + 165 * (n / 63) ** 0.5)) if n else 0 for n in range(64)]
+        assert page.evaluate("all => all.map(levelOf)", levels) == list(range(64))
         browser.close()
