@@ -38,6 +38,7 @@ SCRIPTS: Final = (
     "threshold.js",
     "sizes.js",
     "tags.js",
+    "regions.js",
     "similar.js",
     "heat.js",
     "viewer.js",

@@ -1,5 +1,5 @@
 // The viewer: one image with layers, zoom at the pointer, and truth and prediction in turn.
-const look = { i: -1, r: 0, zoom: 1, blink: "both", focus: null, pair: false, fitted: false };
+const look = { i: -1, r: 0, zoom: 1, blink: "both", focus: null, pair: false, fitted: false, region: null };
 const MOST_LABELS = 5;
 const pointers = new Map();
 
@@ -29,6 +29,7 @@ function showImage() {
     return;
   }
   const changed = i !== look.i;
+  if (changed || (state.run !== look.r && look.region?.kind === "prediction")) look.region = null;
   Object.assign(look, { i, r: state.run });
   if (changed) { look.blink = "both"; look.fitted = false; }
   showSimilar();
@@ -171,6 +172,7 @@ function paint() {
       for (const node of layers.querySelectorAll(kind === "heat" ? ".heat" : `.layer-${kind}`)) node.style.display = yes ? "" : "none";
     }
     for (const node of layers.querySelectorAll(".heat, .layer-masks")) node.style.opacity = byId("opacity").value;
+    if (r === look.r) drawChosen(layers);
     const labels = layers.querySelector(".layer-labels");
     labels?.replaceChildren();
     const said = vectors.runs[r];
@@ -248,6 +250,7 @@ function toggleLayer(kind) {
 const VIEWER_KEYS = {
   " ": blink,
   p: pair,
+  r: nextRegion,
   "+": () => zoom(1.4),
   "-": () => zoom(1 / 1.4),
   0: fit,
@@ -298,6 +301,7 @@ function startViewer() {
   byId("pair-button").addEventListener("click", pair);
   byId("pair-button").hidden = data.runs.length < 2;
   startHeat();
+  startRegions();
   stage.addEventListener("scroll", follow, { passive: true });
   byId("same-part").addEventListener("click", () => {
     const { t, model } = state;
