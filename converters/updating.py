@@ -40,6 +40,15 @@ from converters.new_reshots import KnownTextures, layers_of
 from converters.pool import Pool
 from converters.report import ConvertOptions
 from converters.sides import UNSPLIT, choose_sides
+from converters.tags import (
+    Tagged,
+    read_tags,
+    require_free,
+    without_training,
+    worklist_path,
+    worklist_text,
+    write_worklist,
+)
 from converters.versions import Labels, write_version
 
 ADDED, RELABELLED, REMOVED, RENAMED = "added", "relabelled", "removed", "renamed"
@@ -53,6 +62,7 @@ class UpdateOptions:
     Attributes:
         convert: how the source is read, as for a conversion.
         remove: a file of ids or paths of images that go, one a line.
+        tags: tags saved from a report; none of them changes a label.
         rename: new name by old name of classes.
         to: where new parts go.
         prefix: folder that new images' ids get; empty for none.
@@ -67,6 +77,7 @@ class UpdateOptions:
 
     convert: ConvertOptions = field(default_factory=ConvertOptions)
     remove: Path | None = None
+    tags: Path | None = None
     rename: Mapping[str, str] = field(default_factory=dict)
     to: To = "auto"
     prefix: str = ""
@@ -154,12 +165,12 @@ def update(
         if options.restore is not None:
             return _restored(dataset, options, notes)
         require_current(root)
-        if source is None and not options.remove and not options.rename:
+        if source is None and not (options.remove or options.rename or options.tags):
             if finished:
                 return _nothing(dataset, options, notes, 0)
             raise UsageError(
                 "Nothing to do: give SRC, a folder of new images or labels; or --remove, "
-                "--rename-class or --restore."
+                "--tags, --rename-class or --restore."
             )
         _refuse_overlap(root, source)
         if source is None:
@@ -188,6 +199,7 @@ def _updated(
 ) -> Updated:
     labels = Labels.of(dataset)
     n_before = Counter(sample.defect_type for sample in dataset.samples)
+    tagged = None if options.tags is None else read_tags(options.tags, dataset)
     renamed = _rename(labels, options.rename, batch, notes)
     gone = _remove(labels, options.remove, notes)
     matched = Matched()
@@ -202,10 +214,11 @@ def _updated(
         )
         notes += matched.notes
     new_ids = _place(dataset, labels, matched, batch, options, notes, progress)
-    if gone:
+    ignored = _apply_tags(labels, tagged, options, notes)
+    if gone or ignored:
         types = {s.image_id: s.defect_type for s in dataset.samples}
         types |= {i: s.defect_type for i, s in labels.samples.items()}
-        require_sides(dataset.split, labels.split, types, "What is to be removed")
+        require_sides(dataset.split, labels.split, types, "What is to be removed or ignored")
     after = Counter(sample.defect_type for sample in labels.samples.values())
     lost = sorted(set(n_before) - set(after) - set(options.rename))
     notes += [
@@ -229,7 +242,8 @@ def _updated(
         for what, some in ids.items()
     }
     same_classes = labels.class_names == list(dataset.class_names)
-    if not any(ids.values()) and same_classes:
+    _write_tags(tagged, options)
+    if not any(ids.values()) and same_classes and not ignored:
         return _nothing(dataset, options, notes, matched.unchanged)
     record = {
         "source": batch.named.name if batch is not None else None,
@@ -243,6 +257,7 @@ def _updated(
         "renamed": dict(options.rename),
         "matched_by_name": sorted(matched.by_name),
         "late_leaks": labels.late_leaks,
+        "ignored": ignored,
         "restored": None,
     }
     return _write(dataset, labels, options, record, ids, counts, matched.unchanged, notes)
@@ -264,6 +279,37 @@ def _nothing(
         tuple(notes),
         {},
     )
+
+
+def _apply_tags(
+    labels: Labels, tagged: Tagged | None, options: UpdateOptions, notes: list[str]
+) -> list[str]:
+    """Leave ignored images out of training, and say what waits for a label; ids of the former."""
+    if tagged is None or options.tags is None:
+        return []
+    path = worklist_path(options.tags)
+    if tagged.work:
+        require_free(path, worklist_text(tagged))
+        listed = ", ".join(f"{n} {tag}" for tag, n in tagged.counts().items())
+        notes.append(f"tags that wait for a label, in {path}: {listed}; no label was changed")
+    there = [i for i in tagged.ignored if i in labels.samples]
+    labels.split, ignored = without_training(labels.split, there, labels.samples.values())
+    if ignored:
+        notes.append(
+            f"ignored images left out of training from now on: {len(ignored)}; where they are tested "
+            "they stay"
+        )
+    if len(there) > len(ignored):
+        notes.append(
+            f"ignored images that no fold trained on: {len(there) - len(ignored)}; they stay where "
+            "they are"
+        )
+    return ignored
+
+
+def _write_tags(tagged: Tagged | None, options: UpdateOptions) -> None:
+    if tagged is not None and tagged.work and options.tags is not None and not options.dry_run:
+        write_worklist(worklist_path(options.tags), worklist_text(tagged))
 
 
 def _rename(
@@ -442,8 +488,10 @@ def _with_sides(
 
 def _restored(dataset: Dataset, options: UpdateOptions, notes: list[str]) -> Updated:
     number = options.restore or 0
-    if options.remove or options.rename:
-        raise UsageError("--restore brings a version back as it was; remove and rename after it.")
+    if options.remove or options.rename or options.tags:
+        raise UsageError(
+            "--restore brings a version back as it was; remove, rename and tags come after it."
+        )
     wanted = load_version(dataset.root, number)
     state = read_state(dataset.root, number)
     labels = Labels.of(wanted, state["labels"])

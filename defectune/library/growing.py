@@ -34,6 +34,7 @@ def update(
     source: Annotated[Place | None, Option(metavar="SRC")] = None,
     *,
     remove: Annotated[Place | None, Option("Update", "LIST")] = None,
+    tags: Annotated[Place | None, Option("Update", "TAGS.json")] = None,
     rename_class: Annotated[Mapping[str, str] | Sequence[str], Option("Update", "OLD=NEW")] = (),
     prefix: Annotated[str, Option("Update", "NAME")] = "",
     same_name: Annotated[Literal["refuse", "relabel"], Option("Update")] = "refuse",
@@ -81,6 +82,8 @@ def update(
         source: Folder of images and labels, a label file, or a .zip, in any layout. Images that
             are there, by their bytes or else by their id, get its labels; others are added.
         remove: File of ids or paths of images that go, one a line.
+        tags: Tags saved from a report of this version. Images tagged ignore are left out of
+            training; all else is listed in TAGS-worklist.csv beside it. No label changes.
         rename_class: Rename a class of the dataset, and of the source; into one that is there,
             the two are merged. Can be repeated.
         prefix: Folder to put the ids of new images in, for cameras that count anew every day.
@@ -176,6 +179,7 @@ def update(
                     allow_leftovers=allow_leftovers,
                 ),
                 remove=None if remove is None else as_path(remove, what="list"),
+                tags=None if tags is None else as_path(tags, what="tags"),
                 rename=parse_class_map(rename_class, option="--rename-class"),
                 to=to,
                 prefix=prefix.strip("/"),

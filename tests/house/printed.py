@@ -24,6 +24,7 @@ NOT_RUN = {
     "tests/defectune/test_accept.py",
     "sign.pem": "needs a key; tests/defectune/test_accept.py makes one",
     "accept verify signed-off": "needs what was signed; tests/defectune/test_accept.py",
+    "--tags tags.json": "needs tags that a browser saved; tests/converters/test_tags.py",
     "--repeats repeats.csv": "needs other people's labels; tests/defectune/test_accept.py",
     "stress data/bottle detect\n": "tries all 13 kinds, a minute; docs/stress.md runs two kinds",
     "new --baseline old --no-regression 0.01": "needs two runs; tests/defectune/test_later.py",
