@@ -296,8 +296,8 @@ def _apply_tags(
     labels.split, ignored = without_training(labels.split, there, labels.samples.values())
     if ignored:
         notes.append(
-            f"ignored images left out of training from now on: {len(ignored)}; where they are tested "
-            "they stay"
+            f"ignored images left out of training from now on: {len(ignored)}; where they are "
+            "tested they stay"
         )
     if len(there) > len(ignored):
         notes.append(
