@@ -86,6 +86,8 @@ def _write(run: Path, names: Sequence[str], output: Path, only: str, reporter: "
                 image_score=stored.image_scores[image_id],
                 class_names=dataset.class_names,
                 match=match,
+                name=image_id,
+                truth_type=sample.defect_type,
             )
             written += 1
     return written

@@ -10,11 +10,11 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageDraw
 
-from annotations import Regions, decode_rle, write_png
+from annotations import GOOD, Regions, decode_rle, write_png
 from annotations.prediction_files import THRESHOLD, strips
 from annotations.scores import CalibratedScore
 from evaluation import RegionMatch
-from report.labels import Box, Label, font_of, write_labels
+from report.labels import Box, Label, fitting, font_of, write_labels
 from report.palette import Color, type_color_rgb
 
 Rgb = npt.NDArray[np.uint8]
@@ -33,6 +33,8 @@ _MARGIN_GRAY: Final = 34
 LEAST_SIDE: Final = 256
 """Images with a shorter side than this are enlarged on the canvas, pixels becoming squares."""
 _LONGEST_ENLARGED: Final = 2048
+LEAST_LETTERS: Final = 14
+"""Smaller letters than this, in pixels, are not read on a picture shown at its own size."""
 _LEAST_WIDTH: Final = 200
 
 
@@ -49,7 +51,7 @@ def line_width(canvas_hw: tuple[int, int]) -> int:
 
 def letter_size(canvas_hw: tuple[int, int]) -> int:
     """Height of letters in pixels that are read on a canvas of this size."""
-    return max(11, round(math.sqrt(canvas_hw[0] * canvas_hw[1]) / 42))
+    return max(LEAST_LETTERS, round(math.sqrt(canvas_hw[0] * canvas_hw[1]) / 42))
 
 
 def draw_overlay(
@@ -63,8 +65,13 @@ def draw_overlay(
     threshold: float = THRESHOLD,
     class_names: Sequence[str] = (),
     match: RegionMatch | None = None,
+    name: str = "",
+    truth_type: str = "",
 ) -> Rgb:
     """Draw an overlay, with a banner above where there is a score.
+
+    The banner says the verdict, and below it what is given: what the image is in truth, with the
+    words escape or overkill where the verdict is wrong, and the image's name.
 
     Truth is a thin dashed black-and-white outline outside the mask, so that the defect stays to be
     seen; where only a box is known, it is the dashed box, with its name; a prediction is a solid
@@ -86,6 +93,8 @@ def draw_overlay(
         class_names: by label.
         match: of truth and prediction by the rule of the evaluation; missed defects and false
             alarms are then named so.
+        name: of the image; its end is kept where it is too long.
+        truth_type: what the image is in truth, `good` or a defect type; empty if not known.
 
     Returns:
         uint8 (banner + k H + strip, k W + margin, 3), k being `enlargement((H, W))`.
@@ -127,7 +136,9 @@ def draw_overlay(
     canvas = write_labels(canvas, labels, taken, size)
     if banner is not None and image_score is not None:
         color = _DEFECTIVE_RGB if image_score >= threshold else _GOOD_RGB
-        canvas = np.concatenate((_banner(banner, color, canvas.shape[1], size), canvas))
+        told = truth_words(image_score >= threshold, truth_type)
+        strip = _banner([banner, *told], name, color, canvas.shape[1], size)
+        canvas = np.concatenate((strip, canvas))
     return canvas
 
 
@@ -282,10 +293,26 @@ def _banner_text(image_score: float, threshold: float) -> str:
     return f"{word}  {image_score:.3f} {sign} {_short(threshold)}"
 
 
-def _banner(text: str, color: Color, width: int, size: int) -> Rgb:
-    picture = Image.new("RGB", (width, round(1.6 * size)), color)
-    place = (size / 2, 0.8 * size)
-    ImageDraw.Draw(picture).text(place, text, fill=WHITE, font=font_of(size), anchor="lm")
+def truth_words(called: bool, truth_type: str) -> list[str]:
+    """What the banner says below the verdict, as lines; none where the truth is not known."""
+    if not truth_type:
+        return []
+    bad = truth_type != GOOD
+    word = "correct" if called == bad else "ESCAPE" if bad else "OVERKILL"
+    return [f"{word}, truth: {truth_type}"]
+
+
+def _banner(lines: Sequence[str], name: str, color: Color, width: int, size: int) -> Rgb:
+    high, font = round(1.6 * size), font_of(size)
+    texts = [fitting(line, font, width - size) for line in lines]
+    if name:
+        # Of a long name the end tells images apart.
+        texts.append(fitting(name[::-1], font, width - size)[::-1])
+    picture = Image.new("RGB", (width, high * len(texts)), color)
+    draw = ImageDraw.Draw(picture)
+    for number, text in enumerate(texts):
+        place = (size / 2, high * number + 0.8 * size)
+        draw.text(place, text, fill=WHITE, font=font, anchor="lm")
     return np.asarray(picture, np.uint8)
 
 
@@ -301,6 +328,8 @@ def write_overlay(
     threshold: float = THRESHOLD,
     class_names: Sequence[str] = (),
     match: RegionMatch | None = None,
+    name: str = "",
+    truth_type: str = "",
 ) -> None:
     """Write what `draw_overlay` draws as a PNG; same arguments, same errors."""
     picture = draw_overlay(
@@ -313,5 +342,7 @@ def write_overlay(
         threshold=threshold,
         class_names=class_names,
         match=match,
+        name=name,
+        truth_type=truth_type,
     )
     write_png(path, picture, compression=1)

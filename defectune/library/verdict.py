@@ -47,6 +47,7 @@ class Verdict(Decision):
             image_score=self.score,
             threshold=self.threshold,
             class_names=self.class_names,
+            name=self.name,
         )
 
     def __repr__(self) -> str:

@@ -6,6 +6,7 @@ ignored; the operating point is chosen by costs.
 
 import csv
 import json
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -128,6 +129,7 @@ def test_predict_gives_the_stored_predictions(root, tmp_path, name, fold):
             score_range=stored.score_range,
             image_score=stored.image_scores[image_id],
             class_names=dataset.class_names,
+            name=Path(row["image"]).name,
         )
         picture = cv2.imread(str(tmp_path / "new" / row["overlay"]))[:, :, ::-1].astype(int)
         assert np.abs(picture - drawn).max() <= 2

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from PIL import ImageDraw
 
 from annotations import (
     Dataset,
@@ -67,6 +68,39 @@ def test_good_and_defective_differ_by_word_and_color():
     image = np.zeros((64, 200, 3), np.uint8)
     good, bad = (draw_overlay(image, image_score=score) for score in (0.499, 0.5))
     assert (good[0, 0] != bad[0, 0]).any()
+
+
+@pytest.mark.parametrize("hw", [(64, 64), (256, 256), (900, 1200)])
+def test_the_banner_says_truth_and_name_in_letters_that_are_read(hw, monkeypatch):
+    said = []
+    draw = ImageDraw.ImageDraw.text
+
+    def text(self, place, words, **options):
+        said.append((words, options["font"].size))
+        return draw(self, place, words, **options)
+
+    monkeypatch.setattr(ImageDraw.ImageDraw, "text", text)
+    image, long = np.full((*hw, 3), 90, np.uint8), "camera-1/" * 40 + "the-end-007"
+    for score, kind, word in (
+        (0.2, "scratch", "ESCAPE, truth: scratch"),
+        (0.8, "scratch", "correct, truth: scratch"),
+        (0.8, "good", "OVERKILL, truth: good"),
+        (0.2, "good", "correct, truth: good"),
+    ):
+        said.clear()
+        drawn = draw_overlay(image, image_score=score, truth_type=kind, name=long)
+        (first, size), (second, _), (third, _) = said
+        assert first.startswith("DEFECTIVE  0.800 >= 0.50" if score > 0.5 else "GOOD  0.200 < 0.50")
+        assert second == word
+        assert third.startswith("…")
+        assert third.endswith("the-end-007")
+        assert size == letter_size((hw[0] * enlargement(hw), hw[1] * enlargement(hw))) >= 14
+        assert drawn.shape[0] == hw[0] * enlargement(hw) + 3 * round(1.6 * size)
+    said.clear()
+    assert draw_overlay(image, truth_type="scratch", name=long).shape[0] == image.shape[0] * max(
+        1, enlargement(hw)
+    )
+    assert said == []
 
 
 def test_boxes_without_masks_and_the_border_are_drawn():
