@@ -147,7 +147,8 @@ def catching(run: Path, dataset: Dataset) -> Catching | None:
     old = load_version(dataset.root, number)
     stored = read_as_trained(run, old)
     now, then = dataset.by_id, old.by_id
-    learned = {fold: _learned(old, dataset, fold) for fold in sorted(stored.folds)}
+    parts = {fold: old.split.folds[fold] for fold in sorted(stored.folds)}
+    learned = {n: learned_from(old, dataset, (*p.train, *p.val)) for n, p in parts.items()}
     kept: list[str] = []
     models: dict[str, tuple[int, ...]] = {}
     leaks: list[str] = []
@@ -181,27 +182,33 @@ def catching(run: Path, dataset: Dataset) -> Catching | None:
 
 
 @dataclass(frozen=True, slots=True)
-class _Learned:
-    """Parts and files that a fold's model learned from."""
+class Learned:
+    """Parts and files that a model learned from."""
 
     groups: frozenset[str]
     files: frozenset[str]
 
     def holds(self, sample: Sample) -> bool:
+        """Whether the model learned from an image's part, or from the image."""
         return sample.group in self.groups or sample.sha256 in self.files
 
 
-def _learned(old: Dataset, dataset: Dataset, fold: int) -> _Learned:
-    """What a fold's model learned from, parts being those that are known today."""
-    part = old.split.folds[fold]
-    samples = old.select((*part.train, *part.val))
+def learned_from(old: Dataset, dataset: Dataset, ids: Sequence[str]) -> Learned:
+    """What a model learned from, parts being those that are known today.
+
+    Args:
+        old: the version that it was trained on.
+        dataset: as it is today.
+        ids: of the old version, that it learned from.
+    """
+    samples = old.select(ids)
     # Parts were joined since: the images that stay tell which.
     later: dict[str, set[str]] = {}
     for sample in old.samples:
         if sample.image_id in dataset.by_id:
             later.setdefault(sample.group, set()).add(dataset.by_id[sample.image_id].group)
     groups = {sample.group for sample in samples}
-    return _Learned(
+    return Learned(
         frozenset(groups.union(*(later.get(name, set()) for name in groups))),
         frozenset(sample.sha256 for sample in samples),
     )

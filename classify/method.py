@@ -18,6 +18,7 @@ from annotations.errors import shortened
 from annotations.images import read_image_rgb
 from classify.config import ClassifyConfig, NetworkConfig
 from training import FoldJob, Predictor
+from training.job import RANDOM_WEIGHTS
 
 Arrays = Mapping[str, npt.NDArray[np.generic]]
 ImageRgb = npt.NDArray[np.uint8]
@@ -35,6 +36,7 @@ class FoldData:
         held_out: more of them, which choose thresholds and epochs.
         train: all images of the training side, defective ones too where the protocol allows it.
         validation: images, of all kinds, that choose thresholds and epochs.
+        start: what an older run learned in this fold, to begin with; None begins anew.
     """
 
     job: FoldJob
@@ -43,6 +45,7 @@ class FoldData:
     held_out: Sequence[Sample]
     train: Sequence[Sample]
     validation: Sequence[Sample]
+    start: Arrays | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +94,7 @@ class Method(ABC, Generic[SomeConfig]):
         """Names of the network, where there is one, and of the method, for tables."""
         if not isinstance(self.config, NetworkConfig):
             return self.words()
-        drawn = " (random weights)" if self.config.weights == "none" else ""
+        drawn = RANDOM_WEIGHTS if self.config.weights == "none" else ""
         return f"{self.config.model} {self.words()}{drawn}"
 
     @abstractmethod
@@ -151,6 +154,22 @@ def score_all(
 def state_arrays(network: torch.nn.Module, prefix: str = "") -> dict[str, npt.NDArray[np.generic]]:
     """A network's state as plain arrays, by prefixed name."""
     return {f"{prefix}{k}": v.detach().cpu().numpy() for k, v in network.state_dict().items()}
+
+
+def begin_with(network: torch.nn.Module, arrays: Arrays, prefix: str, data: FoldData) -> None:
+    """Give a network the state that an older run's fold learned.
+
+    Raises:
+        InputError: it is another network's.
+    """
+    try:
+        load_arrays_into(network, arrays, prefix)
+    except ValueError as error:
+        where = data.job.start.run if data.job.start else data.name
+        raise InputError(
+            f"--from: fold {data.job.fold} of {where} does not fit this network "
+            f"({shortened(error)}). Train with the settings of that run, or leave --from out."
+        ) from error
 
 
 def load_arrays_into(network: torch.nn.Module, arrays: Arrays, prefix: str = "") -> None:

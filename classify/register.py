@@ -16,7 +16,10 @@ FAMILY: Final = Family(
         "patch-memory": Method("classify.config:PatchMemoryConfig", _GOOD, "patch-memory"),
         "pretrained": Method("classify.config:PretrainedConfig", _GOOD),
         "supervised": Method(
-            "classify.config:SupervisedConfig", frozenset({"image"}), "supervised"
+            "classify.config:SupervisedConfig",
+            frozenset({"image"}),
+            "supervised",
+            starts_from_run=True,
         ),
     },
     default_method="pretrained",

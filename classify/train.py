@@ -39,6 +39,7 @@ from training import (
     stored_config,
     train_run,
 )
+from training.job import Start
 
 VANISHING_PIXELS: Final = 4
 """A defect of fewer, 2 by 2 at the network's size, is averaged away."""
@@ -66,6 +67,7 @@ def train_classifier(
     name: str,
     folds: Sequence[int],
     reporter: Reporter,
+    start: Start | None = None,
 ) -> Path:
     """Learn on folds of a dataset and score their test images.
 
@@ -98,6 +100,7 @@ def train_classifier(
         data = _fold_data(job, name)
         key = method.key(data)
         # Folds of kfold share their good images, and so what is learned from them.
+        key = (*key, str(job.fold)) if start is not None else key
         if key not in learned:
             # Networks are built in it: what was trained before must not show.
             seed_everything(config.seed)
@@ -119,6 +122,7 @@ def train_classifier(
         folds=folds,
         train_fold=train_fold,
         reporter=reporter,
+        start=start,
     )
 
 
@@ -163,7 +167,16 @@ def _fold_data(job: FoldJob, name: str) -> FoldData:
     fold = job.dataset.split.folds[job.fold]
     train = job.dataset.select(fold.train)
     validation = job.dataset.select(fold.val)
-    return FoldData(job, name, _good(train), _good(validation), tuple(train), tuple(validation))
+    old = None if job.start is None else fold_folder(job.start.run, job.fold) / CLASSIFIER_FILE
+    return FoldData(
+        job,
+        name,
+        _good(train),
+        _good(validation),
+        tuple(train),
+        tuple(validation),
+        None if old is None else load_arrays(old),
+    )
 
 
 def _good(samples: Sequence[Sample]) -> tuple[Sample, ...]:

@@ -25,6 +25,7 @@ def train_family(
     recipe: str | None = None,
     suffix: str = "",
     config: "FamilyConfig | None" = None,
+    start: Path | None = None,
 ) -> Path:
     """Train one family on a converted dataset.
 
@@ -40,6 +41,7 @@ def train_family(
         recipe: settings to begin with, by name or path; None is the family's default.
         suffix: added to the run's name.
         config: all settings at once, in place of recipe, model, values and overrides.
+        start: older run whose weights folds begin with; its name is added to the default one.
 
     Returns:
         The run's folder.
@@ -58,9 +60,11 @@ def train_family(
         config=config,
         notice=reporter.say,
     )
+    if start is not None:
+        default_name += f"-from-{start.name}"
     return train_config(
         dataset, family, chosen, name=(name or default_name) + suffix, folds=folds,
-        reporter=reporter,
+        reporter=reporter, start=start,
     )  # fmt: skip
 
 
@@ -72,6 +76,7 @@ def train_config(
     name: str,
     folds: Sequence[int],
     reporter: "Reporter",
+    start: Path | None = None,
 ) -> Path:
     """Train one family with all its settings given.
 
@@ -82,6 +87,7 @@ def train_config(
         name: of the run.
         folds: numbers.
         reporter: for progress.
+        start: older run whose weights folds begin with.
 
     Returns:
         The run's folder.
@@ -98,7 +104,17 @@ def train_config(
             f"{' or '.join(k.__name__ for k in registered.config_classes().values())}."
         )
     train = registered.train_function()
-    return Path(train(dataset, config, name=name, folds=folds, reporter=reporter))
+    if start is None:
+        return Path(train(dataset, config, name=name, folds=folds, reporter=reporter))
+    from training.job import run_folder
+    from training.start import start_from
+
+    if run_folder(dataset, name).resolve() == start.resolve():
+        raise UsageError(f"--from {start.name} is the run itself. Give the new one another --name.")
+    begins = start_from(start, dataset, registered, config, folds)
+    # Every network is drawn, and then gets the older run's weights.
+    config = config.model_copy(update={"weights": "none"})
+    return Path(train(dataset, config, name=name, folds=folds, reporter=reporter, start=begins))
 
 
 def choose_config(

@@ -3,6 +3,7 @@
 import inspect
 import types
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from pkgutil import resolve_name
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, Union, get_args, get_origin
@@ -18,7 +19,15 @@ if TYPE_CHECKING:
 
 SETTINGS: Final = "settings"
 """The parameter of `train` that takes any setting; `--set` at the line."""
-MODEL_GROUP: Final = ("model", "method", "architecture", "weights", "image_size", "recipe")
+MODEL_GROUP: Final = (
+    "model",
+    "method",
+    "architecture",
+    "weights",
+    "from_run",
+    "image_size",
+    "recipe",
+)
 UNNAMED: Final = ("epochs", "image_size", "seed", "device", "fold", "seeds", "name")
 """Options of `train OUT`, which all families have."""
 OUTPUT_GROUP: Final = ("fold", "seeds", "name")
@@ -71,7 +80,7 @@ def family_entries(command: Command, family: "Family") -> list[Entry]:
     fields = [name for kind in _default_first(family) for name in kind.model_fields]
     names = [name for name in dict.fromkeys(fields) if name != "method" or len(kinds) > 1]
     settings = [_setting(family, name, kinds) for name in names]
-    options = [_regrouped(own[name]) for name in ("recipe", *OUTPUT_GROUP)]
+    options = [_regrouped(own[name]) for name in ("recipe", "from_run", *OUTPUT_GROUP)]
     more = Entry(
         SETTINGS, inspect.Parameter.KEYWORD_ONLY, Sequence[str], (), own[SETTINGS].text,
         Option("Training", "KEY=VALUE", name="--set"),
@@ -117,7 +126,7 @@ def _require_setting(key: str, kinds: Mapping[str, "type[FamilyConfig]"]) -> Non
     """Refuse what `train` knows and no configuration, such as `--set fold=1`."""
     from annotations import UsageError
 
-    if key in ("dataset", "family", "progress", "recipe", *OUTPUT_GROUP) and not any(
+    if key in ("dataset", "family", "progress", "recipe", "from_run", *OUTPUT_GROUP) and not any(
         key in kind.model_fields for kind in kinds.values()
     ):
         raise UsageError(f"Unknown setting {key!r}: it is no setting of a model.")
@@ -224,7 +233,7 @@ def _regrouped(entry: Entry) -> Entry:
     group = "Training"
     group = "Model" if entry.name in MODEL_GROUP else group
     group = "Output" if entry.name in OUTPUT_GROUP else group
-    option = Option(group, entry.option.metavar, least=entry.option.least)
+    option = replace(entry.option, group=group)
     return Entry(entry.name, entry.kind, entry.hint, entry.default, entry.text, option)
 
 

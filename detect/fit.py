@@ -28,13 +28,14 @@ from detect.network import (
     State,
     architecture_of,
     half_state,
+    load_detector,
     open_detector,
     read_checkpoint,
     save_detector,
     single_scale,
 )
 from detect.ultralytics_setup import import_ultralytics
-from training import FoldJob, resolve_device, seed_everything
+from training import FoldJob, fold_folder, resolve_device, seed_everything
 from training.device import is_out_of_memory
 from training.job import DATA_FOLDER
 from training.weights import read_state
@@ -153,13 +154,14 @@ def _number(value: Any) -> float | None:
     return None if value is None else float(value)
 
 
-def fit(job: FoldJob, config: DetectConfig, source: Path | Architecture, tiles: int) -> None:
+def fit(job: FoldJob, config: DetectConfig, source: Path | Architecture | None, tiles: int) -> None:
     """Train one fold, or go on where a training of it was interrupted, and write its weights.
 
     Args:
         job: dataset, fold and folder.
         config: settings.
-        source: a checkpoint, or layers that get random weights.
+        source: a checkpoint, or layers that get random weights; None begins with the fold's model
+            of an older run.
         tiles: along an image's longer side.
 
     Raises:
@@ -168,8 +170,11 @@ def fit(job: FoldJob, config: DetectConfig, source: Path | Architecture, tiles: 
     """
     seed_everything(config.seed)
     start = read_checkpoint(source) if isinstance(source, Path) else None
+    if job.start is not None:
+        start = load_detector(fold_folder(job.start.run, job.fold))
+        source = architecture_of(start)
     architecture = architecture_of(start) if start is not None else source
-    if not isinstance(architecture, Architecture):
+    if not isinstance(architecture, Architecture) or source is None:
         raise TypeError("The layers of the detector are missing.")
     before = _state_to_go_on_from(job, config)
     state_file, work = job.folder / STATE_FILE, job.folder / WORK_FOLDER
@@ -308,7 +313,9 @@ def _run(
         seed_everything(config.seed)
         if lite0.has_stages(architecture.layers):
             network = Architecture(architecture.layers, job.dataset.class_names).build()
-            if config.weights == "auto":
+            if start is not None:
+                network.load_state_dict(start.state_dict())
+            elif config.weights == "auto":
                 lite0.load_imagenet(network)
             trainer.model = network
         elif not trainer.ddp:

@@ -8,7 +8,12 @@ FAMILY: Final = Family(
     name="detect",
     summary="Fine-tune a detector, which finds defects as boxes.",
     methods={
-        "yolo": Method("detect.config:DetectConfig", frozenset({"boxes", "masks"}), "few-defects")
+        "yolo": Method(
+            "detect.config:DetectConfig",
+            frozenset({"boxes", "masks"}),
+            "few-defects",
+            starts_from_run=True,
+        )
     },
     default_method="yolo",
     train="detect.train:train_detector",

@@ -35,10 +35,12 @@ from training import (
     Reporter,
     find_weights,
     probability_thresholds,
+    read_run_config,
     train_run,
     yolo_file,
 )
 from training.device import device_list
+from training.job import RANDOM_WEIGHTS, Start
 from training.shots import limit_defects
 
 AUTO: Final = "auto"
@@ -56,6 +58,7 @@ def train_detector(
     name: str,
     folds: Sequence[int],
     reporter: Reporter,
+    start: Start | None = None,
 ) -> Path:
     """Fine-tune a detector on folds of a dataset and predict their test images.
 
@@ -68,8 +71,11 @@ def train_detector(
         InputError, OutputExistsError, TrainingError: see `training.train_run`.
     """
     require_defects_in_training(dataset.split, dataset.samples, family="detect")
+    if start is not None and config.model == AUTO:
+        # The same network, whatever could be had by its name.
+        config = config.model_copy(update={"model": read_run_config(start.run)["config"]["model"]})
     config = _with_model(config, reporter)
-    source = _model_source(config)
+    source = None if start is not None else _model_source(config)
     device = device_list(config.device)[0]
 
     def train_fold(job: FoldJob) -> tuple[Predictor, FoldThresholds]:
@@ -79,11 +85,12 @@ def train_detector(
         dataset,
         name,
         family="detect",
-        model=Path(config.model).stem + ("" if config.weights != "none" else " (random weights)"),
+        model=Path(config.model).stem + ("" if config.weights != "none" else RANDOM_WEIGHTS),
         config=config,
         folds=folds,
         train_fold=train_fold,
         reporter=reporter,
+        start=start,
     )
 
 
@@ -129,7 +136,7 @@ def _model_source(config: DetectConfig) -> Path | Architecture:
 
 
 def _train_fold(
-    job: FoldJob, config: DetectConfig, source: Path | Architecture, device: str
+    job: FoldJob, config: DetectConfig, source: Path | Architecture | None, device: str
 ) -> tuple[Predictor, FoldThresholds]:
     tiles = _tiles(job, config)
     if not any((job.folder / name).is_file() for name in (WEIGHTS_FILE, OLD_WEIGHTS_FILE)):

@@ -21,6 +21,7 @@ from segment.data import (
     load_resized,
 )
 from segment.network import SegmenterModule, build_network, defect_loss
+from segment.trained import trained_weights
 from training import FoldJob, load_into, seed_everything
 from training.contact_sheet import CONTACT_SHEET, make_injector, write_contact_sheet
 from training.device import device_list, fitting_batch_size, is_out_of_memory
@@ -77,7 +78,9 @@ def fit(job: FoldJob, config: SegmentConfig, tiles: int, best: Path) -> None:
         )
     seed_everything(config.seed)
     network = build_network(config, n_classes, pretrained=config.weights == "auto")
-    if config.weights not in ("auto", "none"):
+    if job.start is not None:
+        load_into(network, trained_weights(job.start.run, job.fold))
+    elif config.weights not in ("auto", "none"):
         load_into(network, Path(config.weights))
     size = config.image_size
     images = load_resized(dataset, train, size=size, tiles=tiles)

@@ -9,13 +9,17 @@ FAMILY: Final = Family(
     summary="Fine-tune a segmenter, which finds defects pixel by pixel.",
     methods={
         "unet": Method(
-            "segment.config:SegmentConfig", frozenset({"masks", "boxes", "image"}), "few-defects"
+            "segment.config:SegmentConfig",
+            frozenset({"masks", "boxes", "image"}),
+            "few-defects",
+            starts_from_run=True,
         ),
         # Without a defect it learns from good images and from noise in feature space.
         "hybrid": Method(
             "segment.hybrid.config:HybridConfig",
             frozenset({"masks", "boxes", "image", "good"}),
             "hybrid",
+            starts_from_run=True,
         ),
     },
     default_method="hybrid",

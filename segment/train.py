@@ -14,7 +14,8 @@ from segment.hybrid.config import HybridConfig
 from segment.hybrid.held_out import held_out_looks
 from segment.hybrid.predict import HybridNetwork, HybridPredictor
 from segment.hybrid.shape import choose_shape
-from segment.hybrid.train import fit_heads, shares_of
+from segment.hybrid.starting import choose_shares
+from segment.hybrid.train import fit_heads
 from segment.network import build_network
 from segment.predict import MaskPredictor
 from segment.score_stack import fit_stack
@@ -28,6 +29,7 @@ from training import (
     train_run,
 )
 from training.device import device_list
+from training.job import Start
 from training.shots import limit_defects
 from training.strengths import say_taught, say_unlearned
 
@@ -41,6 +43,7 @@ def train_segmenter(
     name: str,
     folds: Sequence[int],
     reporter: Reporter,
+    start: Start | None = None,
 ) -> Path:
     """Fine-tune a segmenter on folds of a dataset and predict their test images.
 
@@ -84,6 +87,7 @@ def train_segmenter(
         folds=folds,
         train_fold=train_fold,
         reporter=reporter,
+        start=start,
     )
 
 
@@ -130,7 +134,7 @@ def _train_hybrid(job: FoldJob, config: HybridConfig) -> tuple[Predictor, FoldTh
     train = _limited(job, config, fold.train)
     config, tiles = choose_shape(job, config, train)
     everything = _limited(job, config, [*fold.train, *fold.val])
-    shares = shares_of(everything, config.heads)
+    shares = choose_shares(job, config, everything)
     learned = train if shares is None else everything
     if not best.is_file():
         say_taught(job, learned, held_out=shares is not None)

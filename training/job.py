@@ -50,6 +50,8 @@ from training.reporter import Reporter
 
 MAX_CLASSES: Final = 255
 """As many as an 8-bit class mask tells apart from the background."""
+RANDOM_WEIGHTS: Final = " (random weights)"
+"""What a model's name ends in that began with none."""
 RETIRED: Final = {"drawn_defects": 0.0, "memory_patches": 0}
 """Settings that earlier versions wrote, with the value that did nothing."""
 DATA_FOLDER: Final = "data"
@@ -79,6 +81,23 @@ class CrossFitted(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class Start:
+    """An older run whose weights folds begin with; see `training.start.start_from`.
+
+    Attributes:
+        run: its folder.
+        digest: SHA-256 over its models and predictions.
+        dataset: as it was when the run was trained.
+        random: whether that run began with random weights.
+    """
+
+    run: Path
+    digest: str
+    dataset: Dataset
+    random: bool
+
+
+@dataclass(frozen=True, slots=True)
 class FoldJob:
     """What a family gets to train one fold.
 
@@ -87,12 +106,14 @@ class FoldJob:
         fold: number of the fold.
         folder: where weights and logs of this fold go; exists.
         reporter: for progress.
+        start: run whose model of this fold is to begin with; None begins with pretrained weights.
     """
 
     dataset: Dataset
     fold: int
     folder: Path
     reporter: Reporter
+    start: Start | None = None
 
 
 TrainFold = Callable[[FoldJob], tuple[Predictor, FoldThresholds]]
@@ -134,7 +155,14 @@ def remove_leftovers(run: Path) -> None:
                 place.unlink(missing_ok=True)
 
 
-def open_run(dataset: Dataset, name: str, *, family: str, config: FamilyConfig) -> Path:
+def open_run(
+    dataset: Dataset,
+    name: str,
+    *,
+    family: str,
+    config: FamilyConfig,
+    start: Start | None = None,
+) -> Path:
     """Make a run folder, or open one that was begun with the same settings.
 
     Raises:
@@ -150,6 +178,8 @@ def open_run(dataset: Dataset, name: str, *, family: str, config: FamilyConfig) 
         "bit_depth": dataset.bit_depth,
         "config": config.model_dump(mode="json"),
     }
+    if start is not None:
+        document["from"] = {"run": start.run.name, "digest": start.digest}
     path = run / CONFIG_FILE
     if path.is_file():
         before = read_run_config(run)
@@ -163,6 +193,7 @@ def open_run(dataset: Dataset, name: str, *, family: str, config: FamilyConfig) 
                 for key in {*before["config"], *config.model_dump()}
                 if before["config"].get(key) != document["config"].get(key)
             )
+            changed += ["--from"] * (before.get("from") != document.get("from"))
             raise OutputExistsError(
                 f"The run {run} was begun with other settings "
                 f"({', '.join(changed) or 'another family'}). Use another --name, or the "
@@ -299,6 +330,7 @@ def train_run(
     folds: Iterable[int],
     train_fold: TrainFold,
     reporter: Reporter,
+    start: Start | None = None,
 ) -> Path:
     """Train folds one after the other, and predict exactly the test images of each.
 
@@ -315,7 +347,7 @@ def train_run(
     passed = [fold_folder(run, n) / DATA_FOLDER for n in range(len(dataset.split.folds))]
     refuse_links_in(run, passed=passed)
     with hold_lock(run / LOCK_FILE, partial(_being_trained, run)):
-        open_run(dataset, name, family=family, config=config)
+        open_run(dataset, name, family=family, config=config, start=start)
         remove_leftovers(run)
         keep_freed_memory()
         folds = list(folds)
@@ -326,14 +358,23 @@ def train_run(
                 continue
             folder = own_folder(run, fold_folder(run, fold).name)
             began = time.perf_counter()
-            predictor, thresholds = train_fold(FoldJob(dataset, fold, folder, reporter))
+            predictor, thresholds = train_fold(FoldJob(dataset, fold, folder, reporter, start))
             trained = time.perf_counter()
             samples = dataset.select(dataset.split.folds[fold].test)
             n_validation = len(dataset.split.folds[fold].val)
             advance = reporter.track(
                 f"{name}: fold {fold}, test and validation images", len(samples) + n_validation
             )
-            about = {"family": family, "model": model, "class_names": list(dataset.class_names)}
+            about: dict[str, Any] = {
+                "family": family,
+                "model": model,
+                "class_names": list(dataset.class_names),
+            }
+            if start is not None:
+                about["model"] = model.removesuffix(RANDOM_WEIGHTS) + RANDOM_WEIGHTS * start.random
+                about["notes"] = [
+                    f"Each fold began with the weights of {start.run.name} ({start.digest[:12]}…)."
+                ]
             model_of_fold = model_files(folder)
             with PredictionWriter(run, dataset, fold, thresholds, about, model_of_fold) as writer:
                 for sample in samples:

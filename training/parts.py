@@ -1,13 +1,19 @@
 """Dealing images to parts of a cross-fit, whole physical parts together."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 
 import numpy as np
 import numpy.typing as npt
 
 
-def deal_groups(kinds: Sequence[str], groups: Sequence[str], n: int) -> npt.NDArray[np.intp]:
+def deal_groups(
+    kinds: Sequence[str],
+    groups: Sequence[str],
+    n: int,
+    kept: Mapping[str, int] = MappingProxyType({}),
+) -> npt.NDArray[np.intp]:
     """Which of `n` equal shares each image belongs to.
 
     Images of one group share it, and every kind is dealt evenly. The same images are dealt the
@@ -17,6 +23,7 @@ def deal_groups(kinds: Sequence[str], groups: Sequence[str], n: int) -> npt.NDAr
         kinds: of each image, such as its defect type; `good` for good ones.
         groups: of each image.
         n: number of shares, 1 or more.
+        kept: shares of groups that have one already; the others are dealt around them.
 
     Returns:
         Numbers (images,) from 0 to n - 1.
@@ -34,11 +41,11 @@ def deal_groups(kinds: Sequence[str], groups: Sequence[str], n: int) -> npt.NDAr
     order = sorted(
         members, key=lambda g: (-len(members[g]), hashlib.sha256(g.encode()).hexdigest())
     )
-    for group in order:
+    for group in sorted(order, key=lambda g: g not in kept):
         # A part with a defect counts as one of its first type.
         kind = min({kinds[i] for i in members[group]} - {"good"}, default="good")
         counts = totals.setdefault(kind, np.zeros(n, np.int64))
-        share = int(np.lexsort((everything, counts))[0])
+        share = kept.get(group, int(np.lexsort((everything, counts))[0]))
         counts[share] += len(members[group])
         everything[share] += len(members[group])
         shares[members[group]] = share

@@ -39,11 +39,14 @@ class Method:
         config: the class of its settings, as `module:name`.
         learns_from: strengths of label that it learns from.
         recipe: named settings to begin with where none are named; None begins with the defaults.
+        starts_from_run: whether a fold can begin with the weights of an older run; `train` of the
+            family then takes `start`, a `training.job.Start` or None, and hands it to `train_run`.
     """
 
     config: str
     learns_from: frozenset[Strength]
     recipe: str | None = None
+    starts_from_run: bool = False
 
     def __post_init__(self) -> None:
         if not self.learns_from or not self.learns_from <= {*get_args(Strength)}:

@@ -23,6 +23,7 @@ from classify.method import (
     Calibration,
     FoldData,
     Method,
+    begin_with,
     load_arrays_into,
     score_all,
     state_arrays,
@@ -71,6 +72,8 @@ class Supervised(Method[SupervisedConfig]):
         features = FeatureNetwork.of(config, self.device)
         shown_images = _shown_images(data, labels, names, features, config, self.device)
         network = _Classifier(features, len(names))
+        if data.start is not None:
+            begin_with(network, data.start, _NETWORK, data)
         validation = [
             (features.normalize(image), names.index(sample.defect_type))
             for image, sample in zip(

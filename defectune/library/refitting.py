@@ -39,6 +39,12 @@ def refit(run: Path, reporter: "Reporter") -> Path:
     from training.registry import family_named
 
     settings = read_run_config(run)
+    if settings.get("from"):
+        raise InputError(
+            f"{run} began with the weights of {settings['from'].get('run')}, which learned from "
+            "other images than a refit does: it would be another model. Bundle the folds' models "
+            "instead (--models first or ensemble)."
+        )
     dataset = load_dataset(dataset_of(run))
     if dataset.split.digest != settings["split_digest"]:
         raise SplitMismatchError(

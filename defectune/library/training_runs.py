@@ -10,6 +10,7 @@ from defectune.library.options import Option
 from defectune.library.progress import shown
 from defectune.library.recommending import recommended
 from defectune.library.run import Run
+from defectune.runs import find_run
 
 if TYPE_CHECKING:
     from training import Reporter
@@ -50,6 +51,7 @@ def train(
     method: str | None = None,
     oversample: str | None = None,
     weights: Place | None = None,
+    from_run: Annotated[Run | Place | None, Option("Model", "RUN", name="--from")] = None,
     epochs: int | None = None,
     image_size: int | None = None,
     seed: int | None = None,
@@ -74,6 +76,8 @@ def train(
         method: What is learned, and how; see the family's settings.
         oversample: How defect types get more images, for the method supervised of classify.
         weights: Pretrained weights: auto, none, or a file.
+        from_run: Begin each fold with that fold's weights of this older run, of the same method and
+            network; refused where they learned from images that validate or test now.
         epochs: Number of passes over the training images.
         image_size: Side in pixels that images are resized to.
         seed: Seed of everything random.
@@ -140,6 +144,12 @@ def train(
         )
     if seeds is not None and not 1 <= seeds <= MOST_SEEDS:
         raise UsageError(f"seeds should be 1 to {MOST_SEEDS}, got {seeds}.")
+    if from_run is not None and weights is not None:
+        raise UsageError(
+            "--from and --weights both say what a training begins with. Give one of them."
+        )
+    older = from_run.path if isinstance(from_run, Run) else from_run
+    start = None if older is None else find_run(as_path(older, what="run"), data.root)
     quiet_environment()
     with shown(progress) as reporter:
         if why:
@@ -158,6 +168,7 @@ def train(
                 overrides=[],
                 recipe=None if recipe is None else str(as_path(recipe, what="recipe")),
                 config=config,
+                start=start,
             )
         except SystemExit as error:
             # Lightning takes Ctrl-C for itself and leaves the process; a notebook must live on.

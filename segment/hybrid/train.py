@@ -1,7 +1,7 @@
 """Training of the heads on kept features, each on all parts but a share of its own."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -16,7 +16,8 @@ from segment.hybrid.network import TRUNK_STRIDE, add_noise, blob_mask, hybrid_lo
 from segment.hybrid.pieces import UNKNOWN
 from segment.hybrid.predict import HybridNetwork
 from segment.hybrid.training_set import Example, TrainingSet
-from training import FoldJob, resolve_device, seed_everything
+from segment.trained import trained_weights
+from training import FoldJob, load_into, resolve_device, seed_everything
 from training.lightning_loop import resolve_precision
 from training.parts import deal_groups
 
@@ -26,17 +27,24 @@ FEWEST_GROUPS: Final = 6
 with fewer, a third of them is too much to do without."""
 
 
-def shares_of(samples: Sequence[Sample], heads: int) -> dict[str, int] | None:
+def shares_of(
+    samples: Sequence[Sample], heads: int, kept: Mapping[str, int] | None = None
+) -> dict[str, int] | None:
     """Which head each image is held out from, by id; None where heads are not cross-fitted.
 
     Whole parts are held out, and every type evenly.
+
+    Args:
+        samples: images to learn from.
+        heads: how many there are.
+        kept: shares of parts, by group, that stay as an older run had them.
     """
     kinds = [sample.defect_type for sample in samples]
     groups = [sample.group for sample in samples]
     defective = {sample.group for sample in samples if sample.is_defective}
     if heads < 2 or len(defective or set(groups)) < FEWEST_GROUPS:
         return None
-    shares = deal_groups(kinds, groups, heads).tolist()
+    shares = deal_groups(kinds, groups, heads, kept or {}).tolist()
     return {sample.image_id: share for sample, share in zip(samples, shares, strict=True)}
 
 
@@ -73,9 +81,13 @@ def fit_heads(
     seed_everything(config.seed)
     device = resolve_device(config.device)
     network = HybridNetwork(config, len(job.dataset.class_names), weights=config.weights)
+    if job.start is not None:
+        load_into(network, trained_weights(job.start.run, job.fold))
     network = network.to(device)
     data = TrainingSet(job, config, network, samples, tiles=tiles)
-    _set_statistics(network, data)
+    if job.start is None:
+        # Heads that learned before keep what they were given with.
+        _set_statistics(network, data)
     _Loop(job, config, network, data, shares, device).run()
     network.cpu()
     state = {key: value.contiguous() for key, value in network.state_dict().items()}
