@@ -109,6 +109,7 @@ function drawChart() {
   const key = (text, color) => { const dot = svgNode("svg", { class: "dot", viewBox: "0 0 9 9", "aria-hidden": "true" }); dot.append(svgNode("rect", { width: 9, height: 9, rx: 2, ...color })); const node = make("span"); node.append(dot, text); legend.append(node); };
   key("good (up)", { class: "bar-good" });
   data.types.forEach((type, n) => { if (type !== "good") key(type, { fill: typeColor(n) }); });
+  if (curve.length) legend.append(make("span", `dotted: expected cost a part, at most ${dear.toPrecision(3)}`));
   byId("chart-title").textContent = `Scores of ${data.runs[r].name}`;
   drawSizes();
 }

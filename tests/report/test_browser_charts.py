@@ -107,3 +107,23 @@ def test_the_score_under_the_pointer_is_the_maps(tmp_path):
         levels = [min(255, round(90 + 165 * (n / 63) ** 0.5)) if n else 0 for n in range(64)]
         assert page.evaluate("all => all.map(levelOf)", levels) == list(range(64))
         browser.close()
+
+
+def test_scores_and_cost_curve_stand_in_the_printed_summary(tmp_path):
+    _, _, path = made(tmp_path)
+    with sync_api.sync_playwright() as playwright:
+        browser, page = opened(playwright)
+        page.goto(path.as_uri())
+        page.wait_for_function(READY)
+        assert "expected cost" not in page.locator("#legend").inner_text()
+        for name, value in (("escape", "100"), ("overkill", "5"), ("share", "2")):
+            page.locator(f"#cost-{name}").evaluate(
+                "(e, v) => { e.value = v; e.dispatchEvent(new Event('input')); }", value
+            )
+        page.emulate_media(media="print")
+        assert page.locator("#chart").is_visible()
+        assert page.locator("#chart rect").count() > 0
+        assert "dotted: expected cost a part, at most" in page.locator("#legend").inner_text()
+        assert page.locator("#chart .cost").is_visible()
+        assert not page.locator("#sizes-fold").is_visible()
+        browser.close()
