@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, cast
 
 from annotations import Dataset, Shots, UsageError, load_dataset
+from annotations.dataset import SPLIT_FILE
 from annotations.image_headers import MAX_PIXELS
 from converters import (
     ConversionReport,
@@ -124,7 +125,8 @@ def convert(
         shots: Number of defective training images for the protocol few-shot; 10 if not given.
         shots_per_type: Take that many images of each defect type, and not in all.
         shots_of: Train on this defect type alone and test on the others, for few-shot.
-        split: JSON file with a split of your own, in place of a protocol.
+        split: JSON file with a split of your own, in place of a protocol; or a converted dataset
+            with these images, whose split as it is now is taken.
         good_test_share: Share of the good images to test on, where the source has no test side.
         mask_threshold: Lowest mask value that is inside a defect; half of the range if not given.
         mask_values: Meaning of mask values or colors: 1=crack,2=dent,255=ignore or #ff0000=crack.
@@ -161,7 +163,7 @@ def convert(
                 group_by=group_by,
                 find_groups=find_groups,
                 shots=_shots(protocol, shots, shots_per_type, shots_of),
-                split_file=None if split is None else as_path(split, what="split"),
+                split_file=None if split is None else _split_file(as_path(split, what="split")),
                 find=FindOptions(
                     images=images,
                     masks=masks,
@@ -319,3 +321,8 @@ def parse_class_map(
             raise UsageError(f"{option} takes OLD=NEW, each OLD once; got {text!r}.")
         result[old] = new
     return result
+
+
+def _split_file(place: Path) -> Path:
+    """The file of a split; of a converted dataset, that of its current version."""
+    return place / SPLIT_FILE if (place / SPLIT_FILE).is_file() else place

@@ -97,3 +97,15 @@ def test_an_older_version_is_exported(grown, tmp_path):
     code, text = line("export", "dataset", "never", "--version", "3")
     assert "no version 3" in text
     assert not (tmp_path / "never").exists()
+
+
+def test_a_split_is_taken_from_a_dataset_as_it_is_now(grown, tmp_path):
+    gone = sorted(dt.load(grown).split.test_ids)[0]
+    (tmp_path / "list").write_text(gone)
+    dt.update(grown, remove=tmp_path / "list", progress=False)
+    now = dt.load(grown).split
+    made = dt.convert(
+        tmp_path / "again" / "drawn_bottle", tmp_path / "other", split=grown, progress=False
+    )
+    assert [fold.test for fold in made.split.folds] == [fold.test for fold in now.folds]
+    assert gone in made.split.left_out[0]
