@@ -26,6 +26,7 @@ from annotations.files import (
     folder_moved_into_place,
 )
 from annotations.protocols import check_protocol, natural_protocol
+from annotations.version_files import TEXTURES_FILE
 from converters.accounting import account, require_accounted
 from converters.archive import is_zip, unpacked
 from converters.facts import AMBIGUOUS, IGNORED_BY_SOURCE, ImageFacts, regions_of
@@ -258,7 +259,9 @@ def write_conversion(
         for i, f in zip(images, facts, strict=True)
         if any(region.ignored for region in f.regions)
     }
-    samples = _samples(images, facts, pattern, options, report, progress, sources)
+    # Kept, so that the first update already reads new images only.
+    kept = folder / TEXTURES_FILE
+    samples = _samples(images, facts, pattern, options, report, progress, sources, kept)
     split = _split(samples, options, report)
     report.split = split
     report.warnings = warnings_about(samples, split, report.grouping.reshots or ())
@@ -370,6 +373,7 @@ def _samples(
     report: ConversionReport,
     progress: Callable[[int, int], None] | None,
     sources: Mapping[str, str],
+    kept: Path,
 ) -> list[Sample]:
     report.grouping = group_images(
         [
@@ -379,6 +383,7 @@ def _samples(
         pattern=pattern,
         find=options.find_groups,
         progress=progress,
+        kept=kept,
     )
     samples = [
         Sample(

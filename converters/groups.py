@@ -6,8 +6,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
+import numpy as np
+import numpy.typing as npt
+
 from annotations import UsageError
 from annotations.errors import shortened
+from converters.new_reshots import row_of
 from converters.reshots import ALL_PAIRS, MIN_IMAGES, Reshot, find_reshots
 
 MOST_IMAGES: Final = 100_000
@@ -80,6 +84,7 @@ def group_images(
     pattern: re.Pattern[str] | None = None,
     find: bool | None = None,
     progress: Callable[[int, int], None] | None = None,
+    kept: Path | None = None,
 ) -> Grouping:
     """Group images of one physical part.
 
@@ -93,6 +98,8 @@ def group_images(
         pattern: searched in the relative path.
         find: compare textures.
         progress: see `converters.reshots.find_reshots`.
+        kept: file that gets the textures, where they are compared; `converters.new_reshots`
+            reads it.
 
     Raises:
         ImageReadError: an image that cannot be read.
@@ -114,7 +121,7 @@ def group_images(
     search = find if find is not None else pattern is None and len(images) <= MOST_IMAGES
     reshots: tuple[tuple[str, str, float], ...] | None = None
     if search:
-        found = find_reshots([path for _, _, path, _, _ in images], progress=progress)
+        found = _found(images, progress, kept if len(images) >= MIN_IMAGES else None)
         reshots = tuple((images[r.first][0], images[r.second][0], r.correlation) for r in found)
     links = [(ids[0], other) for ids in duplicates for other in ids[1:]]
     links += [(first, second) for first, second, _ in reshots or ()]
@@ -131,6 +138,23 @@ def group_images(
         ),
         unmatched,
     )
+
+
+def _found(
+    images: Sequence[tuple[str, str, Path, str, str | None]],
+    progress: Callable[[int, int], None] | None,
+    kept: Path | None,
+) -> list[Reshot]:
+    paths = [path for _, _, path, _, _ in images]
+    if kept is None:
+        return find_reshots(paths, progress=progress)
+    # Row by row as they are read: of many images, they need not all be in memory.
+    with kept.open("wb") as file:
+
+        def keep(number: int, textures: Sequence[npt.NDArray[np.float32]]) -> None:
+            file.write(row_of(images[number][3], textures))
+
+        return find_reshots(paths, progress=progress, keep=keep)
 
 
 def _joined(groups: dict[str, str], links: Iterable[tuple[str, str]]) -> dict[str, str]:

@@ -80,9 +80,14 @@ class KnownTextures:
     def save(self, digests: Sequence[str]) -> None:
         """Keep those of some images, if there are new ones."""
         if self.changed:
-            rows = [bytes.fromhex(d) + self.of[d].tobytes() for d in digests if d in self.of]
+            rows = [row_of(d, self.of[d]) for d in digests if d in self.of]
             write_bytes_atomic(self.path, b"".join(rows))
             self.changed = False
+
+
+def row_of(digest: str, textures: Half | Sequence[Floats]) -> bytes:
+    """What a file of textures holds of an image."""
+    return bytes.fromhex(digest) + np.asarray(textures, "<f2").tobytes()
 
 
 def layers_of(n: int) -> int:

@@ -62,6 +62,7 @@ def find_reshots(
     *,
     threshold: float = THRESHOLD,
     progress: Callable[[int, int], None] | None = None,
+    keep: Callable[[int, Sequence[npt.NDArray[np.float32]]], None] | None = None,
 ) -> list[Reshot]:
     """Find pairs of images that show one part.
 
@@ -70,6 +71,7 @@ def find_reshots(
         threshold: least correlation.
         progress: called with images done and images in all, once while reading and once while
             comparing each.
+        keep: called with an image's index and its textures, as `textures_of` gives them.
 
     Returns:
         Pairs by first and second index; empty for fewer than `MIN_IMAGES` images.
@@ -86,7 +88,9 @@ def find_reshots(
 
     def read() -> Iterator[tuple[int, npt.NDArray[np.float32]]]:
         for number, path in enumerate(paths):
-            whole, *parts = textures_of(path, zooms)
+            whole, *parts = textures = textures_of(path, zooms)
+            if keep is not None:
+                keep(number, textures)
             yield number, whole
             for part, kept in zip(parts, zoomed, strict=True):
                 kept[number] = part

@@ -6,6 +6,7 @@ import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from unittest.mock import patch
 
 import cv2
 import numpy as np
@@ -25,11 +26,12 @@ from annotations.version_files import (
     read_record,
     state_path,
 )
-from converters import ConvertOptions, FindOptions, convert
+from converters import ConvertOptions, FindOptions, convert, new_reshots
 from converters.check import check_dataset
 from converters.comparing import compare_versions, label_of
 from converters.moving import UPDATE_LOCK
-from converters.reshots import Reshot
+from converters.new_reshots import KnownTextures, layers_of
+from converters.reshots import Reshot, textures_of, zooms_of
 from converters.synthetic import SyntheticConfig, draw_category
 from converters.updating import UpdateOptions, update
 
@@ -566,6 +568,27 @@ def test_a_dataset_is_whole_after_an_update_that_kept_textures(drawn, tmp_path):
     # docs/grow.md says that it may be removed.
     (root / TEXTURES_FILE).unlink()
     assert check_dataset(load_dataset(root)).problems == ()
+
+
+def test_the_first_update_reads_textures_of_new_images_only(drawn, tmp_path):
+    base = part_of(drawn, tmp_path / "base", slice(0, 4))
+    more = part_of(drawn, tmp_path / "more", slice(4, 6))
+    root = tmp_path / "out"
+    convert(base, root, ConvertOptions(folds=2, find_groups=True))
+    there = {sample.sha256 for sample in load_dataset(root).samples}
+    known = KnownTextures.open(root / TEXTURES_FILE, layers_of(len(there)))
+    assert set(known.of) == there
+    sample = load_dataset(root).samples[0]
+    expected = np.stack(textures_of(sample.image_path, zooms_of(0))).astype("<f2")
+    np.testing.assert_array_equal(known.of[sample.sha256], expected)
+    with patch.object(new_reshots, "textures_of", wraps=textures_of) as reading:
+        done = update(root, more, UpdateOptions(convert=ConvertOptions(find_groups=True)))
+    assert reading.call_count == len(done.ids["added"]) > 0
+
+
+def test_no_textures_are_kept_where_none_are_compared(drawn, tmp_path):
+    convert(drawn, tmp_path / "out", ConvertOptions(folds=2, find_groups=False))
+    assert not (tmp_path / "out" / TEXTURES_FILE).exists()
 
 
 KINDS = ("good", "chip", "dent")
