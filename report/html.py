@@ -37,6 +37,7 @@ SCRIPTS: Final = (
     "gallery.js",
     "threshold.js",
     "sizes.js",
+    "map.js",
     "tags.js",
     "regions.js",
     "similar.js",

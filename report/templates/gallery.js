@@ -181,6 +181,7 @@ function update({ rebuild = false } = {}) {
   place();
   tellThreshold();
   tellChips();
+  drawMap();
   byId("count").textContent = shown.length ? `${shown.length} of ${data.ids.length}` : "no image passes these filters";
   for (const row of document.querySelectorAll("tr[data-run]")) {
     const r = Number(row.dataset.run);
@@ -244,6 +245,8 @@ function applyHash() {
   const before = `${state.model}`;
   readHash();
   showControls();
+  // Whoever comes by a link sees what filters.
+  if (state.box) byId("map-fold").open = true;
   drawChart();
   update({ rebuild: before !== `${state.model}` });
   showImage();
@@ -319,6 +322,7 @@ function start() {
   startPrint();
   startViewer();
   startTags();
+  startMap();
   if (data.runs.length) startThreshold();
   applyHash();
   document.documentElement.dataset.ready = "yes";

@@ -2,7 +2,7 @@
 // What is shown: read from the data, the controls and the address, and written to the address.
 // The verdict of a part follows the threshold; that of a region stands at the run's own threshold.
 const byId = (id) => document.getElementById(id);
-const DEFAULTS = { t: 0.5, order: "worst", type: "", part: "", region: "", why: "", size: "", source: "", group: "", tag: "", model: -1, fold: -1, q: "", img: "", run: 0, all: 0 };
+const DEFAULTS = { t: 0.5, order: "worst", type: "", part: "", region: "", why: "", size: "", source: "", group: "", tag: "", model: -1, fold: -1, q: "", img: "", run: 0, all: 0, box: "" };
 const PARTS = ["", "wrong", "escape", "overkill", "correct", "disagree", "near"];
 const REGIONS = ["", "missed", "partial", "alarm", "hit"];
 const ORDERS = ["worst", "cause", "name", "type", "score", "small", "large"];
@@ -69,6 +69,7 @@ function keeps(i, t) {
   if (state.group !== "" && data.parts[i] !== Number(state.group)) return false;
   if (state.size && sizeOf(i) !== state.size) return false;
   if (state.tag && !tagged(i, state.tag)) return false;
+  if (state.box && !inMapBox(i)) return false;
   if (state.part === "disagree" && !disagree(i, t)) return false;
   if (!state.part && !state.region && !state.why) return true;
   // One and the same model meets both filters.
@@ -148,6 +149,7 @@ function readHash() {
     group: data.parts.includes(Number(given.get("group"))) && given.get("group") ? given.get("group") : "",
     tag: one("tag", [...TAGS, "any"]),
     all: given.get("all") === "1" ? 1 : 0,
+    box: readMapBox(given.get("box")),
     model: whole("model", data.runs.length),
     fold: whole("fold", Math.max(-1, ...data.fold) + 1),
     q: (given.get("q") || "").slice(0, 200),
