@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from defectune.library.verdict import Verdict
     from detect import DetectConfig
     from evaluation import Leaderboard
-    from segment import HybridConfig, SegmentConfig
+    from segment import HybridConfig, JoinedConfig, SegmentConfig
 
 __all__ = [
     "ClassifyConfig",
@@ -51,6 +51,7 @@ __all__ = [
     "DefectuneError",
     "DetectConfig",
     "HybridConfig",
+    "JoinedConfig",
     "Leaderboard",
     "Regions",
     "Run",
@@ -85,6 +86,7 @@ _HOMES: Final = {
     "DefectuneError": "annotations",
     "DetectConfig": "detect",
     "HybridConfig": "segment",
+    "JoinedConfig": "segment",
     "Leaderboard": "evaluation",
     "Regions": "annotations",
     "Run": "defectune.library.run",

@@ -29,6 +29,7 @@ FORMAT: Final = "defectune-bundle-1"
 MANIFEST: Final = "manifest.json"
 BUNDLE: Final = "bundle.json"
 CARD: Final = "card.md"
+GRAPH: Final = "network.onnx"
 MOST_BYTES: Final = 4 << 30
 MOST_JSON_BYTES: Final = 16 << 20
 MOST_MEMBERS: Final = 2000
@@ -44,7 +45,7 @@ _AGAIN: Final = "Copy it again from where it was made, or make it again with `de
 
 def graph_name(number: int) -> str:
     """Member of a model's graph."""
-    return f"models/{number}/network.onnx"
+    return f"models/{number}/{GRAPH}"
 
 
 def array_name(number: int, name: str) -> str:

@@ -26,8 +26,10 @@ from deployment.networks import CPU, ENGINES, ONNX_RUNTIME, Engine
 from deployment.runtime import SCORERS, Member, joint_thresholds, predict_jointly
 from deployment.threads import at_most_threads
 from inference.arrays import as_image
-from inference.base import ImageRgb
+from inference.base import ImageRgb, Scorer
 from inference.decision import Decision, decide
+from inference.joined import JoinedMasks
+from inference.masks import SegmentPredictor
 
 BundleVerdict = Decision
 
@@ -211,9 +213,23 @@ def _open_member(
     threads: int,
     provider: str,
 ) -> Member:
-    network = engine(members[graph_name(number)], threads=threads, provider=provider)
-    arrays = {
-        str(name): unpack_array(members[array_name(number, name)]) for name in model["arrays"]
-    }
-    scorer = SCORERS[model["scorer"]].build(model["recipe"], arrays, network)
+    kind = SCORERS[model["scorer"]]
+
+    def open_scorer(kind: type[Scorer], one: dict[str, Any]) -> Scorer:
+        # Bundles of before there were joined models number their graphs by model.
+        place = int(one.get("number", number))
+        network = engine(members[graph_name(place)], threads=threads, provider=provider)
+        arrays = {
+            str(name): unpack_array(members[array_name(place, name)]) for name in one["arrays"]
+        }
+        return kind.build(one["recipe"], arrays, network)
+
+    if issubclass(kind, JoinedMasks):
+        parts = [open_scorer(SCORERS[part["scorer"]], part) for part in model["parts"]]
+        masks = [part for part in parts if isinstance(part, SegmentPredictor)]
+        if len(masks) < len(parts):
+            raise ValueError("a joined model is made of segmenters")
+        scorer: Scorer = kind.join(model["recipe"], masks)
+    else:
+        scorer = open_scorer(kind, model)
     return Member(int(model["fold"]), scorer, FoldThresholds.from_json(model["thresholds"]))

@@ -13,12 +13,13 @@ import torch
 
 from annotations.errors import DefectuneError, InputError, shortened
 from annotations.files import read_json
-from annotations.prediction_files import THRESHOLD
+from annotations.prediction_files import THRESHOLD, FoldThresholds
 from annotations.run_files import LEADERBOARD_FILE
 from deployment.archive import (
     BUNDLE,
     CARD,
     FORMAT,
+    GRAPH,
     array_name,
     graph_name,
     pack_array,
@@ -30,6 +31,7 @@ from deployment.graph_words import METADATA_KEY, graph_words
 from deployment.networks import ENGINES, INPUT, ONNX_RUNTIME
 from deployment.runtime import SCORERS
 from inference.base import Network, Scorer
+from inference.joined import JoinedMasks
 from training import map_range, read_run_config, run_thresholds
 from training.torch_network import TorchNetwork
 
@@ -100,8 +102,9 @@ def make_bundle(
     settings = read_run_config(run)
     settings["bit_depth"]
     members: dict[str, bytes] = {}
+    names = settings["class_names"]
     models = []
-    for number, fold in enumerate(folds):
+    for fold in folds:
         whose = "Refit" if options.refitted else f"Fold {fold}"
         say(f"{whose}: making its graph")
         scorer = open_model(fold)
@@ -111,28 +114,23 @@ def make_bundle(
                 "models cannot be put into a bundle."
             )
         thresholds = run_thresholds(options.refitted or run, fold)
-        # Proved by the engine that will run it.
-        graph = graph_of(scorer, options.engine)
-        words = graph_words(scorer, thresholds, settings["class_names"], options.threshold)
-        members[graph_name(number)] = with_words(graph, words)
-        arrays = dict(sorted(scorer.arrays().items()))
-        members |= {array_name(number, name): pack_array(a) for name, a in arrays.items()}
-        models.append(
-            {
-                "fold": fold,
-                "scorer": scorer.kind,
-                "recipe": scorer.recipe(),
-                "arrays": list(arrays),
-                "thresholds": thresholds.to_json(),
-                "graph": words,
-            }
-        )
+        entry = {"fold": fold, "scorer": scorer.kind, "recipe": scorer.recipe()}
+        entry["thresholds"] = thresholds.to_json()
+        if isinstance(scorer, JoinedMasks):
+            entry["parts"] = [
+                {"scorer": part.kind, "recipe": part.recipe()}
+                | _add(members, part, member.thresholds, names, options)
+                for part, member in zip(scorer.parts, scorer.members, strict=True)
+            ]
+        else:
+            entry |= _add(members, scorer, thresholds, names, options)
+        models.append(entry)
     document = {
         "format": FORMAT,
         "run": run.resolve().name,
         "family": settings["family"],
         "split_digest": settings["split_digest"],
-        "class_names": settings["class_names"],
+        "class_names": names,
         "bit_depth": settings["bit_depth"],
         "threshold": options.threshold,
         "threshold_chosen_by": options.chosen_by,
@@ -148,6 +146,24 @@ def make_bundle(
     digest = write_archive(path, members)
     refitted = options.refitted is not None
     return MadeBundle(path, digest, tuple(folds), path.stat().st_size, refitted)
+
+
+def _add(
+    members: dict[str, bytes],
+    scorer: Scorer,
+    thresholds: FoldThresholds,
+    class_names: Sequence[str],
+    options: BundleOptions,
+) -> dict[str, Any]:
+    """Add a scorer's graph and arrays to a bundle's members; what says where they are."""
+    number = sum(name.endswith(GRAPH) for name in members)
+    # Proved by the engine that will run it.
+    graph = graph_of(scorer, options.engine)
+    words = graph_words(scorer, thresholds, class_names, options.threshold)
+    members[graph_name(number)] = with_words(graph, words)
+    arrays = dict(sorted(scorer.arrays().items()))
+    members |= {array_name(number, name): pack_array(a) for name, a in arrays.items()}
+    return {"number": number, "arrays": list(arrays), "graph": words}
 
 
 def leaderboard_row(run: Path) -> Mapping[str, Any] | None:

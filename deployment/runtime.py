@@ -16,6 +16,7 @@ from annotations.scores import RawScore
 from inference.base import ImageRgb, Scorer
 from inference.boxes import BoxScorer
 from inference.distances import DistanceScorer
+from inference.joined import JoinedMasks
 from inference.masks import FittedMaskScorer, Look, MaskScorer, SegmentPredictor
 from inference.patches import PatchScorer
 from inference.reconstruction import ErrorScorer
@@ -29,6 +30,7 @@ SCORERS: Final[Mapping[str, type[Scorer]]] = {
         DistanceScorer,
         ErrorScorer,
         FittedMaskScorer,
+        JoinedMasks,
         MaskScorer,
         PatchScorer,
         TypeScorer,

@@ -29,11 +29,13 @@ class Scorer(ABC):
         kind: names the class in a bundle.
         free_sides: whether images of several sizes are shown to the network.
         network: what is asked.
+        parts: scorers that it asks in turn, where it is several as one.
     """
 
     kind: ClassVar[str]
     free_sides: ClassVar[bool] = False
     network: Network
+    parts: "Sequence[Scorer]" = ()
 
     @abstractmethod
     def predict(self, image_id: str, image_rgb: ImageRgb) -> Prediction:

@@ -6,7 +6,7 @@ from annotations.lazy import lazy_names
 
 if TYPE_CHECKING:
     from inference.masks import SegmentPredictor
-    from segment.config import SegmentConfig
+    from segment.config import JoinedConfig, SegmentConfig
     from segment.hybrid.config import HybridConfig
     from segment.opening import load_segmenter
     from segment.predict import MaskPredictor, load_mask_predictor
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "HybridConfig",
+    "JoinedConfig",
     "MaskPredictor",
     "SegmentConfig",
     "SegmentPredictor",
@@ -26,6 +27,7 @@ __getattr__, __dir__ = lazy_names(
     __name__,
     {
         "HybridConfig": "segment.hybrid.config",
+        "JoinedConfig": "segment.config",
         "MaskPredictor": "segment.predict",
         "SegmentConfig": "segment.config",
         "SegmentPredictor": "inference.masks",

@@ -93,3 +93,41 @@ class SegmentConfig(AimedConfig):
     min_area_fraction: float = Field(default=2e-5, ge=0, le=1)
     """Predicted regions of fewer pixels than this part of the image are left out; on validation
     images a larger one is chosen where it makes for a better F1 of the regions found."""
+
+
+class JoinedConfig(AimedConfig):
+    """Settings of `train segment --method joined`.
+
+    Members keep settings of their own; of those that all families have, `seed` and `device` alone
+    are of use here.
+
+    Example:
+        >>> import defectune as dt
+        >>> dt.JoinedConfig(members=("hybrid", "unet")).members
+        ('hybrid', 'unet')
+    """
+
+    method: Literal["joined"] = "joined"
+    """Several segmenters as one, each counting for as much as it tells on validation images."""
+    members: tuple[str, ...] = Field(default=("hybrid", "unet"), min_length=2, max_length=8)
+    """Runs of segmenters to join, by name. A method stands for a run that is trained first, with
+    that method's own recipe, under the name of this run with the method added."""
+
+    @model_validator(mode="after")
+    def _own_settings_alone(self) -> Self:
+        fields = FamilyConfig.model_fields
+        given = [
+            key
+            for key in ("image_size", "batch_size", "weights")
+            if getattr(self, key) != fields[key].default
+        ]
+        if given:
+            raise ValueError(
+                f"{', '.join(given)} belong to the members: train those first, each with its own, "
+                "and name the runs in members"
+            )
+        return self
+
+    min_area_fraction: float = Field(default=2e-5, ge=0, le=1)
+    """Predicted regions of fewer pixels than this part of the image are left out; on validation
+    images a larger one is chosen where it makes for a better F1 of the regions found."""

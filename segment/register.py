@@ -21,6 +21,9 @@ FAMILY: Final = Family(
             "hybrid",
             starts_from_run=True,
         ),
+        "joined": Method(
+            "segment.config:JoinedConfig", frozenset({"masks", "boxes", "image", "good"})
+        ),
     },
     default_method="hybrid",
     train="segment.train:train_segmenter",
@@ -30,5 +33,6 @@ FAMILY: Final = Family(
     examples=(
         "defectune train segment data/bottle",
         "defectune train segment data/bottle --method unet --epochs 50",
+        "defectune train segment data/bottle --method joined",
     ),
 )

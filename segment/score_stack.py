@@ -65,13 +65,13 @@ def fit_stack(
     default = statistics[:, QUANTILE]
     # Where the quantile itself ranks them upside down, these images mislead: weights of 0, which
     # call all images alike, would seem better.
-    if _auroc(default, flags) < 0.5 or not _clearly_better(scores, default, flags, groups):
+    if auroc(default, flags) < 0.5 or not clearly_better(scores, default, flags, groups):
         return None
     stack = _fit(statistics, flags)
     return (stack, scores.tolist()) if stack.weights.any() else None
 
 
-def _clearly_better(
+def clearly_better(
     scores: Array, default: Array, flags: npt.NDArray[np.bool_], groups: Sequence[str]
 ) -> bool:
     """Whether scores rank better than the default in all but a few resamples over groups."""
@@ -86,11 +86,11 @@ def _clearly_better(
         if truth.all() or not truth.any():
             continue
         drawn += 1
-        worse += int(_auroc(scores[rows], truth) <= _auroc(default[rows], truth))
+        worse += int(auroc(scores[rows], truth) <= auroc(default[rows], truth))
     return drawn > 0 and worse <= CAUTION * drawn
 
 
-def _auroc(scores: Array, truth: npt.NDArray[np.bool_]) -> float:
+def auroc(scores: Array, truth: npt.NDArray[np.bool_]) -> float:
     """Share of pairs that are ranked right, ties counted half."""
     good = np.sort(scores[~truth])
     bad = scores[truth]

@@ -80,7 +80,7 @@ def choose_thresholds(
         fit_scores: fits the predictor's image score to the validation images and gives held-out
             scores of them.
     """
-    inside, outside = _pixels_by_score(job, samples, looks)
+    inside, outside = pixels_by_score(job, samples, looks)
     flags = [sample.is_defective for sample in samples]
     groups = [sample.group for sample in samples]
     only_good = good_alone and bool(samples) and not any(flags)
@@ -88,7 +88,7 @@ def choose_thresholds(
         predictor.region_threshold = _good_pixel_threshold(outside)
     else:
         shown = _some(job, samples, looks)
-        _choose_pixel_threshold(job, predictor, shown, _smooth_dice(inside, outside))
+        _choose_pixel_threshold(job, predictor, shown, smooth_dice(inside, outside))
         _choose_grouping(job, predictor, shown)
     image_scores: Sequence[float] = [seen.image_score for seen in looks]
     if fit_scores is not None:
@@ -113,7 +113,7 @@ def choose_thresholds(
     )
 
 
-def _pixels_by_score(
+def pixels_by_score(
     job: FoldJob, samples: Sequence[Sample], looks: Sequence[Look]
 ) -> tuple[Counts, Counts]:
     """Pixels inside and outside of defects by log odds of their score, where all are known."""
@@ -145,7 +145,7 @@ def _good_pixel_threshold(outside: Counts) -> float:
     return float(np.clip(_of_bin(number + 0.5), 0.05, 0.999))
 
 
-def _smooth_dice(inside: Counts, outside: Counts) -> Counts:
+def smooth_dice(inside: Counts, outside: Counts) -> Counts:
     """Pooled Dice at the threshold of each bin, averaged over its neighbors: on few images the
     curve's single highest point is chance. All 0 without a known defect pixel."""
     if not inside.any():

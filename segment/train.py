@@ -3,12 +3,18 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from annotations import Dataset, FoldThresholds, Sample, require_defects_in_training
+from annotations import (
+    Dataset,
+    FoldThresholds,
+    Sample,
+    UsageError,
+    require_defects_in_training,
+)
 from annotations.files import write_json_atomic
 from annotations.run_files import IMAGE_SCORE_FILE, SEGMENTER_WEIGHTS_FILE, TILES_FILE
 from inference.masks import Look
 from inference.tiling import choose_tiles, extents
-from segment.config import SegmentConfig
+from segment.config import JoinedConfig, SegmentConfig
 from segment.fit import fit, learnable
 from segment.hybrid.config import HybridConfig
 from segment.hybrid.held_out import held_out_looks
@@ -16,8 +22,10 @@ from segment.hybrid.predict import HybridNetwork, HybridPredictor
 from segment.hybrid.shape import choose_shape
 from segment.hybrid.starting import choose_shares
 from segment.hybrid.train import fit_heads
+from segment.joined import join_fold, require_member
 from segment.network import build_network
 from segment.predict import MaskPredictor
+from segment.register import FAMILY
 from segment.score_stack import fit_stack
 from segment.thresholds import choose_thresholds, look_at
 from training import (
@@ -28,12 +36,15 @@ from training import (
     resolve_device,
     train_run,
 )
+from training.configs import build_config
 from training.device import device_list
-from training.job import Start
+from training.job import Start, run_folder
+from training.recipes import read_recipe
 from training.shots import limit_defects
 from training.strengths import say_taught, say_unlearned
 
-AnyConfig = SegmentConfig | HybridConfig
+SingleConfig = SegmentConfig | HybridConfig
+AnyConfig = SingleConfig | JoinedConfig
 
 
 def train_segmenter(
@@ -49,7 +60,7 @@ def train_segmenter(
 
     Args:
         dataset: a converted dataset.
-        config: of a U-Net, or of the hybrid segmenter.
+        config: of a U-Net, of the hybrid segmenter, or of several joined.
         name: of the run.
         folds: numbers.
         reporter: for progress.
@@ -65,7 +76,11 @@ def train_segmenter(
     """
     device_list(config.device)
     n_classes = len(dataset.class_names)
-    if isinstance(config, HybridConfig):
+    members: list[Path] = []
+    if isinstance(config, JoinedConfig):
+        members = _members(dataset, config, name, folds, reporter)
+        model = f"joined {' + '.join(run.name for run in members)}"
+    elif isinstance(config, HybridConfig):
         model = f"hybrid {config.encoder}"
         HybridNetwork(config, n_classes, weights=config.weights)
     else:
@@ -76,6 +91,8 @@ def train_segmenter(
     def train_fold(job: FoldJob) -> tuple[Predictor, FoldThresholds]:
         if isinstance(config, HybridConfig):
             return _train_hybrid(job, config)
+        if isinstance(config, JoinedConfig):
+            return join_fold(job, config, members)
         return _train_unet(job, config)
 
     return train_run(
@@ -89,6 +106,41 @@ def train_segmenter(
         reporter=reporter,
         start=start,
     )
+
+
+def _members(
+    dataset: Dataset, config: JoinedConfig, name: str, folds: Sequence[int], reporter: Reporter
+) -> list[Path]:
+    """The runs to join; those that a method stands for are trained, or gone on with.
+
+    Raises:
+        UsageError: a run twice.
+        InputError, SplitMismatchError: a run that cannot be joined.
+    """
+    runs: list[Path] = []
+    for entry in config.members:
+        if entry in FAMILY.methods and not run_folder(dataset, entry).is_dir():
+            method = FAMILY.methods[entry]
+            chosen = build_config(
+                FAMILY.config_class(entry),
+                {"seed": config.seed, "device": config.device},
+                [],
+                recipe=read_recipe(FAMILY.name, method.recipe) if method.recipe else {},
+            )
+            if not isinstance(chosen, SingleConfig):
+                raise UsageError("members should be segmenters that are not joined themselves.")
+            runs.append(
+                train_segmenter(
+                    dataset, chosen, name=f"{name}-{entry}", folds=folds, reporter=reporter
+                )
+            )
+        else:
+            runs.append(run_folder(dataset, entry))
+    if len({run.name for run in runs}) < len(runs):
+        raise UsageError(f"members names a run twice: {', '.join(config.members)}.")
+    for run in runs:
+        require_member(dataset, run, folds)
+    return runs
 
 
 def _train_unet(job: FoldJob, config: SegmentConfig) -> tuple[Predictor, FoldThresholds]:
@@ -154,7 +206,9 @@ def _train_hybrid(job: FoldJob, config: HybridConfig) -> tuple[Predictor, FoldTh
     return predictor, choose_thresholds(job, config, predictor, samples, looks, good_alone=True)
 
 
-def _limited(job: FoldJob, config: AnyConfig, ids: Sequence[str]) -> list[Sample]:
+def _limited(
+    job: FoldJob, config: SegmentConfig | HybridConfig, ids: Sequence[str]
+) -> list[Sample]:
     return limit_defects(job.dataset.select(ids), config.shots_per_type, seed=config.seed)
 
 

@@ -1,14 +1,19 @@
 """Honest scores of the images that heads were trained on: each by the head that did without it."""
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 from annotations import Sample
 from annotations.images import read_image_rgb
+from annotations.run_files import TILES_FILE
 from inference.masks import Look
+from inference.tiling import read_tiles
 from segment.hybrid.cache import CACHE_FOLDER, FeatureCache
 from segment.hybrid.config import HybridConfig
-from segment.hybrid.predict import HybridNetwork, HybridPredictor
-from training import FoldJob, resolve_device
+from segment.hybrid.predict import HybridNetwork, HybridPredictor, load_hybrid_predictor
+from segment.hybrid.shape import resolved
+from segment.hybrid.starting import stored_shares
+from training import FoldJob, fold_folder, resolve_device, stored_config
 
 
 def held_out_looks(
@@ -47,3 +52,28 @@ def held_out_looks(
         looks.append(predictors[shares[sample.image_id]].look(read_image_rgb(sample.image_path)))
         advance("")
     return looks
+
+
+def honest_looks(job: FoldJob, run: Path, samples: Sequence[Sample]) -> list[Look]:
+    """What a finished run sees in images of the training side, without what was trained on them.
+
+    Args:
+        job: dataset, fold and reporter; the run was trained on this dataset.
+        run: of a hybrid segmenter, with this fold finished.
+        samples: validation images; of a run whose heads are cross-fitted, any of the training side.
+
+    Returns:
+        In the order of the samples.
+
+    Raises:
+        InputError: not such a run, or that fold has not finished.
+    """
+    config = resolved(stored_config(run, HybridConfig), fold_folder(run, job.fold) / TILES_FILE)
+    predictor = load_hybrid_predictor(run, job.fold, device=config.device)
+    shares = stored_shares(run, job.fold, job.dataset, config)
+    if shares is None:
+        return [predictor.look(read_image_rgb(sample.image_path)) for sample in samples]
+    tiles = read_tiles(fold_folder(run, job.fold) / TILES_FILE)
+    # Images beyond a limit on shots trained no head: any will do.
+    shares = {sample.image_id: shares.get(sample.image_id, 0) for sample in samples}
+    return held_out_looks(job, config, predictor.trained, samples, shares, tiles=tiles)

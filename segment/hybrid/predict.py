@@ -102,7 +102,11 @@ class _KeptFeatures:
 
 
 class HybridPredictor(FittedMaskScorer):
-    """Looks at one image at a time and answers at the image's own size."""
+    """Looks at one image at a time and answers at the image's own size.
+
+    Attributes:
+        trained: the network with all its heads.
+    """
 
     def __init__(
         self,
@@ -118,6 +122,7 @@ class HybridPredictor(FittedMaskScorer):
     ) -> None:
         """Take a trained network; see `segment.predict.MaskPredictor`. `only` some heads answer,
         by number; features are read from `cache` where they are there."""
+        self.trained = network
         mean, deviation = network.features.backbone.normalization
         least = config.min_area_fraction if min_area_fraction is None else min_area_fraction
         answer = _Answer(network, only)

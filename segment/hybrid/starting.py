@@ -60,19 +60,37 @@ def _old_shares(start: Start, fold: int, config: HybridConfig) -> dict[str, int]
             f"--from {start.run.name}: it has {old.heads} heads, and this training has "
             f"{config.heads}. Set heads={old.heads}, or leave --from out."
         )
-    path = fold_folder(start.run, fold) / SHARES_FILE
+    return stored_shares(start.run, fold, start.dataset, old)
+
+
+def stored_shares(
+    run: Path, fold: int, dataset: Dataset, config: HybridConfig
+) -> dict[str, int] | None:
+    """Which head each image was held out from, by id, in a run; None where in none.
+
+    Args:
+        run: its folder.
+        fold: a finished one.
+        dataset: as it was when the run was trained.
+        config: the run's settings.
+
+    Raises:
+        InputError: what was written down is damaged.
+    """
+    path = fold_folder(run, fold) / SHARES_FILE
     if not path.is_file():
         # Of a run that was trained before they were written down.
-        part = start.dataset.split.folds[fold]
-        learned = start.dataset.select((*part.train, *part.val))
-        return shares_of(limit_defects(learned, old.shots_per_type, seed=old.seed), old.heads)
+        part = dataset.split.folds[fold]
+        learned = dataset.select((*part.train, *part.val))
+        limited = limit_defects(learned, config.shots_per_type, seed=config.seed)
+        return shares_of(limited, config.heads)
     value: Any = read_json(path, what="the shares of a run's heads")
     if (
         not isinstance(value, dict)
-        or not value.keys() <= start.dataset.by_id.keys()
-        or not all(type(share) is int and 0 <= share < old.heads for share in value.values())
+        or not value.keys() <= dataset.by_id.keys()
+        or not all(type(share) is int and 0 <= share < config.heads for share in value.values())
     ):
-        raise InputError(f"{path} is damaged: expected a share by image. Leave --from out.")
+        raise InputError(f"{path} is damaged: expected a share by image. Train again.")
     return value
 
 

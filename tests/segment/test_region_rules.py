@@ -12,8 +12,8 @@ from inference.masks import Look, SegmentPredictor
 from segment.thresholds import (
     _choose_grouping,
     _choose_pixel_threshold,
-    _pixels_by_score,
-    _smooth_dice,
+    pixels_by_score,
+    smooth_dice,
 )
 from tests.drawn import drawn_dataset
 
@@ -110,7 +110,7 @@ def test_thin_cracks_keep_their_pixels(seed, tmp_path):
     )
     job = SimpleNamespace(dataset=dataset, fold=0)
     predictor = nothing()
-    dice = _smooth_dice(*_pixels_by_score(job, samples, looks))
+    dice = smooth_dice(*pixels_by_score(job, samples, looks))
     _choose_pixel_threshold(job, predictor, list(zip(samples, looks, strict=True)), dice)
     masks = [truths[s.image_id].union_mask() for s in samples]
     best = max(dice_of(maps, masks, cut) for cut in np.linspace(0.02, 0.98, 97))
