@@ -31,13 +31,13 @@ def image_weights(
         groups: of each image; images of one group are resampled together.
 
     Returns:
-        Shares of AUROC above one half, shrunk to equal ones. A member is left out where the mean
-        of the others ranks better in 95 % of the resamples over groups. Equal weights where the
+        Shares of AUROC above one half, shrunk to equal ones. A member that ranks no better
+        than chance is left out, and one where the mean of the others ranks better in 95 % of the resamples over groups. Equal weights where the
         images are all of one kind.
 
     Example:
         >>> image_weights([[3, 2, -2, -3], [1, -1, 1, -1]], [True, True, False, False], "abcd")
-        [0.8, 0.2]
+        [1.0, 0.0]
     """
     given = np.asarray(odds, np.float64)
     flags = np.asarray(is_defective, bool)
@@ -95,8 +95,10 @@ def _equal(n: int) -> list[float]:
 
 def _shrunk(qualities: Sequence[float], n_groups: int) -> Array:
     above = np.maximum(np.asarray(qualities, np.float64), 0.0)
-    equal = np.full(len(above), 1.0 / len(above))
-    shares = above / above.sum() if above.sum() > 0 else equal
+    # What tells no more than chance counts for nothing, unless all of them do.
+    used = above > 0 if above.any() else np.ones(len(above), bool)
+    equal = used / used.sum()
+    shares = above / above.sum() if above.any() else equal
     return np.asarray((n_groups * shares + PRIOR_GROUPS * equal) / (n_groups + PRIOR_GROUPS))
 
 
