@@ -31,9 +31,9 @@ def image_weights(
         groups: of each image; images of one group are resampled together.
 
     Returns:
-        Shares of AUROC above one half, shrunk to equal ones. A member that ranks no better
-        than chance is left out, and one where the mean of the others ranks better in 95 % of the resamples over groups. Equal weights where the
-        images are all of one kind.
+        Shares of AUROC above one half, shrunk to equal ones. A member that ranks no better than
+        chance is left out, and so is one without which the others rank better in 95 % of the
+        resamples over groups. Equal weights where the images are all of one kind.
 
     Example:
         >>> image_weights([[3, 2, -2, -3], [1, -1, 1, -1]], [True, True, False, False], "abcd")

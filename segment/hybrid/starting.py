@@ -5,9 +5,10 @@ old one was held out from, and new parts are dealt around that.
 """
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, Final
 
-from annotations import InputError, Sample
+from annotations import Dataset, InputError, Sample
 from annotations.files import read_json, write_json_atomic
 from annotations.later import learned_from
 from annotations.run_files import fold_folder
