@@ -1,7 +1,7 @@
 """What the page's head says: intervals of every count, marks on the scale, and one decision."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any, Final
 
 import numpy as np
@@ -25,15 +25,19 @@ class Decision:
         state: `ready`, `not yet`, `no limit` or `not known`.
         title: in a few words.
         text: counts, bound, and what is missing.
+        at: thresholds it was counted at, where they are not the page's own.
+        link: address of the page that says all of it, from the report's folder; empty for none.
     """
 
     state: str
     title: str
     text: str
+    at: str = ""
+    link: str = ""
 
     def to_json(self) -> dict[str, str]:
         """As the page reads it."""
-        return {"state": self.state, "title": self.title, "text": self.text}
+        return asdict(self)
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,10 +22,11 @@ from annotations.files import (
 from annotations.locks import refuse_link
 from evaluation import METRIC_WORDS, summarize
 from evaluation.summary import deciding_metric
+from report.accepted import accepted
 from report.document import digests, not_tested
 from report.first_screen import by_source, claims, escapes_by_type, metric_lines, operating_points
 from report.gallery import Gallery, write_gallery
-from report.head import Head, check_limit, decide
+from report.head import Decision, Head, check_limit, decide
 from report.parts import Part, conversion_facts, write_parts
 from report.plots import Plot, confusion_by_type, write_plots
 from report.training_records import Sheet, write_sheets, write_training_curves
@@ -68,7 +69,7 @@ def write_report(
         folder: where to; an earlier report there is replaced.
         fold: show the test images of this fold alone; None for all of them.
         max_escape: highest share of defective parts that may escape; the page says whether that
-            is proved.
+            is proved. Without it, the page of all folds shows what `accept` decided of a run.
         progress: called after every image.
 
     Returns:
@@ -99,7 +100,9 @@ def write_report(
     if fresh.is_dir() and _is_report(fresh):
         remove_tree(fresh)
     with folder_moved_into_place(fresh, hint=hint) as partial:
-        head = _head(dataset, runs, leaderboard, ids, max_escape)
+        head = _head(
+            dataset, runs, leaderboard, ids, max_escape, None if fold is not None else folder
+        )
         gallery = write_gallery(
             dataset, runs, partial, shown_at=folder, ids=ids, progress=progress, head=head
         )
@@ -134,13 +137,15 @@ def _head(
     leaderboard: Mapping[str, Any],
     ids: Sequence[str],
     max_escape: float | None,
+    shown_at: Path | None,
 ) -> Head:
     point = leaderboard.get("operating_point") or {}
     points = {row["run"]: row["thresholds"] for row in point.get("runs", [])}
     version = dataset.version
     return Head(
         decisions={
-            run.name: decide(dataset, run, ids, max_escape, points.get(run.name)) for run in runs
+            run.name: _decision(dataset, run, ids, max_escape, points.get(run.name), shown_at)
+            for run in runs
         },
         points=points,
         given=frozenset(
@@ -156,6 +161,25 @@ def _head(
             "best": summarize(leaderboard, [run.name for run in runs]).best,
         },
     )
+
+
+def _decision(
+    dataset: Dataset,
+    run: StoredPredictions,
+    ids: Sequence[str],
+    max_escape: float | None,
+    thresholds: Mapping[str, float] | None,
+    shown_at: Path | None,
+) -> Decision:
+    """By the limit given; else as `accept` decided; else what was counted, without a decision."""
+    counted = decide(dataset, run, ids, max_escape, thresholds)
+    # An acceptance counts all folds: the page of one fold is about other images.
+    if max_escape is not None or shown_at is None:
+        return counted
+    found = accepted(dataset, run, shown_at)
+    if isinstance(found, Decision):
+        return found
+    return replace(counted, text=f"{counted.text} {found}") if found else counted
 
 
 def _may_be_replaced(folder: Path) -> bool:

@@ -140,7 +140,8 @@ def report(
         fold: Show the test images of one fold only; if not given and all runs have finished one
             and the same fold alone, that one.
         max_escape: Highest share of defective parts that may escape: the page says whether the test
-            images prove it, and how many more parts would.
+            images prove it, and how many more parts would. Without it the page shows what accept
+            decided of a run, if that was of the same split, labels and predictions.
         pdf: Also write report/report.pdf, with Chromium or Chrome if it is installed.
         progress: True for bars or lines, False for nothing, or a reporter of your own.
 

@@ -150,7 +150,9 @@ function tellThreshold() {
     byId("decision-title").textContent = decision.title;
     byId("decision-text").textContent = decision.text;
     byId("decision").dataset.state = decision.state;
-    byId("decision-of").textContent = `${data.runs[r].name}, at ${Object.keys(data.points[r]).length ? "the operating point" : "0.5"}; counted by parts.`;
+    byId("decision-of").textContent = `${data.runs[r].name}, ${decision.at || `at ${Object.keys(data.points[r]).length ? "the operating point" : "0.5"}`}; counted by parts.`;
+    byId("decision-link").hidden = !decision.link;
+    byId("decision-link").href = decision.link || "#";
   }
   const list = byId("marks");
   list.replaceChildren();
