@@ -33,6 +33,7 @@ FAMILY: Final = Family(
     ),
     unnamed=("mahalanobis",),
     named_by_model=True,
+    demo={"image_size": 160},
     examples=(
         "defectune train classify data/bottle --method patch-memory",
         "defectune train classify data/bottle --method supervised --epochs 20",

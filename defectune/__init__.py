@@ -29,6 +29,7 @@ from typing import TYPE_CHECKING, Any, Final
 if TYPE_CHECKING:
     from annotations import Dataset, DefectuneError, Regions, Sample
     from classify import ClassifyConfig
+    from defectune.demo import demo_source
     from defectune.library.accepting import accept, verify_acceptance
     from defectune.library.bundling import bundle, check_bundle
     from defectune.library.conversion import convert
@@ -64,6 +65,7 @@ __all__ = [
     "check",
     "check_bundle",
     "convert",
+    "demo_source",
     "diff",
     "evaluate",
     "export",
@@ -98,6 +100,7 @@ _HOMES: Final = {
     "check": "defectune.library.datasets",
     "check_bundle": "defectune.library.bundling",
     "convert": "defectune.library.conversion",
+    "demo_source": "defectune.demo",
     "diff": "defectune.library.growing",
     "evaluate": "defectune.library.evaluating",
     "export": "defectune.library.datasets",

@@ -8,8 +8,12 @@ COMMANDS: Final = (
     Command(
         "demo",
         "defectune.demo:demo",
-        "defectune.summaries:show_page",
-        ("defectune demo", "defectune demo --output tried --seed 1"),
+        "defectune.summaries:show_demo",
+        (
+            "defectune demo",
+            "defectune demo --output tried --seed 1",
+            "defectune demo --data-only bottle",
+        ),
     ),
     Command(
         "convert",

@@ -5,11 +5,9 @@ from typing import TYPE_CHECKING, Annotated
 
 from annotations import load_dataset
 from annotations.files import require_new_folder
-from defectune.families import train_family
 from defectune.library.arguments import Place, as_path, checked
 from defectune.library.options import Option
 from defectune.library.progress import shown
-from defectune.summaries import show_conversion, show_leaderboard, show_predictions
 
 if TYPE_CHECKING:
     from training import Reporter
@@ -21,6 +19,7 @@ FOLDS = 2
 def demo(
     output: Annotated[Place, Option(metavar="FOLDER", named=True)] = "defectune-demo",
     *,
+    data_only: Annotated[Place | None, Option(metavar="FOLDER")] = None,
     seed: Annotated[int, Option(least=0)] = 0,
     progress: "bool | Reporter" = True,
 ) -> Path:
@@ -28,63 +27,96 @@ def demo(
 
     Args:
         output: Folder to make; a new or an empty one.
+        data_only: Only draw the category into this folder, a new or an empty one, as images and
+            masks to try convert with.
         seed: Seed of the drawn images, the split and the training.
         progress: True for bars or lines, False for nothing, or a reporter of your own.
 
     Returns:
-        The report's page.
+        The report's page; with `data_only`, the category's folder.
 
     Raises:
         DefectuneError: `output` holds something, or a step failed.
     """
+    if data_only is not None:
+        return demo_source(data_only, seed=seed)
     with shown(progress) as reporter:
         return _whole_job(as_path(output, what="output"), seed=seed, reporter=reporter)
 
 
-def _whole_job(output: Path, *, seed: int, reporter: "Reporter") -> Path:
-    from converters import ConvertOptions, convert
+@checked
+def demo_source(folder: Place, *, seed: int = 0) -> Path:
+    """Draw the small category of the demo, a first dataset to try `convert` with.
+
+    56 images of bottles from above in MVTec layout, 24 of them with a defect of one of three
+    types, and exact masks.
+
+    Args:
+        folder: Folder to make; a new or an empty one.
+        seed: Of the images; the same one draws the same bytes.
+
+    Returns:
+        The folder, which `convert` takes.
+
+    Raises:
+        DefectuneError: `folder` holds something.
+
+    Example:
+        >>> import defectune as dt
+        >>> source = dt.demo_source("first-dataset")
+        >>> sorted(path.name for path in (source / "test").iterdir())
+        ['broken_large', 'broken_small', 'contamination', 'good']
+    """
     from converters.synthetic import SyntheticConfig, draw_category
+
+    path = as_path(folder, what="folder")
+    require_new_folder(path, hint="Choose another folder, or remove that one yourself.")
+    # A path such as `..` has a name only when it is whole.
+    whole = path.resolve()
+    draw_category(whole.parent, SyntheticConfig(seed=seed, category=whole.name))
+    return path
+
+
+def _whole_job(output: Path, *, seed: int, reporter: "Reporter") -> Path:
+    require_new_folder(output, hint="Choose another --output, or remove that folder yourself.")
+    # Said before anything heavy is imported.
+    reporter.say("1/6  drawing a category with three kinds of defect and exact masks")
+    output.mkdir(parents=True, exist_ok=True)
+    source = demo_source(output / "source" / "drawn_bottle", seed=seed)
+
+    from converters import ConvertOptions, convert
+    from defectune.families import train_family
     from defectune.library.evaluating import evaluate_dataset, make_report
     from defectune.library.predicting import predict_images
     from defectune.library.recipe import PredictOptions
+    from defectune.summaries import show_conversion, show_leaderboard, show_predictions
+    from training.registry import families
 
-    require_new_folder(output, hint="Choose another --output, or remove that folder yourself.")
-    output.mkdir(parents=True, exist_ok=True)
-    reporter.say("1/6  drawing a category with three kinds of defect and exact masks")
-    source = draw_category(output / "source", SyntheticConfig(seed=seed))
     reporter.say("2/6  converting masks to COCO, YOLO and class masks, and freezing the split")
     dataset = output / "dataset"
     convert(source, dataset, ConvertOptions(folds=FOLDS, seed=seed, find_groups=False))
     show_conversion(load_dataset(dataset), {})
-    reporter.say("3/6  training a baseline on good images, a segmenter and a YOLO detector")
-    common = {"seed": seed, "device": "auto"}
-    for family, values, overrides in (
-        ("classify", {"image_size": 160}, []),
-        ("segment", {"image_size": 160}, []),
-        # Mosaics shrink defects that are small as it is; without them fewer epochs do.
-        (
-            "detect",
-            {"image_size": 160, "epochs": 20},
-            ["batch_size=4", "mosaic=0", "lr0=0.003"],
-        ),
-    ):
+    tried = [family for family in families().values() if family.demo is not None]
+    reporter.say(f"3/6  training {', '.join(family.name for family in tried)}, small and short")
+    for family in tried:
         train_family(
-            family,
+            family.name,
             dataset,
             fold="all",
-            name=None,
+            name=family.name,
             reporter=reporter,
             model=None,
-            values={**common, **values},
-            overrides=overrides,
+            values={"seed": seed, "device": "auto", **(family.demo or {})},
+            overrides=[],
         )
     reporter.say("4/6  evaluating all of them on the same test images")
     board = evaluate_dataset(load_dataset(dataset), [], fold=None, reporter=reporter)
     reporter.say("5/6  writing the report")
     page = make_report(load_dataset(dataset), [], reporter=reporter)
-    reporter.say("6/6  predicting the images of one folder, as for new ones")
+    best = board.rows[0].run
+    reporter.say(f"6/6  predicting the images of one folder with {best}, as for new ones")
     done = predict_images(
-        dataset / "runs" / "segment",
+        dataset / "runs" / best,
         [source / "test" / "broken_large"],
         output / "predictions",
         PredictOptions(),

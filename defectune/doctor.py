@@ -5,11 +5,14 @@ import importlib.metadata
 import os
 import shutil
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
+
+from rich.cells import cell_len
 
 from annotations import DefectuneError
 from annotations.errors import shortened
-from defectune.console import show_table
+from defectune.console import out, show_text
 
 PACKAGES = (
     "torch",
@@ -29,6 +32,8 @@ def doctor() -> bool:
     Returns:
         True where everything that the default settings need is there.
     """
+    # Said before PyTorch is imported, which takes seconds.
+    out.print("Looking at what is installed …", markup=False)
     import torch
 
     from training import (
@@ -83,8 +88,29 @@ def doctor() -> bool:
                     f"downloaded when needed, or fetch {published.url} into DEFECTUNE_WEIGHTS",
                 ]
             )
-    show_table(rows, title="defectune doctor")
+    show_findings(rows[1:], healthy=healthy)
     return healthy
+
+
+def show_findings(rows: Sequence[Sequence[str]], *, healthy: bool) -> None:
+    """Print what was found, a line each, then what to do, and one line that sums it up.
+
+    Args:
+        rows: what, found, and what to do; the last empty for nothing.
+        healthy: whether all is there that the default settings need.
+    """
+    wide = max(cell_len(what) for what, _, _ in rows) + 2
+    for what, found, _ in rows:
+        # A terminal breaks what is too long; a line that is broken here could not be copied.
+        out.print(f"{what:<{wide}}{found}", markup=False, soft_wrap=True)
+    todo = [(what, remedy) for what, _, remedy in rows if remedy]
+    for what, remedy in todo:
+        out.print(f"- {what}: {remedy}", markup=False, soft_wrap=True)
+    show_text(
+        "All that the default settings need is here."
+        if healthy
+        else "Something that the default settings need is missing: see the lines above."
+    )
 
 
 def _opencv() -> tuple[str, str]:

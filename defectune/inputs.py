@@ -58,11 +58,7 @@ def gather_images(places: Sequence[Path], *, output: Path | None = None) -> Inpu
             for path in _walk(place, left_out, passed):
                 found.setdefault(path.absolute(), path)
         elif place.is_file():
-            if place.suffix.lower() in VIDEO_SUFFIXES:
-                raise InputError(
-                    f"{place} is a video; images are read. Cut it into images first, for instance "
-                    f"`ffmpeg -i {place.name} frame-%06d.png`, and give their folder."
-                )
+            refuse_videos([place])
             found.setdefault(place.absolute(), place)
         elif matched := _matching(place):
             for path in matched:
@@ -81,6 +77,20 @@ def gather_images(places: Sequence[Path], *, output: Path | None = None) -> Inpu
             f"{' ' + said + '.' if said else ''}"
         )
     return inputs
+
+
+def refuse_videos(places: Iterable[Path]) -> None:
+    """Refuse a video that is named, before a model is opened for it.
+
+    Raises:
+        InputError: one of the places is the file of a video.
+    """
+    for place in places:
+        if place.suffix.lower() in VIDEO_SUFFIXES and place.is_file():
+            raise InputError(
+                f"{place} is a video; images are read. Cut it into images first, for instance "
+                f"`ffmpeg -i {place.name} frame-%06d.png`, and give their folder."
+            )
 
 
 def listed_images(lines: Iterable[str]) -> list[Path]:

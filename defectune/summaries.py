@@ -37,6 +37,15 @@ _LISTED = 5
 _STRENGTH = {"image": "an image label alone", "boxes": "boxes", "masks": "masks"}
 
 
+def show_demo(made: Path, given: Given) -> None:
+    """Print where the report is; of data alone, the command to go on with."""
+    if given["data_only"] is None:
+        show_page(made, given)
+        return
+    out.print(f"The images: {made}", markup=False)
+    out.print(f"Next: defectune convert {shlex.quote(str(made))} out", markup=False)
+
+
 def show_page(page: Path, _given: Given) -> None:
     """Print where the report is."""
     out.print(f"The report: {page}", markup=False)
@@ -213,7 +222,7 @@ def show_predictions(done: "PredictedImages", _given: Given) -> int:
     """Print the first verdicts, and what a reader must know about all of them."""
     shown = [
         [row["image"], row["verdict"] or "not read",
-         f"{float(row['image_score']):.6f}" if row["image_score"] else "", row["regions"]]
+         f"{float(row['image_score']):.4f}" if row["image_score"] else "", row["regions"]]
         for row in done.first_rows(_SHOWN_IMAGES)
     ]  # fmt: skip
     title = f"Threshold {done.threshold:g} on the calibrated score, chosen by {done.chosen_by}"

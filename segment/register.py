@@ -35,4 +35,12 @@ FAMILY: Final = Family(
         "defectune train segment data/bottle --method unet --epochs 50",
         "defectune train segment data/bottle --method joined",
     ),
+    demo={
+        "image_size": 160,
+        "epochs": 10,
+        "fewest_images": 96,
+        "heads": 1,
+        "cached_views": 1,
+        "views": 1,
+    },
 )

@@ -72,6 +72,8 @@ class Family:
         unnamed: methods and aliases that a run's default name leaves out, as the default one.
         named_by_model: the model is part of the default name of a run.
         examples: calls to show in the help.
+        demo: settings with which `defectune demo` trains it within half a minute on a CPU; None
+            leaves it out.
     """
 
     name: str
@@ -86,6 +88,7 @@ class Family:
     unnamed: tuple[str, ...] = ()
     named_by_model: bool = False
     examples: tuple[str, ...] = ()
+    demo: Mapping[str, Any] | None = None
 
     def __post_init__(self) -> None:
         if self.default_method not in self.methods:

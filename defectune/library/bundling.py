@@ -62,19 +62,41 @@ def bundle(
         >>> made.folds
         (0,)
     """
+    with shown(progress) as reporter:
+        place = run.path if isinstance(run, Run) else find_run(as_path(run, what="run"))
+        path = as_path(file, what="bundle")
+        if path.exists():
+            raise UsageError(f"{path} exists; nothing is overwritten. Choose another name.")
+        if not (place / CONFIG_FILE).is_file():
+            raise InputError(
+                f"{place} holds predictions that were made elsewhere: it has no model."
+            )
+        if format not in FORMATS:
+            raise UsageError(
+                f"--format takes {' or '.join(FORMATS)}, got {shortened(format, 40)!r}."
+            )
+        # Said before PyTorch is imported, which takes seconds.
+        reporter.say(f"Bundling {place.name}: opening its models")
+        return _bundled(
+            place, path, models, format, operating_point=operating_point, reporter=reporter
+        )
+
+
+def _bundled(
+    place: Path,
+    path: Path,
+    models: str,
+    format_: str,
+    *,
+    operating_point: bool,
+    reporter: "Reporter",
+) -> "MadeBundle":
+    """See `bundle`."""
     from training import finished_folds
 
-    place = run.path if isinstance(run, Run) else find_run(as_path(run, what="run"))
-    path = as_path(file, what="bundle")
-    if path.exists():
-        raise UsageError(f"{path} exists; nothing is overwritten. Choose another name.")
-    if not (place / CONFIG_FILE).is_file():
-        raise InputError(f"{place} holds predictions that were made elsewhere: it has no model.")
     folds = _folds(place, models, sorted(finished_folds(place)))
     quiet_environment()
-    if format not in FORMATS:
-        raise UsageError(f"--format takes {' or '.join(FORMATS)}, got {shortened(format, 40)!r}.")
-    _require_installed(format)
+    _require_installed(format_)
     from deployment.export import BundleOptions, make_bundle
 
     threshold, chosen_by = float(THRESHOLD), ""
@@ -86,21 +108,20 @@ def bundle(
             )
         threshold = operating_threshold(place, folds[0])
         chosen_by = "evaluate's operating point, in leaderboard.json"
-    with shown(progress) as reporter:
-        source = refit(place, reporter) if models == REFIT else place
-        return make_bundle(
-            place,
-            path,
-            folds,
-            lambda fold: families.open_predictor(source, fold, device="cpu"),
-            BundleOptions(
-                refitted=None if models != REFIT else source,
-                engine=FORMATS[format],
-                threshold=threshold,
-                chosen_by=chosen_by,
-            ),
-            say=reporter.say,
-        )
+    source = refit(place, reporter) if models == REFIT else place
+    return make_bundle(
+        place,
+        path,
+        folds,
+        lambda fold: families.open_predictor(source, fold, device="cpu"),
+        BundleOptions(
+            refitted=None if models != REFIT else source,
+            engine=FORMATS[format_],
+            threshold=threshold,
+            chosen_by=chosen_by,
+        ),
+        say=reporter.say,
+    )
 
 
 def _require_installed(format_: str) -> None:

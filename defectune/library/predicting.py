@@ -12,7 +12,7 @@ from annotations import UsageError
 from annotations.files import require_new_folder, write_json_atomic
 from annotations.prediction_files import read_csv
 from annotations.run_files import IMAGES_FILE, REGIONS_FILE
-from defectune.inputs import OUTPUT_MARKER, gather_images, listed_images
+from defectune.inputs import OUTPUT_MARKER, gather_images, listed_images, refuse_videos
 from defectune.library.arguments import Place, as_path, checked, several
 from defectune.library.deciding import COLUMNS, predict_part
 from defectune.library.kept_results import (
@@ -141,10 +141,12 @@ def predict(
         >>> dt.predict("out/runs/quick", images, "new", device="cpu", progress=False).n_failed
         0
     """
+    paths = _image_paths(images)
+    refuse_videos(paths)
     with shown(progress) as reporter:
         return predict_images(
             run.path if isinstance(run, Run) else as_path(run, what="run"),
-            _image_paths(images),
+            paths,
             as_path(output, what="output"),
             PredictOptions(
                 fold, device, threshold, operating_point, maps, overlays, threads, provider

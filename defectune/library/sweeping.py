@@ -72,13 +72,16 @@ def sweep(
         >>> done, done.page.as_posix()
         (Sweep('swept': 2 of 2 cells done), 'swept/index.html')
     """
-    from defectune.sweeps.running import SweepOptions, run_sweep
-
     quiet_environment()
     patterns = tuple(str(pattern) for pattern in several(only))
-    options = SweepOptions(on, workers, retries, patterns, resume, dry_run, search, track)
     content: Path | Mapping[str, Any] = (
         grid if isinstance(grid, Mapping) else as_path(grid, what="grid")
     )
+    place = as_path(output, what="output")
     with shown(progress) as reporter:
-        return run_sweep(content, as_path(output, what="output"), options, reporter=reporter)
+        # Said before the families are imported, which takes seconds.
+        reporter.say("Reading the grid, its datasets and the settings of its models")
+        from defectune.sweeps.running import SweepOptions, run_sweep
+
+        options = SweepOptions(on, workers, retries, patterns, resume, dry_run, search, track)
+        return run_sweep(content, place, options, reporter=reporter)

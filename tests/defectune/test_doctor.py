@@ -1,9 +1,11 @@
 """`defectune doctor`: what works on this machine."""
 
 import importlib.metadata
+import io
 import sys
 
 import pytest
+from rich.console import Console
 
 from annotations import WeightsNotFoundError
 from defectune import doctor
@@ -17,11 +19,12 @@ def shown(monkeypatch, tmp_path):
     monkeypatch.setenv("DEFECTUNE_WEIGHTS", str(tmp_path))
     rows = {}
 
-    def keep(table, *, title):
-        assert title == "defectune doctor"
+    def keep(table, *, healthy):
         rows.update({first: rest for first, *rest in table})
+        return printed(table, healthy=healthy)
 
-    monkeypatch.setattr("defectune.doctor.show_table", keep)
+    printed = doctor.show_findings
+    monkeypatch.setattr("defectune.doctor.show_findings", keep)
     return rows
 
 
@@ -32,6 +35,25 @@ def test_it_says_what_is_here_and_where_the_rest_belongs(shown, tmp_path):
     assert "https://" in shown["yolo11n.pt"][1]
     assert shown["DEFECTUNE_WEIGHTS"][0] == str(tmp_path)
     assert all(version[0].isdigit() for version, _ in (shown[name] for name in doctor.PACKAGES))
+
+
+def test_at_80_columns_paths_stay_whole_and_the_last_line_sums_up(shown, monkeypatch, tmp_path):
+    file = io.StringIO()
+    terminal = Console(file=file, force_terminal=True, width=80, highlight=False, soft_wrap=True,
+                       color_system=None)  # fmt: skip
+    for module in ("doctor", "console"):
+        monkeypatch.setattr(f"defectune.{module}.out", terminal)
+    deep = tmp_path / ("folder-with-a-long-name/" * 6)
+    monkeypatch.setenv("DEFECTUNE_WEIGHTS", str(deep))
+    assert doctor.doctor()
+    lines = file.getvalue().splitlines()
+    assert any(line.startswith("DEFECTUNE_WEIGHTS  ") and str(deep) in line for line in lines)
+    todo = [line for line in lines if line.startswith("- yolo11n.pt: ")]
+    assert "https://github.com/ultralytics/assets/releases/download/v8.4.0/yolo11n.pt" in todo[0]
+    assert lines[-1] == "All that the default settings need is here."
+    columns = {line.index(found) for name, (found, _) in shown.items() if found
+               for line in lines if line.startswith(f"{name}  ")}  # fmt: skip
+    assert len(columns) == 1
 
 
 def test_a_missing_part_of_the_installation_is_a_failure(shown, monkeypatch):

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+import defectune as dt
 from annotations import InputError, OutputExistsError, UsageError, write_png
 from annotations.locks import LOCK_FILE, hold_lock
 from converters.synthetic import draw_category
@@ -390,3 +391,15 @@ def test_the_first_rows_are_read_without_the_others(root, images, tmp_path):
     assert done.first_rows(2) == list(done.rows[:2])
     assert (done.n_images, done.n_failed) == (3, 0)
     assert done.n_defective == sum(row["verdict"] == "defective" for row in done.rows)
+
+
+def test_a_video_is_refused_before_a_model_is_opened(tmp_path, monkeypatch):
+    (tmp_path / "line.MP4").write_bytes(b"x")
+    opened = []
+    monkeypatch.setattr(
+        "defectune.library.predicting.open_model", lambda *_a, **_k: opened.append(1)
+    )
+    with pytest.raises(InputError, match=r"line\.MP4 is a video.*ffmpeg"):
+        dt.predict("run", tmp_path / "line.MP4", tmp_path / "out", progress=False)
+    assert not opened
+    assert not (tmp_path / "out").exists()
