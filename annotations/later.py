@@ -8,6 +8,10 @@ own, which are never touched:
     later/NNNN.jsonl     a line an image and model, of what version NNNN asked for
     later/maps/*.png     maps of the models that give the regions
 
+Where an update found that a tested and a trained part are one, no model may predict the images of
+that part. They keep the run's predictions, or get those of the fold's model, and are named: metrics
+are given with and without them.
+
 The image's score is the mean of the models' calibrated scores. Regions, map and type are those of
 the model of the fold that tests the image, or else of the first that may predict it.
 """
@@ -84,7 +88,10 @@ class Catching:
         kept: test images whose predictions hold.
         models: of every other test image, the folds whose models predict it; regions come from
             the first.
-        leaks: test images for which no model is left that has not learned from their part.
+        leaks: test images for which no model is left that has not learned from their part, and of
+            which no update says so.
+        late_leaks: such images as an update of this dataset told of. They are among `kept` and
+            `models` too.
     """
 
     run: Path
@@ -95,6 +102,7 @@ class Catching:
     kept: tuple[str, ...]
     models: Mapping[str, tuple[int, ...]]
     leaks: tuple[str, ...]
+    late_leaks: tuple[str, ...] = ()
 
     @property
     def path(self) -> Path:
@@ -117,19 +125,40 @@ class Catching:
                 "the other runs."
             )
 
+    def require_no_late_leak(self) -> None:
+        """Refuse images of parts that turned out to be tested and learned from.
+
+        Raises:
+            InputError: names them.
+        """
+        if self.late_leaks:
+            raise InputError(
+                f"{len(self.late_leaks)} test images show parts that the models of {self.run} "
+                f"learned from, as an update of {self.dataset.root} found: "
+                f"{', '.join(self.late_leaks[:_NAMED])}"
+                f"{' …' if len(self.late_leaks) > _NAMED else ''}. Train again on this version. "
+                "`defectune evaluate` gives this run's metrics with and without them."
+            )
+
     @property
     def notes(self) -> list[str]:
         """What a reader of the metrics must know, a sentence."""
-        single = sum(len(folds) == 1 for folds in self.models.values())
-        several = len(self.models) - single
+        late = set(self.late_leaks)
+        honest = [folds for image_id, folds in self.models.items() if image_id not in late]
+        single = sum(len(folds) == 1 for folds in honest)
+        several = len(honest) - single
         said = [f"{len(self.kept)} test images keep their predictions"]
         if single:
             said.append(f"{single} that came later are predicted by the one model that may")
         if several:
             said.append(
                 f"{several} whose part is new to all by the mean of up to "
-                f"{max(map(len, self.models.values()))} models' calibrated scores (regions of the "
+                f"{max(map(len, honest))} models' calibrated scores (regions of the "
                 "fold's own model)"
+            )
+        if late:
+            said.append(
+                f"{len(late)} show parts that its models learned from, as an update found later"
             )
         return [f"Trained on version {self.trained_on}: {'; '.join(said)}."]
 
@@ -149,9 +178,11 @@ def catching(run: Path, dataset: Dataset) -> Catching | None:
     now, then = dataset.by_id, old.by_id
     parts = {fold: old.split.folds[fold] for fold in sorted(stored.folds)}
     learned = {n: learned_from(old, dataset, (*p.train, *p.val)) for n, p in parts.items()}
+    told = _told_late(dataset, number)
     kept: list[str] = []
     models: dict[str, tuple[int, ...]] = {}
     leaks: list[str] = []
+    late: list[str] = []
     for own, fold in enumerate(dataset.split.folds):
         if own not in learned:
             # Of a fold that was not trained nothing is asked.
@@ -159,6 +190,10 @@ def catching(run: Path, dataset: Dataset) -> Catching | None:
         for image_id in fold.test:
             sample = now[image_id]
             may = [n for n, known in learned.items() if not known.holds(sample)]
+            if not may and sample.group in told:
+                # By the fold's own model, as before it was known; and marked.
+                late.append(image_id)
+                may = [own]
             if (
                 image_id in stored.image_scores
                 and then[image_id].sha256 == sample.sha256
@@ -178,7 +213,20 @@ def catching(run: Path, dataset: Dataset) -> Catching | None:
         tuple(kept),
         models,
         tuple(leaks),
+        tuple(late),
     )
+
+
+def _told_late(dataset: Dataset, first: int) -> frozenset[str]:
+    """Parts, as they are known today, that updates after a version found on two sides."""
+    last = dataset.version.number if dataset.version else first
+    named = {
+        image_id
+        for version in range(first + 1, last + 1)
+        for leak in read_record(dataset.root, version)["late_leaks"]
+        for image_id in (*leak["tested"], *leak["trained"], *leak["shown_by"])
+    }
+    return frozenset(dataset.by_id[i].group for i in named if i in dataset.by_id)
 
 
 @dataclass(frozen=True, slots=True)
@@ -328,10 +376,18 @@ def _map_file(run: Path, sample: Sample, fold: int) -> Path:
     return run / LATER_FOLDER / MAPS_FOLDER / name
 
 
-def read_predictions(run: Path, dataset: Dataset) -> StoredPredictions:
+def read_predictions(
+    run: Path, dataset: Dataset, *, with_late_leaks: bool = False
+) -> StoredPredictions:
     """Read a run's predictions and check them against the dataset.
 
     Of a run of an earlier version, what it says of the test images that there are now.
+
+    Args:
+        run: its folder.
+        dataset: with the truth.
+        with_late_leaks: take test images too whose part the run's models learned from as an
+            update found later; `StoredPredictions.late_leaks` names them.
 
     Raises:
         InputError: no predictions, malformed ones, unknown images, unknown classes; test images
@@ -342,6 +398,8 @@ def read_predictions(run: Path, dataset: Dataset) -> StoredPredictions:
     if plan is None:
         return read_as_trained(run, dataset)
     plan.require_no_leak()
+    if not with_late_leaks:
+        plan.require_no_late_leak()
     return _caught_up(plan)
 
 
@@ -412,6 +470,7 @@ def _caught_up(plan: Catching) -> StoredPredictions:
         predicted_types=types,
         added=plan.models,
         map_files=map_files,
+        late_leaks=plan.late_leaks,
     )
 
 

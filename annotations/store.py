@@ -70,6 +70,8 @@ class StoredPredictions:
         added: of images that came to the dataset after the training: the folds whose models
             predicted them (see `annotations.later`).
         map_files: where maps stand that are not among the run's own, by image id.
+        late_leaks: ids of test images whose part the models learned from, as an update found out
+            later; figures that count them flatter the run.
     """
 
     run: Path
@@ -85,6 +87,7 @@ class StoredPredictions:
     predicted_types: Mapping[str, str] = field(default_factory=dict)
     added: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     map_files: Mapping[str, Path] = field(default_factory=dict)
+    late_leaks: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:

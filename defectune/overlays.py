@@ -53,7 +53,7 @@ def _write(run: Path, names: Sequence[str], output: Path, only: str, reporter: "
     from report.heat import visible_range
 
     dataset = load_dataset(dataset_of(run))
-    stored = read_predictions(run, dataset)
+    stored = read_predictions(run, dataset, with_late_leaks=True)
     known = [i for i in dataset.split.test_ids if i in stored.image_scores]
     ids = [i for i in known if not names or any(i.startswith(name) for name in names)]
     if not ids:

@@ -120,7 +120,7 @@ def show_leaderboard(
     """
     from evaluation import HEADLINE, METRIC_NAMES, summarize, table_rows
     from evaluation.summary import best_first
-    from evaluation.table import source_rows
+    from evaluation.table import late_rows, source_rows
 
     part = "" if board.fold is None else f", fold {board.fold} only"
     title = (
@@ -148,6 +148,9 @@ def show_leaderboard(
     by_source = source_rows(board.rows)
     if by_source:
         show_table(by_source, title="By source")
+    by_late_leaks = late_rows(board.rows)
+    if by_late_leaks:
+        show_table(by_late_leaks, title="With and without images of parts learned from")
     if left_out:
         show_text(f"No model gives what these need: {', '.join(left_out)}.")
     for line in (*board.differences, *board.spread_lines):

@@ -163,6 +163,13 @@ def against_baseline(
             f"{without.name} has no verdicts to be compared with a baseline's: "
             f"{without.no_threshold}. Give its threshold, or name the other runs."
         )
+    leaky = next((s for s in stored if s.late_leaks and s.name != baseline), None)
+    if leaky is not None and limit is not None:
+        raise InputError(
+            f"{leaky.name} learned from parts that {len(leaky.late_leaks)} test images show, as an "
+            f"update found later ({', '.join(leaky.late_leaks[:_NAMED])}), so that --no-regression "
+            "cannot be shown for it. Train it again on this version."
+        )
     base = next(run for run in runs if run.run == baseline)
     others = [run for run in runs if run.run != baseline]
     bad, good = images.is_defective, ~images.is_defective

@@ -40,6 +40,8 @@ class _Row(_Part):
     by_type: dict[str, _Metrics] = {}
     by_size: dict[str, _Metrics] = {}
     by_source: dict[str, _Metrics] = {}
+    late_leaks: list[str] = []
+    without_late_leaks: _Metrics = {}
     curves: dict[str, dict[str, list[float]]] = {}
 
     @model_validator(mode="after")

@@ -16,6 +16,8 @@ leaderboard.json:
         by_type       {TYPE: {NAME: METRIC | null}}, the type's images and all good ones
         by_size       {SIZE: {NAME: METRIC | null}}, small, medium, large
         by_source     {SOURCE: {NAME: METRIC | null}}, empty for a dataset made of one
+        late_leaks    [image id], test images whose part the run learned from, as found later
+        without_late_leaks   {NAME: METRIC | null}, without these; empty where there are none
         curves        {image: {threshold, precision, recall, false_positive_rate},
                        box, mask: {recall, precision}}, lists of numbers
         notes         [text], what was done to predictions from elsewhere
@@ -61,6 +63,7 @@ from evaluation.table import (
     HEADLINE,
     difference_lines,
     given_lines,
+    late_leak_lines,
     table_rows,
     to_markdown,
 )
@@ -170,7 +173,11 @@ class Leaderboard:
     @property
     def differences(self) -> list[str]:
         """Who is best and who is within noise of it, a sentence a metric."""
-        return difference_lines(self.rows, self.comparisons) + given_lines(self.rows)
+        return (
+            difference_lines(self.rows, self.comparisons)
+            + given_lines(self.rows)
+            + late_leak_lines(self.rows)
+        )
 
     @property
     def spreads(self) -> tuple[Spread, ...]:
@@ -219,6 +226,8 @@ class Leaderboard:
                     "by_type": {kind: _figures(part) for kind, part in row.by_type.items()},
                     "by_size": {size: _figures(part) for size, part in row.by_size.items()},
                     "by_source": {name: _figures(p) for name, p in row.by_source.items()},
+                    "late_leaks": list(row.late_leaks),
+                    "without_late_leaks": _figures(row.without_late_leaks),
                     "curves": {name: dict(curve) for name, curve in row.curves.items()},
                     "notes": list(row.notes),
                 }
@@ -303,7 +312,7 @@ def evaluate_runs(
     for run in runs:
         if say is not None:
             say(f"evaluating {run.name} on {len(ids)} images")
-        predictions = read_predictions(run, dataset)
+        predictions = read_predictions(run, dataset, with_late_leaks=True)
         _require_coverage(dataset, predictions, ids, fold)
         row, values = evaluate_run(dataset, predictions, images)
         rows.append(replace(row, predictions=predictions_digest(run), seed=_seed_of(run)))

@@ -92,6 +92,8 @@ class Row:
             and all good ones; region_recall and region precision are of the regions of that size.
         by_source: metrics by source, on its good and defective images; empty where the dataset is
             made of one.
+        late_leaks: ids of test images whose part the run learned from, as found after training.
+        without_late_leaks: metrics of all other images; empty where there are no such.
         curves: `image` (threshold, precision, recall, false_positive_rate) and, where they can
             be had, `box` and `mask` (recall, precision at IoU 0.50).
         notes: what was done to predictions from elsewhere, a sentence each.
@@ -109,6 +111,8 @@ class Row:
     by_type: Mapping[str, Figures] = field(default_factory=dict)
     by_size: Mapping[str, Figures] = field(default_factory=dict)
     by_source: Mapping[str, Figures] = field(default_factory=dict)
+    late_leaks: tuple[str, ...] = ()
+    without_late_leaks: Figures = field(default_factory=dict)
     curves: Mapping[str, Mapping[str, list[float]]] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     predictions: str = ""
@@ -191,14 +195,19 @@ def evaluate_run(
             by_size[size.name]["region_recall"] = recall_metric(
                 int(found.sum()), int(total.sum()), ratio_of_sums(images.weights, found, total)
             )
+
+    def figures_of(keep: npt.NDArray[np.bool_]) -> Figures:
+        found, _ = figures(keep)
+        for name, scored in _region_precisions(dataset, predictions, images, keep).items():
+            found[name], found[f"{name}50"] = scored.mean, scored.half
+        return found
+
     by_source: dict[str, Figures] = {}
     for source in source_names(dataset):
         of_source = images.source_of == source
-        if not of_source.any():
-            continue
-        by_source[source], _ = figures(of_source)
-        for name, scored in _region_precisions(dataset, predictions, images, of_source).items():
-            by_source[source][name], by_source[source][f"{name}50"] = scored.mean, scored.half
+        if of_source.any():
+            by_source[source] = figures_of(of_source)
+    leaked = np.isin(np.array(images.ids), predictions.late_leaks)
     curves: dict[str, Mapping[str, list[float]]] = {
         "image": precision_recall_curve(scores.scores, scores.is_defective)
     }
@@ -212,6 +221,8 @@ def evaluate_run(
         by_type=by_type,
         by_size=by_size,
         by_source=by_source,
+        late_leaks=tuple(images.ids[index] for index in np.flatnonzero(leaked).tolist()),
+        without_late_leaks=figures_of(~leaked) if leaked.any() and not leaked.all() else {},
         curves=curves,
         notes=tuple(str(note) for note in predictions.about.get("notes", ())),
         threshold_from="given" if predictions.given_threshold else "",

@@ -23,6 +23,7 @@ RATES: Final = frozenset(
         "good_pixels_called",
     }
 )
+_NAMED: Final = 5
 BOUNDED: Final = frozenset({"escape_rate", "overkill_rate"})
 HEADLINE: Final = (
     "image_auroc",
@@ -160,6 +161,42 @@ def given_lines(rows: Sequence[Row]) -> list[str]:
         f"The threshold of {', '.join(given)} was given with the predictions: what it was chosen "
         "on, and whether the test images had a say in it, is not known. Compare verdicts with care."
     ]
+
+
+def late_rows(rows: Sequence[Row]) -> list[list[str]]:
+    """Header and rows of texts, a line a metric, two columns a run that learned from tested parts,
+    as was found later: with and without their images. Empty where there is no such run."""
+    leaky = [row for row in rows if row.without_late_leaks]
+    if not leaky:
+        return []
+    head = [f"{row.run}, {how}" for row in leaky for how in ("with", "without")]
+    body = [
+        [name, *(format_metric(name, figures.get(name), interval=True)
+                 for row in leaky for figures in (row.metrics, row.without_late_leaks))]
+        for name in HEADLINE
+        if any(row.metrics.get(name) is not None for row in leaky)
+    ]  # fmt: skip
+    return [["", *head], *body]
+
+
+def late_leak_lines(rows: Sequence[Row]) -> list[str]:
+    """What parts that are tested and learned from are worth, a sentence for each such run."""
+    lines = []
+    for row in rows:
+        if not row.late_leaks:
+            continue
+        n, more = len(row.late_leaks), " …" if len(row.late_leaks) > _NAMED else ""
+        text = (
+            f"{row.run} learned from parts that {n} test images show, as an update found later "
+            f"({', '.join(row.late_leaks[:_NAMED])}{more}): figures with them flatter it."
+        )
+        told = [
+            f"{name} {format_metric(name, metric)}"
+            for name in BY_SOURCE
+            if (metric := row.without_late_leaks.get(name)) is not None
+        ]
+        lines.append(f"{text} Without them: {', '.join(told)}." if told else text)
+    return lines
 
 
 def _other(row: Comparison, best: str) -> str:

@@ -362,7 +362,9 @@ def _only_fold(dataset: Dataset, runs: Sequence[Path]) -> int | None:
     """The fold that all runs have finished, where it is the same and not all there is."""
     if len(dataset.split.folds) == 1 or not runs:
         return None
-    folds = {tuple(sorted(read_predictions(run, dataset).folds)) for run in runs}
+    folds = {
+        tuple(sorted(read_predictions(run, dataset, with_late_leaks=True).folds)) for run in runs
+    }
     (first, *others) = folds
     return first[0] if not others and len(first) == 1 else None
 
@@ -377,7 +379,7 @@ def _write(
 ) -> Path:
     from report import write_report
 
-    predictions = [read_predictions(run, dataset) for run in runs]
+    predictions = [read_predictions(run, dataset, with_late_leaks=True) for run in runs]
     ids = dataset.split.test_ids if fold is None else dataset.split.folds[fold].test
     advance = reporter.track("report", len(ids))
     return write_report(

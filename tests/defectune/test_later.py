@@ -4,10 +4,13 @@ import json
 import shutil
 
 import pytest
+from sklearn.metrics import roc_auc_score
 
 import defectune as dt
+from annotations import read_image_rgb, write_png
 from annotations.files import read_json
 from annotations.later import catching, read_predictions
+from converters.reshots import Reshot
 from converters.synthetic import SyntheticConfig, draw_category
 from defectune.cli import app
 from tests.defectune.predicted import digests
@@ -95,8 +98,6 @@ def test_a_new_photograph_of_a_known_part_has_one_model(made, tmp_path):
     data = dt.load(root)
     known = data.split.folds[1].test[0]
     # The same bytes but one pixel: the texture says that it is the same part.
-    from annotations import read_image_rgb, write_png
-
     image = read_image_rgb(data.by_id[known].image_path).copy()
     image[0, 0] ^= 1
     kind = data.by_id[known].defect_type
@@ -238,6 +239,84 @@ def test_stress_says_where_no_image_is_left(grown):
     only = {i: stored.image_scores[i] for i in stored.added}
     with pytest.raises(dt.DefectuneError, match=f"All {len(only)} test images"):
         _by_one_model(replace(stored, image_scores=only), Told([]))
+
+
+@pytest.fixture
+def bridged(made, tmp_path, monkeypatch):
+    """The dataset with a new image that shows a part of fold 0 and one of fold 1 to be one."""
+    shutil.copytree(made, tmp_path / "copy", symlinks=True)
+    root = tmp_path / "copy" / "dataset"
+    data = dt.load(root)
+    chosen = [next(i for i in fold.test if data.by_id[i].is_defective) for fold in data.split.folds]
+    kind = data.by_id[chosen[0]].defect_type
+    places = [data.by_id[i].image_path.resolve() for i in chosen]
+    shown = tmp_path / "shown" / kind / "bridge.png"
+    write_png(shown, read_image_rgb(data.by_id[chosen[0]].image_path)[::-1].copy())
+
+    def find(paths, digests, new, known, progress=None):
+        at = [path.resolve() for path in paths]
+        return [
+            Reshot(*sorted((at.index(shown.resolve()), at.index(place))), 0.9) for place in places
+        ]
+
+    monkeypatch.setattr("converters.leaks.find_new_reshots", find)
+    dt.update(
+        root, shown.parent.parent, layout="class-folders", find_groups=True, leave_out=True,
+        progress=False,
+    )  # fmt: skip
+    (bridge,) = set(dt.load(root).by_id) - set(data.by_id)
+    return root, sorted([*chosen, bridge])
+
+
+def test_late_leaks_are_priced(bridged):
+    root, leaked = bridged
+    data, run = dt.load(root), root / "runs" / "old"
+    plan = catching(run, data)
+    assert plan is not None
+    assert (plan.leaks, sorted(plan.late_leaks)) == ((), leaked)
+    board = dt.evaluate(root, progress=False)
+    (row,) = board.rows
+    assert sorted(row.late_leaks) == leaked
+    stored = read_predictions(run, data, with_late_leaks=True)
+    for ids, figures in (
+        (data.split.test_ids, row.metrics),
+        (sorted(set(data.split.test_ids) - set(leaked)), row.without_late_leaks),
+    ):
+        bad = [data.by_id[i].is_defective for i in ids]
+        scores = [stored.image_scores[i] for i in ids]
+        assert figures["image_auroc"].value == pytest.approx(roc_auc_score(bad, scores), abs=1e-12)
+        missed = sum(b and s < 0.5 for b, s in zip(bad, scores, strict=True))
+        assert (figures["escape_rate"].value, figures["escape_rate"].n) == (
+            missed / sum(bad),
+            sum(bad),
+        )
+        assert figures["pixel_ap"].value is not None
+    said = [line for line in board.differences if line.startswith("old learned from parts")]
+    assert len(said) == 1
+    assert "that 3 test images show" in said[0]
+    assert all(image_id in said[0] for image_id in leaked)
+    kept = read_json(root / "leaderboard.json", what="")["rows"][0]
+    assert sorted(kept["late_leaks"]) == leaked
+    assert kept["without_late_leaks"]["escape_rate"]["n"] == row.metrics["escape_rate"].n - 3
+    assert dt.report(root, progress=False).is_file()
+    assert said[0][:60] in (root / "report" / "index.html").read_text()
+    done = CliRunner().invoke(app, ["evaluate", str(root)])
+    assert "With and without images of parts learned from" in done.output
+    assert "old, without" in done.output
+
+
+def test_nothing_is_proved_with_late_leaks(bridged):
+    root, _ = bridged
+    dt.evaluate(root, progress=False)
+    with pytest.raises(dt.DefectuneError, match="3 test images show parts that the models of"):
+        dt.accept(root, "old", progress=False)
+    train(root, "new")
+    (fresh,) = [row for row in dt.evaluate(root, progress=False).rows if row.run == "new"]
+    assert (fresh.late_leaks, fresh.without_late_leaks) == ((), {})
+    with pytest.raises(dt.DefectuneError, match="old learned from parts that 3 test images show"):
+        dt.evaluate(root, "old", baseline="new", no_regression=0.5, progress=False)
+    # The other way round the old run's figures can only be too good.
+    assert dt.evaluate(root, "new", baseline="old", no_regression=0.9, progress=False).against
 
 
 class Told:

@@ -27,7 +27,7 @@ def run(name, right):
 
 
 def stored(name, no_threshold=None):
-    return SimpleNamespace(name=name, run=Path(name), no_threshold=no_threshold)
+    return SimpleNamespace(name=name, run=Path(name), no_threshold=no_threshold, late_leaks=())
 
 
 def compare(types, groups, before, now, limit=None):
