@@ -45,7 +45,7 @@ def sets_by_source(
         raise UsageError(
             "leave-one-source-out tests each source in a fold of its own, and the images are of "
             "one. Name all sources in one call: `defectune convert A B OUT --protocol "
-            "leave-one-source-out`."
+            "leave-one-source-out`; or give a list that names the camera of every image."
         )
     sources_of = {
         group: {sample.source for sample in part} for group, part in by_group(samples).items()

@@ -182,6 +182,7 @@ def coco_document(
                     "label_strength": label_strength(sample, truths[sample.image_id]),
                     "mask": mask_places.get(sample.image_id),
                     **({"source": sample.source} if sample.source else {}),
+                    **({"date": sample.date} if sample.date else {}),
                 },
             }
         )
@@ -385,6 +386,7 @@ def _sample(root: Path, path: Path, entry: Any) -> Sample:
         group=str(ours["group"]),
         source_split=str(ours["source_split"]),
         source=str(ours.get("source") or ""),
+        date=str(ours.get("date") or ""),
     )
 
 

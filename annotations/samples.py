@@ -23,8 +23,9 @@ class Sample:
         sha256: of the image file's bytes, hexadecimal.
         group: images of one physical part share it; they never stand on two sides of a split.
         source_split: `train` or `test` (or `val`) as the source had it.
-        source: name of the source that the image came from, in a dataset made of several; else
-            empty.
+        source: name of the source that the image came from, in a dataset made of several, or the
+            camera or line that a list names; else empty.
+        date: when it was taken, as a list says it; else empty.
 
     Raises:
         ValueError: an empty id, type or group, a size below one pixel, or a malformed digest.
@@ -44,6 +45,7 @@ class Sample:
     group: str
     source_split: str
     source: str = ""
+    date: str = ""
 
     def __post_init__(self) -> None:
         for name in ("image_id", "defect_type", "group", "source_split"):

@@ -344,7 +344,8 @@ def _sample(image_id: str, image: SourceImage, facts: ImageFacts, source: str) -
         sha256=facts.sha256,
         group=image_id,
         source_split=image.source_split or UNSPLIT,
-        source=source,
+        source=image.source or source,
+        date=image.date,
     )
 
 

@@ -21,7 +21,7 @@ from annotations import (
     make_split,
     read_custom_split,
 )
-from annotations.by_source import sets_by_source, shared_note
+from annotations.by_source import shared_note
 from annotations.files import (
     folder_moved_into_place,
 )
@@ -100,9 +100,6 @@ def convert(
     options = options or ConvertOptions()
     pattern = compile_pattern(options.group_by)
     check_convert_options(options)
-    if options.split_file is None and options.protocol == "leave-one-source-out":
-        # That images are of one source is known before the first is read.
-        sets_by_source(())
     reading = _Reading(pool, progress)
     require_outside(source, output)
     with folder_moved_into_place(output, hint=OUTPUT_HINT) as folder:
@@ -395,7 +392,8 @@ def _samples(
             sha256=one.sha256,
             group=report.grouping.groups[image.image_id],
             source_split=image.source_split or UNSPLIT,
-            source=sources.get(image.image_id, ""),
+            source=sources.get(image.image_id, "") or image.source,
+            date=image.date,
         )
         for image, one in zip(images, facts, strict=True)
     ]

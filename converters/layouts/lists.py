@@ -1,11 +1,13 @@
 """Reading a list of images and labels: CSV, TSV (or with semicolons, as Excel saves them) or JSON.
 
-    path,label,part,split                [{"path": "a/1.png", "label": "ok"},
-    a/1.png,ok,17,train                   {"path": "a/2.png", "label": "scratch", "part": "18"}]
-    a/2.png,scratch,18,test
+    path,label,part,split,camera         [{"path": "a/1.png", "label": "ok"},
+    a/1.png,ok,17,train,top               {"path": "a/2.png", "label": "scratch", "part": "18"}]
+    a/2.png,scratch,18,test,side
 
 Columns may have other usual names: path, image, file, filename; label, class, defect, verdict. A
-part names the physical part, a split the side; other columns are named in the report, and not used.
+part names the physical part, a split the side. A camera (or line, or source) becomes the image's
+source, by which metrics are told apart; a date is kept as it stands. Other columns are named in the
+report, and not used.
 The label is one of the image: good, defective, or a type.
 """
 
@@ -25,6 +27,13 @@ PATHS: Final = (
 LABELS: Final = ("label", "class", "category", "defect_type", "defect", "verdict", "type")
 PARTS: Final = ("part", "part_id", "group", "serial", "serial_number")
 SIDES: Final = ("split", "side", "set", "subset", "fold_side")
+SOURCES: Final = ("camera", "camera_id", "cam", "line", "line_id", "source", "station")
+DATES: Final = ("date", "datetime", "timestamp", "time", "taken_at", "recorded_at")
+KEYS: Final = (
+    ("path", PATHS), ("label", LABELS), ("part", PARTS), ("side", SIDES), ("source", SOURCES),
+    ("date", DATES),
+)  # fmt: skip
+NO_SOURCE: Final = "images that the list names no camera, line or source of"
 TWICE: Final = "images that the list names twice with one label, counted once"
 _TABLES: Final = (".csv", ".tsv")
 _SHEETS: Final = (".xlsx", ".xls", ".ods")
@@ -66,10 +75,7 @@ def find(files: SourceFiles, options: FindOptions) -> Found:
     for path in lists:
         found.used.add(path)
         names, rows = _read(path, found)
-        columns = {
-            key: _one_of(known, names)
-            for key, known in (("path", PATHS), ("label", LABELS), ("part", PARTS), ("side", SIDES))
-        }
+        columns = {key: _one_of(known, names) for key, known in KEYS}
         unused |= {name for name in names if name and name not in columns.values()}
         for number, row in rows:
             where = f"{path}, row {number}"
@@ -96,6 +102,8 @@ def find(files: SourceFiles, options: FindOptions) -> Found:
                 found.counts[TWICE] += 1
                 continue
             label_of[image] = label, where
+            if columns["source"] and not row.get(columns["source"]):
+                found.counts[NO_SOURCE] += 1
             found.images.append(
                 _image(files, image, label, row, columns, options=options, where=where)
             )
@@ -137,6 +145,8 @@ def _image(
         source_split=side or side_of_folders(files.folders(path)),
         relative=files.relative(path),
         group=row.get(columns["part"]) or None,
+        source=row.get(columns["source"], ""),
+        date=row.get(columns["date"], ""),
     )
 
 

@@ -118,6 +118,8 @@ class SourceImage:
         type_from_regions: True where the largest region class is the image's type, and
             `defect_type` only what it is called without any region.
         group: physical part, where the layout itself says so.
+        source: camera or line, where the layout says so; else empty.
+        date: when it was taken, as the layout says it; else empty.
     """
 
     image_id: str
@@ -128,6 +130,8 @@ class SourceImage:
     truth: Truth | None = None
     type_from_regions: bool = False
     group: str | None = None
+    source: str = ""
+    date: str = ""
 
     @property
     def mask_path(self) -> Path | None:

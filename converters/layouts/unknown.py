@@ -15,6 +15,9 @@ _ARCHIVES: Final = frozenset({".zip", ".tar", ".gz", ".tgz", ".7z", ".rar"})
 _TABLES: Final = frozenset({".xlsx", ".xls", ".ods"})
 _HEAD_BYTES: Final = 1 << 14
 _SHOWN: Final = 8
+_UNLABELLED: Final = (
+    "Where nobody knows, a model judges them as they are: `defectune predict RUN FOLDER`."
+)
 _BRUSH: Final = re.compile(r"^task-\d+-annotation-\d+-by-\d+-tag-")
 
 
@@ -111,12 +114,13 @@ def _likeliest(files: SourceFiles) -> str:
     if len(folders) > 1:
         return (
             f"Its folders {', '.join(folders[:5])} may name classes, and none of them means good: "
-            "name the one that does (--layout class-folders --good NAME)."
+            "name the one that does (--layout class-folders --good NAME). Where all images are "
+            f"good, say so (--good-only). {_UNLABELLED}"
         )
     return (
         "It holds images without any label or mask. Where all of them are good, say so "
-        "(--good-only); else sort them into folders such as OK and NG, or label the defects "
-        "(LabelMe, CVAT, Label Studio)."
+        f"(--good-only). {_UNLABELLED} To learn from them, sort them into folders such as OK and "
+        "NG, or label the defects (LabelMe, CVAT, Label Studio)."
     )
 
 

@@ -7,7 +7,9 @@ import pytest
 
 from annotations import InputError, LayoutError, load_dataset, write_png
 from converters import ConvertOptions, FindOptions, convert
-from converters.layouts.lists import TWICE
+from converters.layouts.lists import NO_SOURCE, TWICE
+from converters.several import convert_several
+from converters.updating import UpdateOptions, update
 
 RNG = np.random.default_rng(11)
 
@@ -48,15 +50,63 @@ def test_a_table_is_a_dataset(tmp_path, name, separator):
 
 def test_parts_and_sides_are_taken_and_other_columns_named(tmp_path):
     rows = [
-        (path, label, str(n // 2), "train" if n % 4 < 2 else "test", "cam1")
+        (path, label, str(n // 2), "train" if n % 4 < 2 else "test", "1.5")
         for n, (path, label) in enumerate(rows_of())
     ]
-    head = "Image,Class,part,split,camera"
+    head = "Image,Class,part,split,exposure"
     data, report = converted(source(tmp_path / "src", rows, head=head))
     assert data.by_id["a/0"].group == data.by_id["a/1"].group != data.by_id["a/2"].group
     assert data.by_id["a/0"].source_split == "train"
     assert data.by_id["a/2"].source_split == "test"
-    assert "columns of the list that are not used: camera" in report.notes
+    assert "columns of the list that are not used: exposure" in report.notes
+
+
+def test_cameras_are_sources_and_dates_are_kept(tmp_path):
+    rows = [
+        (path, label, ("top", "side", "")[n % 3], f"2026-03-{n + 1:02d}")
+        for n, (path, label) in enumerate(rows_of())
+    ]
+    data, report = converted(source(tmp_path / "src", rows, head="path,label,Line,date"))
+    for n, (path, _, line, day) in enumerate(rows):
+        one = data.by_id[path.removesuffix(".png")]
+        assert (one.source, one.date) == (line, day), n
+    assert report.counts[NO_SOURCE] == 4
+    assert not [note for note in report.notes if "not used" in note]
+
+
+def test_each_camera_can_be_tested_apart(tmp_path):
+    rows = [(*row, ("top", "side")[n % 2]) for n, row in enumerate(rows_of())]
+    root = source(tmp_path / "src", rows, head="path,label,camera")
+    convert(root, tmp_path / "out", ConvertOptions(protocol="leave-one-source-out"))
+    data = load_dataset(tmp_path / "out")
+    tested = [{data.by_id[i].source for i in fold.test} for fold in data.split.folds]
+    assert tested == [{"side"}, {"top"}]
+
+
+def test_an_update_keeps_cameras_and_dates_of_its_list(tmp_path):
+    rows = [(*row, "top", "2026-03-01") for row in rows_of()]
+    converted(source(tmp_path / "src", rows, head="path,label,camera,date"))
+    more = source(
+        tmp_path / "more",
+        [("b/1.png", "ok", "side", "2026-03-08"), ("b/2.png", "scratch", "top", "")],
+        head="path,label,camera,date",
+    )
+    update(tmp_path / "out", more, UpdateOptions(convert=ConvertOptions(find_groups=False)))
+    now = load_dataset(tmp_path / "out").by_id
+    assert (now["b/1"].source, now["b/1"].date) == ("side", "2026-03-08")
+    assert (now["b/2"].source, now["b/2"].date) == ("top", "")
+    assert (now["a/1"].source, now["a/1"].date) == ("top", "2026-03-01")
+
+
+def test_several_lists_are_named_by_the_call(tmp_path):
+    places = []
+    for name in ("one", "two"):
+        rows = [(*row, "top", "2026-03-01") for row in rows_of()]
+        places.append(source(tmp_path / name, rows, head="path,label,camera,date"))
+    convert_several(places, tmp_path / "both", ConvertOptions(folds=2, find_groups=False))
+    data = load_dataset(tmp_path / "both")
+    assert {s.source for s in data.samples} == {"one", "two"}
+    assert {s.date for s in data.samples} == {"2026-03-01"}
 
 
 def test_a_json_list(tmp_path):

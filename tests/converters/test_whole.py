@@ -272,6 +272,19 @@ def test_an_unknown_source_gets_an_answer_that_helps(tmp_path, name):
     assert "coco needs a JSON" in str(caught.value)
 
 
+@pytest.mark.parametrize("names", [["a.png"], ["monday/a.png", "tuesday/b.png"]])
+def test_unlabelled_images_are_for_predict_or_all_good(tmp_path, names):
+    root = tmp_path / "source"
+    for number, name in enumerate(names):
+        put(root / name, picture(number))
+    with pytest.raises(InputError) as caught:
+        convert(root, tmp_path / "out")
+    text = str(caught.value)
+    assert "Where all" in text
+    assert "say so (--good-only)." in text
+    assert "`defectune predict RUN FOLDER`" in text
+
+
 def test_advice_is_given_only_where_it_has_an_effect(tmp_path):
     """YOLO takes unlabeled images for good ones by itself: the option would be refused there."""
     root = sided(tmp_path / "yolo")
