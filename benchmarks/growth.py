@@ -21,7 +21,8 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 from benchmarks.bottle import machine
 from converters import ConvertOptions, convert
 from converters.synthetic import SyntheticConfig, draw_category
-from converters.updating import UpdateOptions, update
+from converters.update_options import UpdateOptions
+from converters.updating import update
 
 RESULTS = Path(__file__).parent / "results" / "growth.md"
 CELLS = RESULTS.with_suffix("")

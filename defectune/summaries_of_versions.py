@@ -9,7 +9,7 @@ from defectune.library.options import Option
 
 if TYPE_CHECKING:
     from converters.comparing import Difference
-    from converters.updating import Updated
+    from converters.update_options import Updated
 
 _SHOWN = 40
 

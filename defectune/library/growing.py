@@ -10,7 +10,7 @@ from annotations.image_headers import MAX_PIXELS
 from annotations.version_files import read_record, version_numbers
 from converters import ConvertOptions, FindOptions, ReadOptions
 from converters.comparing import Difference, compare_versions
-from converters.updating import Updated, UpdateOptions
+from converters.update_options import Updated, UpdateOptions
 from converters.updating import update as update_dataset
 from defectune.library.arguments import Place, as_dataset, as_path, checked
 from defectune.library.conversion import parse_class_map, parse_mask_values

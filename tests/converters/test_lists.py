@@ -9,7 +9,8 @@ from annotations import InputError, LayoutError, load_dataset, write_png
 from converters import ConvertOptions, FindOptions, convert
 from converters.layouts.lists import NO_SOURCE, TWICE
 from converters.several import convert_several
-from converters.updating import UpdateOptions, update
+from converters.update_options import UpdateOptions
+from converters.updating import update
 
 RNG = np.random.default_rng(11)
 

@@ -15,7 +15,8 @@ from converters.check import check_dataset
 from converters.comparing import label_of
 from converters.several import source_names
 from converters.synthetic import SyntheticConfig, draw_category
-from converters.updating import UpdateOptions, update
+from converters.update_options import UpdateOptions
+from converters.updating import update
 
 OPTIONS = ConvertOptions(find_groups=False, folds=2)
 

@@ -9,7 +9,8 @@ from annotations import InputError, UsageError, load_dataset
 from annotations.placing import sides_of
 from converters.comparing import label_of
 from converters.tags import HEADER
-from converters.updating import UpdateOptions, update
+from converters.update_options import UpdateOptions
+from converters.updating import update
 from tests.drawn import drawn_dataset
 
 REGION = {"kind": "prediction", "run": "detect", "index": 2, "box_xyxy": [1, 2.5, 30, 40]}

@@ -33,7 +33,8 @@ from converters.moving import UPDATE_LOCK
 from converters.new_reshots import KnownTextures, layers_of
 from converters.reshots import Reshot, textures_of, zooms_of
 from converters.synthetic import SyntheticConfig, draw_category
-from converters.updating import UpdateOptions, update
+from converters.update_options import UpdateOptions
+from converters.updating import update
 
 CONFIG = SyntheticConfig(n_train_good=9, n_test_good=6, n_per_type=6, image_hw=(48, 48))
 OPTIONS = ConvertOptions(folds=2, find_groups=False)
