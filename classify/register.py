@@ -33,7 +33,8 @@ FAMILY: Final = Family(
     ),
     unnamed=("mahalanobis",),
     named_by_model=True,
-    demo={"image_size": 160},
+    # So small that some small chips escape, and the report has something to show.
+    demo={"image_size": 64},
     examples=(
         "defectune train classify data/bottle --method patch-memory",
         "defectune train classify data/bottle --method supervised --epochs 20",
