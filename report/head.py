@@ -49,12 +49,14 @@ class Head:
         points: chosen thresholds by name of the run and fold, and the rule that chose them.
         given: runs whose threshold was given with the predictions.
         key: what the page keeps its tags under.
+        baseline: name of the run that the others were compared with; empty for none.
     """
 
     decisions: Mapping[str, Decision] = field(default_factory=dict)
     points: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     given: frozenset[str] = frozenset()
     key: Mapping[str, Any] = field(default_factory=dict)
+    baseline: str = ""
 
 
 def decide(
@@ -180,5 +182,6 @@ def head_json(
         "decisions": [d.to_json() if (d := head.decisions.get(run)) else None for run in runs],
         "points": [dict(head.points.get(run, {})) for run in runs],
         "key": dict(head.key),
+        "baseline": runs.index(head.baseline) if head.baseline in runs else -1,
         "parts": [place_of[line["part"]] for line in lines],
     }

@@ -160,6 +160,7 @@ def _head(
             "data_digest": None if version is None else version.digest,
             "best": summarize(leaderboard, [run.name for run in runs]).best,
         },
+        baseline=str((leaderboard.get("baseline") or {}).get("run", "")),
     )
 
 

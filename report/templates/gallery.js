@@ -277,6 +277,7 @@ function start() {
   for (const fold of folds) option(byId("fold"), fold, `fold ${fold}`);
   byId("fold").hidden = folds.length < 2;
   for (const [kind, words] of Object.entries(CAUSES)) if (kind) option(byId("why"), kind, words);
+  if (data.baseline >= 0) for (const word of CHANGES) option(byId("part"), word, `${word} against ${data.runs[data.baseline].name}`);
   for (const source of data.sources) option(byId("source"), source, source);
   byId("source").hidden = data.sources.length < 2;
   for (const tag of TAGS) option(byId("tag"), tag, tag);

@@ -4,6 +4,7 @@
 const byId = (id) => document.getElementById(id);
 const DEFAULTS = { t: 0.5, order: "worst", type: "", part: "", region: "", why: "", size: "", source: "", group: "", tag: "", model: -1, fold: -1, q: "", img: "", run: 0, all: 0, box: "" };
 const PARTS = ["", "wrong", "escape", "overkill", "correct", "disagree", "near"];
+const CHANGES = ["lost", "won"];
 const REGIONS = ["", "missed", "partial", "alarm", "hit"];
 const ORDERS = ["worst", "cause", "name", "type", "score", "small", "large"];
 const SIZES = ["", "small", "medium", "large"];
@@ -20,6 +21,13 @@ function verdict(i, r, t) {
   if (score === null) return "";
   if (score >= t === Boolean(data.bad[i])) return "correct";
   return data.bad[i] ? "escape" : "overkill";
+}
+
+// Against the baseline that evaluate was given: right before and wrong now, or the other way round.
+function change(i, r, t) {
+  const [before, now] = [verdict(i, data.baseline, t), verdict(i, r, t)];
+  if (r === data.baseline || !before || !now || (before === "correct") === (now === "correct")) return "";
+  return now === "correct" ? "won" : "lost";
 }
 
 function runsShown() {
@@ -76,7 +84,8 @@ function keeps(i, t) {
   return runsShown().some((r) => {
     const said = verdict(i, r, t);
     const part = !state.part || said === state.part || (state.part === "wrong" && (said === "escape" || said === "overkill"))
-      || state.part === "disagree" || (state.part === "near" && said && Math.abs(data.scores[r][i] - t) < NEAR);
+      || state.part === "disagree" || (state.part === "near" && said && Math.abs(data.scores[r][i] - t) < NEAR)
+      || (CHANGES.includes(state.part) && change(i, r, t) === state.part);
     return part && (!state.why || causeOf(i, r, t).kind === state.why) && (!state.region || regionKinds(i, r, t)[state.region] > 0);
   });
 }
@@ -140,7 +149,7 @@ function readHash() {
   Object.assign(state, {
     t: given.get("t") && t >= 0 && t <= 1 ? t : DEFAULTS.t,
     order: one("order", ORDERS),
-    part: one("part", PARTS),
+    part: one("part", data.baseline < 0 ? PARTS : [...PARTS, ...CHANGES]),
     region: one("region", REGIONS),
     type: one("type", data.types),
     why: one("why", CAUSE_ORDER),

@@ -176,6 +176,47 @@ def look_closely(page):
     assert abs(grown["y"] + grown["height"] * 0.6 - y) <= 3
 
 
+def test_images_lost_and_won_against_the_baseline(tmp_path):
+    dataset, run = build(tmp_path, wrong="broken_small/002")
+    old = run.with_name("old")
+    shutil.copytree(run, old)
+    folder = old / "predictions"
+    rows = (folder / "images.csv").read_text().splitlines()
+    places = {row.split(",")[0]: n for n, row in enumerate(rows)}
+    mine = rows[places["broken_small/002"]], rows[places["broken_small/003"]]
+    swapped = [b.replace(b.split(",")[0], a.split(",")[0]) for a, b in (mine, mine[::-1])]
+    rows[places["broken_small/002"]], rows[places["broken_small/003"]] = swapped
+    (folder / "images.csv").write_text("\n".join(rows) + "\n")
+    before = read_predictions(old, dataset).image_scores
+    assert before["broken_small/002"] > 0.5
+    assert before["broken_small/003"] < 0.5
+    board = evaluate_runs(dataset, [run, old], baseline="old").to_json()
+    stored = [read_predictions(one, dataset) for one in (run, old)]
+    path = write_report(dataset, stored, board, dataset.root / "report")
+    with sync_api.sync_playwright() as playwright:
+        browser, page = opened(playwright)
+        page.goto(path.as_uri() + "#part=lost")
+        page.wait_for_function(READY)
+        assert page.evaluate("shown.map((i) => data.ids[i])") == ["broken_small/002"]
+        fits_in_one_row(page)
+        page.locator("#part").select_option("won")
+        assert page.evaluate("shown.map((i) => data.ids[i])") == ["broken_small/003"]
+        # Of the baseline itself nothing is lost or won.
+        page.evaluate("state.model = 1; update()")
+        assert page.evaluate("shown.length") == 0
+        browser.close()
+    plain = write_report(
+        dataset, stored, evaluate_runs(dataset, [run, old]).to_json(), dataset.root / "report"
+    )
+    with sync_api.sync_playwright() as playwright:
+        browser, page = opened(playwright)
+        page.goto(plain.as_uri() + "#part=lost")
+        page.wait_for_function(READY)
+        assert page.evaluate("shown.length") == len(dataset.split.test_ids)
+        assert page.locator("#part option[value=lost]").count() == 0
+        browser.close()
+
+
 def test_two_models_side_by_side_are_linked_in_zoom(tmp_path):
     dataset, run = build(tmp_path, wrong="broken_small/002")
     other = run.with_name("twin")
