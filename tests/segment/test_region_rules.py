@@ -115,3 +115,42 @@ def test_thin_cracks_keep_their_pixels(seed, tmp_path):
     masks = [truths[s.image_id].union_mask() for s in samples]
     best = max(dice_of(maps, masks, cut) for cut in np.linspace(0.02, 0.98, 97))
     assert dice_of(maps, masks, predictor.region_threshold) >= best - 0.05
+
+
+def with_specks(side, tmp_path, *, specks):
+    """Six images with one square defect of a side, found whole, and false specks of 3 by 3."""
+    samples, looks, truths = [], [], {}
+    for number in range(6):
+        mask = np.zeros((100, 100), np.uint8)
+        mask[20 : 20 + side, 20 : 20 + side] = 1
+        scores = np.where(mask > 0, 0.9, 0.1).astype(np.float32)
+        for speck in range(specks):
+            scores[70:73, 10 * speck + 5 : 10 * speck + 8] = 0.9
+        looks.append(Look(np.stack([1 - scores, scores]), 0.9))
+        name = f"dent/{number}"
+        samples.append(
+            Sample(name, tmp_path / name, None, "dent", mask.shape, "0" * 64, name, "test")
+        )
+        truths[name] = mask_to_regions(mask > 0, label=0)
+    split = SimpleNamespace(folds=[SimpleNamespace(train=tuple(truths))])
+    dataset = SimpleNamespace(
+        class_names=("dent",),
+        truths=truths,
+        strengths=dict.fromkeys(truths, "masks"),
+        split=split,
+        select=lambda _ids: samples,
+    )
+    predictor = nothing()
+    shown = list(zip(samples, looks, strict=True))
+    _choose_grouping(SimpleNamespace(dataset=dataset, fold=0), predictor, shown)
+    return predictor
+
+
+def test_specks_smaller_than_any_defect_are_left_out(tmp_path):
+    assert with_specks(10, tmp_path, specks=3).min_area_fraction == 1e-3
+    assert with_specks(10, tmp_path, specks=0).min_area_fraction == 0
+
+
+def test_no_area_leaves_out_what_defects_are_found_by(tmp_path):
+    # Thirty in a hundred of 5 × 5 pixels are 7, and specks of 9 can only go with an area above.
+    assert with_specks(5, tmp_path, specks=3).min_area_fraction <= 0.3 * 25 / 1e4
