@@ -60,14 +60,14 @@ def fit_stack(
             continue
         if rest.all() or not rest.any():
             return None
-        stack = _fit(statistics[~held], rest)
+        stack = fit_logistic(statistics[~held], rest)
         scores[held] = [stack.score(row) for row in statistics[held]]
     default = statistics[:, QUANTILE]
     # Where the quantile itself ranks them upside down, these images mislead: weights of 0, which
     # call all images alike, would seem better.
     if auroc(default, flags) < 0.5 or not clearly_better(scores, default, flags, groups):
         return None
-    stack = _fit(statistics, flags)
+    stack = fit_logistic(statistics, flags)
     return (stack, scores.tolist()) if stack.weights.any() else None
 
 
@@ -98,11 +98,23 @@ def auroc(scores: Array, truth: npt.NDArray[np.bool_]) -> float:
     return float(below.sum()) / (2 * len(good) * len(bad))
 
 
-def _fit(statistics: Array, is_defective: npt.NDArray[np.bool_]) -> ScoreStack:
-    """Fit weights from 0 up to images with statistics (m, n), both kinds counting the same.
+def fit_logistic(
+    statistics: Array,
+    is_defective: npt.NDArray[np.bool_],
+    *,
+    strength: float = STRENGTH,
+    rising: bool = True,
+) -> ScoreStack:
+    """Fit weights to images with statistics (m, n), both kinds counting the same.
 
     A logistic regression with an L2 penalty, as scikit-learn's with `class_weight="balanced"`, and
     bounds that it does not offer.
+
+    Args:
+        statistics: float64 (m, n).
+        is_defective: bool (m,), of both kinds.
+        strength: inverse strength of the penalty, on standardized statistics.
+        rising: weights are 0 or more.
     """
     from scipy.optimize import minimize
 
@@ -111,7 +123,7 @@ def _fit(statistics: Array, is_defective: npt.NDArray[np.bool_]) -> ScoreStack:
     given = (statistics - mean) / deviation
     signs = np.where(is_defective, 1.0, -1.0)
     shares = np.where(is_defective, is_defective.mean(), 1 - is_defective.mean())
-    counts = STRENGTH * 0.5 / shares
+    counts = strength * 0.5 / shares
 
     def loss(parameters: Array) -> tuple[float, Array]:
         weights, bias = parameters[:-1], parameters[-1]
@@ -121,6 +133,6 @@ def _fit(statistics: Array, is_defective: npt.NDArray[np.bool_]) -> ScoreStack:
         return float(value), np.append(weights + given.T @ pull, pull.sum())
 
     n = given.shape[1]
-    bounds = [(0.0, None)] * n + [(None, None)]
+    bounds = [(0.0 if rising else None, None)] * n + [(None, None)]
     found = minimize(loss, np.zeros(n + 1), jac=True, method="L-BFGS-B", bounds=bounds)
     return ScoreStack(mean, deviation, np.asarray(found.x[:-1], np.float64), float(found.x[-1]))

@@ -17,7 +17,7 @@ from inference.tiling import choose_tiles, extents
 from segment.config import JoinedConfig, SegmentConfig
 from segment.fit import fit, learnable
 from segment.hybrid.config import HybridConfig
-from segment.hybrid.held_out import held_out_looks
+from segment.hybrid.held_out import add_probe, held_out_looks
 from segment.hybrid.predict import HybridNetwork, HybridPredictor
 from segment.hybrid.shape import choose_shape
 from segment.hybrid.starting import choose_shares
@@ -201,6 +201,8 @@ def _train_hybrid(job: FoldJob, config: HybridConfig) -> tuple[Predictor, FoldTh
     else:
         samples = learned
         looks = held_out_looks(job, config, network, samples, shares, tiles=tiles)
+        if tiles == 1:
+            looks = add_probe(job, config, network, samples, looks, shares)
         scores = {s.image_id: one.image_score for s, one in zip(samples, looks, strict=True)}
         predictor.held_out_scores = scores
     return predictor, choose_thresholds(job, config, predictor, samples, looks, good_alone=True)

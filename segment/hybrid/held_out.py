@@ -3,16 +3,22 @@
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import numpy as np
+import torch
+
 from annotations import Sample
 from annotations.images import read_image_rgb
 from annotations.run_files import TILES_FILE
+from inference.images import fitted_hw, normalized, resize_to
 from inference.masks import Look
 from inference.tiling import read_tiles
 from segment.hybrid.cache import CACHE_FOLDER, FeatureCache
 from segment.hybrid.config import HybridConfig
+from segment.hybrid.image_probe import PROBE_FILE, fit_probe, pooled
 from segment.hybrid.predict import HybridNetwork, HybridPredictor, load_hybrid_predictor
 from segment.hybrid.shape import resolved
 from segment.hybrid.starting import stored_shares
+from segment.score_stack import auroc
 from training import FoldJob, fold_folder, resolve_device, stored_config
 
 
@@ -52,6 +58,64 @@ def held_out_looks(
         looks.append(predictors[shares[sample.image_id]].look(read_image_rgb(sample.image_path)))
         advance("")
     return looks
+
+
+@torch.inference_mode()
+def add_probe(
+    job: FoldJob,
+    config: HybridConfig,
+    network: HybridNetwork,
+    samples: Sequence[Sample],
+    looks: Sequence[Look],
+    shares: Mapping[str, int],
+) -> list[Look]:
+    """Fit a probe of the image as a whole, and give it to the network where it is of use.
+
+    Args:
+        job: dataset, fold and folder, which keeps the probe.
+        config: settings.
+        network: trained.
+        samples: images, in any order.
+        looks: what heads that were not trained on them see in each.
+        shares: of each image, by id.
+
+    Returns:
+        The looks, with scores by probes that were not fitted to their images where one is of use.
+    """
+    path = job.folder / PROBE_FILE
+    path.unlink(missing_ok=True)
+    cache = FeatureCache(job.dataset.root / CACHE_FOLDER, network.features, encoder=config.encoder)
+    device = next(network.parameters()).device
+    rows = []
+    for sample in samples:
+        image_rgb = resize_to(
+            read_image_rgb(sample.image_path), fitted_hw(sample.image_hw, config.image_size)
+        )
+        planes = normalized(image_rgb, *network.features.backbone.normalization)
+        levels = cache.read(cache.path(planes), (planes.shape[1], planes.shape[2]))
+        if levels is None:
+            batch = torch.from_numpy(planes)[None].to(device)
+            levels = [level[0] for level in network.features.levels(batch)]
+        alone = [level[None].to(device) for level in levels]
+        rows.append(pooled(network.heads.standardize(alone))[0].cpu().numpy())
+    flags, groups = [s.is_defective for s in samples], [s.group for s in samples]
+    scores = [seen.image_score for seen in looks]
+    fitted = fit_probe(
+        np.stack(rows), scores, flags, groups, [shares[sample.image_id] for sample in samples]
+    )
+    if fitted is None:
+        return list(looks)
+    fitted.probe.write(path)
+    network.probe = fitted.probe.to(device)
+    before, after = (auroc(np.asarray(s), np.asarray(flags)) for s in (scores, fitted.scores))
+    job.reporter.say(
+        f"Fold {job.fold}: a probe of the image as a whole ranks {len(samples)} held-out images "
+        f"better (AUROC {after:.3f}, without it {before:.3f}); {fitted.probe.part:.0%} of the "
+        "image score is its own."
+    )
+    return [
+        one._replace(image_score=score) for one, score in zip(looks, fitted.scores, strict=True)
+    ]
 
 
 def honest_looks(job: FoldJob, run: Path, samples: Sequence[Sample]) -> list[Look]:

@@ -15,6 +15,7 @@ from inference.tiling import read_tiles
 from segment.hybrid.cache import FeatureCache
 from segment.hybrid.config import HybridConfig
 from segment.hybrid.features import FrozenFeatures
+from segment.hybrid.image_probe import PROBE_FILE, ImageProbe, read_probe
 from segment.hybrid.network import JOINED_FROM, SCALE, Heads
 from segment.hybrid.shape import resolved
 from segment.trained import trained_weights
@@ -30,7 +31,11 @@ from training.torch_network import TorchNetwork
 
 
 class HybridNetwork(torch.nn.Module):
-    """The frozen network and its heads, stored together: a run needs nothing else."""
+    """The frozen network and its heads, stored together.
+
+    Attributes:
+        probe: of the image as a whole, where one is of use; it stands in a file of its own.
+    """
 
     def __init__(self, config: HybridConfig, n_classes: int, *, weights: str) -> None:
         """Make both.
@@ -47,6 +52,7 @@ class HybridNetwork(torch.nn.Module):
         self.features = FrozenFeatures(
             config.encoder, weights=weights, finest=min(JOINED_FROM, config.stride)
         )
+        self.probe: ImageProbe | None = None
         self.heads = Heads(
             self.features.strides,
             self.features.channels,
@@ -73,13 +79,17 @@ class _Answer(torch.nn.Module):
 
     def of_levels(self, levels: Sequence[torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
         heads = self.network.heads
-        maps, image_logit = heads(heads.standardize(levels), self._only)
+        standardized = heads.standardize(levels)
+        maps, image_logit = heads(standardized, self._only)
         defect = (SCALE * maps[:, :1]).sigmoid()
         types = maps[:, 1:].softmax(dim=1) * defect
         # The image's head sees what no single place shows, the map's highest place what the head
         # overlooks: on magnetic tile their mean parts images better than either.
-        score = (image_logit + maps[:, 0].amax((1, 2))) / 2
-        return torch.cat((1 - defect, types), dim=1), SCALE * score
+        score = SCALE * (image_logit + maps[:, 0].amax((1, 2))) / 2
+        # A probe was fitted to images that some heads were not: it is of use to all of them alone.
+        if self.network.probe is not None and self._only is None:
+            score = self.network.probe(score, standardized)
+        return torch.cat((1 - defect, types), dim=1), score
 
 
 class _KeptFeatures:
@@ -150,6 +160,7 @@ def load_hybrid_predictor(run: Path, fold: int, *, device: str = "auto") -> Hybr
     path = trained_weights(run, fold)
     network = HybridNetwork(config, n_classes, weights="none")
     load_into(network, path, without=RETIRED_BUFFERS)
+    network.probe = read_probe(folder / PROBE_FILE)
     thresholds = run_thresholds(run, fold)
     return HybridPredictor(
         network,

@@ -29,7 +29,7 @@ from segment.hybrid.network import Heads, add_noise, blob_mask, hybrid_loss
 from segment.hybrid.predict import HybridNetwork, HybridPredictor
 from segment.hybrid.train import _batches
 from segment.hybrid.training_set import Example
-from segment.score_stack import _fit, fit_stack
+from segment.score_stack import fit_logistic, fit_stack
 from tests.drawn import drawn_dataset
 from tests.segment.small import SMALL
 from training import SilentReporter, ThresholdAim, build_config
@@ -357,7 +357,7 @@ def test_a_stack_comes_back_exactly_and_a_damaged_one_is_refused(tmp_path):
     flags = np.arange(20) > 9
     # The quantile parts these as well: nothing is fitted.
     assert fit_stack(maps, flags, [str(v) for v in range(20)]) is None
-    stack = _fit(np.stack([map_statistics(one) for one in maps]), flags)
+    stack = fit_logistic(np.stack([map_statistics(one) for one in maps]), flags)
     path = tmp_path / "image_score.json"
     assert read_stack(path) is None
     stack.write(path)
@@ -403,7 +403,7 @@ def test_validation_images_that_mislead_do_no_harm(n, how):
 def test_more_of_a_defect_is_never_a_lower_score(seed):
     rng = np.random.default_rng(seed)
     maps, flags = drawn_maps(rng, 24, 0.2)
-    stack = _fit(np.stack([map_statistics(one) for one in maps]), rng.permutation(flags))
+    stack = fit_logistic(np.stack([map_statistics(one) for one in maps]), rng.permutation(flags))
     assert (stack.weights >= 0).all()
     more = np.clip(maps[0] + rng.uniform(0, 0.4, maps[0].shape).astype(np.float32), 0, 1)
     assert stack.score(map_statistics(more)) >= stack.score(map_statistics(maps[0])) - 1e-12
@@ -416,7 +416,7 @@ def test_without_bounds_it_would_be_scikit_learns_regression():
     maps, flags = drawn_maps(rng, 60, 0.5)
     # Only the statistics that rise with the defect, so that no bound is met.
     given = np.stack([map_statistics(one) for one in maps])[:, :3]
-    stack = _fit(given, flags)
+    stack = fit_logistic(given, flags)
     model = LogisticRegression(C=0.1, class_weight="balanced", max_iter=1000, tol=1e-8)
     model.fit((given - stack.mean) / stack.deviation, flags)
     assert stack.weights == pytest.approx(model.coef_[0], abs=1e-3)
