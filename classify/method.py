@@ -18,9 +18,9 @@ from annotations.errors import shortened
 from annotations.images import read_image_rgb
 from classify.config import ClassifyConfig, NetworkConfig
 from training import FoldJob, Predictor
+from training.array_files import Arrays
 from training.job import RANDOM_WEIGHTS
 
-Arrays = Mapping[str, npt.NDArray[np.generic]]
 ImageRgb = npt.NDArray[np.uint8]
 SomeConfig = TypeVar("SomeConfig", bound=ClassifyConfig)
 

@@ -1,11 +1,9 @@
 """Learning by one of the methods, and predicting a fold's test images."""
 
-import io
 import math
-import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import IO, Final
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
@@ -21,12 +19,11 @@ from annotations import (
     require_defects_in_training,
 )
 from annotations.errors import shortened
-from annotations.files import write_bytes_atomic
 from annotations.regions import rle_area
 from annotations.run_files import CLASSIFIER_FILE, CONFIG_FILE
 from classify.config import ClassifyConfig, config_class
 from classify.loop import remove_checkpoints
-from classify.method import Arrays, Calibration, FoldData
+from classify.method import Calibration, FoldData
 from classify.methods import method_named
 from training import (
     FoldJob,
@@ -39,14 +36,11 @@ from training import (
     stored_config,
     train_run,
 )
+from training.array_files import Arrays, damaged_arrays, load_arrays, save_arrays
 from training.job import Start
 
 VANISHING_PIXELS: Final = 4
 """A defect of fewer, 2 by 2 at the network's size, is averaged away."""
-MOST_MODEL_BYTES: Final = 4 << 30
-_SMALL_MODEL_BYTES: Final = 64 << 20
-_MOST_UNPACKED: Final = 50
-"""Numbers learned from images hardly shrink when packed; what shrinks more is no model."""
 
 
 class _WithHeldOutScores:
@@ -185,59 +179,6 @@ def _good(samples: Sequence[Sample]) -> tuple[Sample, ...]:
     return tuple([s for s in good if s.source_split != "test"] or good)
 
 
-def save_arrays(path: Path, arrays: Arrays) -> None:
-    """Write what was learned as plain arrays (no pickle)."""
-    buffer = io.BytesIO()
-    np.savez_compressed(buffer, **arrays)  # type: ignore[arg-type]
-    write_bytes_atomic(path, buffer.getvalue())
-
-
-def load_arrays(path: Path) -> dict[str, npt.NDArray[np.generic]]:
-    """Read what `save_arrays` wrote; nothing is unpickled, and sizes are looked at first.
-
-    Raises:
-        InputError: missing, damaged, or larger than such a model can be.
-    """
-    if not path.is_file():
-        raise InputError(f"The trained model {path} is missing. Train this fold again.")
-    try:
-        # Opened here, since a damaged file would stay open otherwise.
-        with path.open("rb") as file:
-            _check_sizes(file, path.stat().st_size)
-            file.seek(0)
-            with np.load(file, allow_pickle=False) as arrays:
-                return {name: arrays[name] for name in arrays.files}
-    except Exception as error:  # zipfile, zlib and NumPy's header parser raise many kinds
-        raise _damaged(path, error) from error
-
-
-def _check_sizes(file: IO[bytes], stored: int) -> None:
-    """Refuse what unpacks to far more than it is, or to more than memory should be asked for."""
-    total = 0
-    with zipfile.ZipFile(file) as archive:
-        for member in archive.infolist():
-            with archive.open(member) as head:
-                version = np.lib.format.read_magic(head)
-                read = (
-                    np.lib.format.read_array_header_1_0
-                    if version == (1, 0)
-                    else np.lib.format.read_array_header_2_0
-                )
-                shape, _, kind = read(head)
-            if kind.hasobject:
-                raise ValueError(f"{shortened(member.filename)} holds objects, not numbers")
-            total += math.prod(shape) * kind.itemsize
-    allowed = min(MOST_MODEL_BYTES, _SMALL_MODEL_BYTES + stored * _MOST_UNPACKED)
-    if total > allowed:
-        raise ValueError(f"{stored:,} bytes unpack to {total:,}; {allowed:,} are allowed")
-
-
-def _damaged(path: Path, error: Exception) -> InputError:
-    return InputError(
-        f"{path} is damaged ({type(error).__name__}: {shortened(error)}). Train this fold again."
-    )
-
-
 def load_classifier(run: Path, fold: int, *, device: str = "auto") -> Predictor:
     """Open one fold of a finished classifier run.
 
@@ -257,7 +198,7 @@ def load_classifier(run: Path, fold: int, *, device: str = "auto") -> Predictor:
     except DefectuneError:
         raise
     except Exception as error:  # NumPy and torch raise many kinds
-        raise _damaged(path, error) from error
+        raise damaged_arrays(path, error) from error
     return predictor
 
 

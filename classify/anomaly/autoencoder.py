@@ -18,7 +18,6 @@ from classify.config import AutoencoderConfig
 from classify.convnets import image_decoder, image_encoder
 from classify.loop import Item, load_small, train_module, unit_tensor, varied_items
 from classify.method import (
-    Arrays,
     FoldData,
     load_arrays_into,
     need_good,
@@ -27,6 +26,7 @@ from classify.method import (
 from inference.images import unit_planes
 from inference.reconstruction import ErrorScorer, UsualErrors
 from training import Predictor
+from training.array_files import Arrays
 from training.torch_network import TorchNetwork
 
 _NETWORK: Final = "network/"

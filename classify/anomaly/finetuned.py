@@ -25,13 +25,13 @@ from classify.config import FineTunedConfig
 from classify.features import FeatureNetwork
 from classify.loop import ImageRgb, Item, load_small, train_module
 from classify.method import (
-    Arrays,
     FoldData,
     load_arrays_into,
     need_good,
     state_arrays,
 )
 from training import Predictor
+from training.array_files import Arrays
 from training.drawn_defects import draw_defect
 
 _NETWORK: Final = "network/"

@@ -8,9 +8,10 @@ from classify.anomaly.memory import PatchMemory
 from classify.anomaly.method import AnomalyMethod
 from classify.config import PatchMemoryConfig
 from classify.features import FeatureNetwork
-from classify.method import Arrays, FoldData, need_good
+from classify.method import FoldData, need_good
 from inference.patches import PatchScorer
 from training import Predictor
+from training.array_files import Arrays
 
 
 class PatchMemoryMethod(AnomalyMethod[PatchMemoryConfig]):

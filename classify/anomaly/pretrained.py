@@ -15,10 +15,11 @@ from classify.anomaly.mahalanobis import Array, Distances, Gaussians, held_out_d
 from classify.anomaly.method import AnomalyMethod
 from classify.config import DistanceConfig, PretrainedConfig
 from classify.features import FeatureNetwork
-from classify.method import Arrays, Calibration, FoldData
+from classify.method import Calibration, FoldData
 from inference.distances import DistanceScorer
 from inference.nearest import NearestGood
 from training import Predictor, Reporter
+from training.array_files import Arrays
 
 
 def distance_predictor(network: FeatureNetwork, model: Distances) -> DistanceScorer:

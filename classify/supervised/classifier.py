@@ -19,7 +19,6 @@ from classify.config import SupervisedConfig
 from classify.features import FeatureNetwork
 from classify.loop import Item, MakeItem, load_small, of_epoch, train_module, vary
 from classify.method import (
-    Arrays,
     Calibration,
     FoldData,
     Method,
@@ -32,6 +31,7 @@ from classify.supervised.deepsmote import oversample
 from inference.images import resize_square
 from inference.types import TypeScorer
 from training import Predictor, probability_thresholds
+from training.array_files import Arrays
 from training.contact_sheet import CONTACT_SHEET, load_labeled, write_contact_sheet
 from training.geometry import estimate_geometry
 from training.injection import DefectInjector

@@ -15,11 +15,9 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from annotations import InputError
-from annotations.errors import shortened
-from annotations.files import write_bytes_atomic
 from inference.score_stack import ScoreStack
 from segment.score_stack import auroc, clearly_better, fit_logistic
+from training.array_files import damaged_arrays, load_arrays, save_arrays
 
 PROBE_FILE: Final = "image_probe.npz"
 STRENGTH: Final = 0.01
@@ -68,15 +66,8 @@ class ImageProbe(torch.nn.Module):
 
     def write(self, path: Path) -> None:
         """Write it, whole or not at all."""
-        import io
-
-        buffer = io.BytesIO()
-        np.savez(
-            buffer,
-            weights=self.get_buffer("weights").cpu().numpy(),
-            numbers=np.array([self.bias, self.part, *self.spreads], np.float64),
-        )
-        write_bytes_atomic(path, buffer.getvalue())
+        numbers = np.array([self.bias, self.part, *self.spreads], np.float64)
+        save_arrays(path, {"weights": self.get_buffer("weights").cpu().numpy(), "numbers": numbers})
 
 
 def read_probe(path: Path) -> ImageProbe | None:
@@ -87,15 +78,15 @@ def read_probe(path: Path) -> ImageProbe | None:
     """
     if not path.is_file():
         return None
+    arrays = load_arrays(path)
     try:
-        with np.load(path, allow_pickle=False) as file:
-            weights, numbers = file["weights"], file["numbers"]
+        weights, numbers = (np.asarray(arrays[k], np.float64) for k in ("weights", "numbers"))
         if weights.ndim != 1 or numbers.shape != (4,) or not np.isfinite(numbers).all():
             raise ValueError("it should hold weights and four numbers")
-        bias, part, *spreads = (float(number) for number in numbers)
-        return ImageProbe(weights.astype(np.float64), bias, part, (spreads[0], spreads[1]))
-    except (OSError, ValueError, KeyError, EOFError) as error:
-        raise InputError(f"{path} is damaged ({shortened(error)}). Train again.") from error
+    except (KeyError, TypeError, ValueError) as error:
+        raise damaged_arrays(path, error) from error
+    bias, part, *spreads = numbers.tolist()
+    return ImageProbe(weights, bias, part, (spreads[0], spreads[1]))
 
 
 class FittedProbe(NamedTuple):

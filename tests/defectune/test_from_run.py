@@ -9,10 +9,10 @@ import defectune as dt
 from annotations import UsageError, read_image_rgb, write_png
 from annotations.later import read_predictions
 from annotations.run_files import CLASSIFIER_FILE, SEGMENTER_WEIGHTS_FILE, fold_folder
-from classify.train import load_arrays
 from converters.synthetic import SyntheticConfig, draw_category
 from tests.drawn import drawn_dataset
 from training import load_state_dict, read_run_config
+from training.array_files import load_arrays
 from training.parts import deal_groups
 
 SMALL = {"weights": "none", "image_size": 64, "device": "cpu", "progress": False}

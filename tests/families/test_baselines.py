@@ -21,7 +21,6 @@ from classify.anomaly.memory import PatchMemory, greedy_centers, patches_of
 from classify.config import SupervisedConfig
 from classify.supervised.classifier import missing_images
 from classify.supervised.deepsmote import CodeNetwork, interpolate
-from classify.train import load_arrays
 from converters import ConvertOptions
 from converters.synthetic import SyntheticConfig
 from evaluation import evaluate_runs
@@ -29,6 +28,7 @@ from inference.nearest import NearestGood
 from inference.reconstruction import UsualErrors, top_mean
 from tests.drawn import classify_config, drawn_dataset
 from training import SilentReporter
+from training.array_files import load_arrays
 from training.lightning_loop import Progress
 
 GOOD_ONLY = ("knn", *(name for name, kind in all_methods().items() if not kind.needs_defects))

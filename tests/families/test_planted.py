@@ -12,12 +12,12 @@ import torch
 
 from annotations import DefectuneError, InputError, WeightsNotFoundError, load_dataset
 from classify import ClassifyConfig, load_classifier, train_classifier
-from classify.train import load_arrays
 from detect import DetectConfig, load_box_predictor, train_detector
 from detect.network import load_detector, published_architecture, read_checkpoint
 from segment import SegmentConfig, load_mask_predictor, train_segmenter
 from tests.drawn import drawn_dataset
 from training import SilentReporter, read_run_config
+from training.array_files import load_arrays
 from training.job import open_run
 
 pytestmark = pytest.mark.filterwarnings("ignore")

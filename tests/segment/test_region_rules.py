@@ -47,7 +47,9 @@ def chosen(dataset, change):
         looks.append(Look(maps, 0.9))
     predictor = nothing()
     shown = list(zip(samples, looks, strict=True))
-    _choose_grouping(SimpleNamespace(dataset=dataset, fold=0), predictor, shown)
+    job = SimpleNamespace(dataset=dataset, fold=0)
+    dice = smooth_dice(*pixels_by_score(job, samples, looks))
+    _choose_grouping(job, predictor, shown, dice)
     return predictor
 
 
@@ -142,7 +144,9 @@ def with_specks(side, tmp_path, *, specks):
     )
     predictor = nothing()
     shown = list(zip(samples, looks, strict=True))
-    _choose_grouping(SimpleNamespace(dataset=dataset, fold=0), predictor, shown)
+    job = SimpleNamespace(dataset=dataset, fold=0)
+    dice = smooth_dice(*pixels_by_score(job, samples, looks))
+    _choose_grouping(job, predictor, shown, dice)
     return predictor
 
 
@@ -154,3 +158,13 @@ def test_specks_smaller_than_any_defect_are_left_out(tmp_path):
 def test_no_area_leaves_out_what_defects_are_found_by(tmp_path):
     # Thirty in a hundred of 5 × 5 pixels are 7, and specks of 9 can only go with an area above.
     assert with_specks(5, tmp_path, specks=3).min_area_fraction <= 0.3 * 25 / 1e4
+
+
+def test_no_halo_is_taken_in_for_a_few_regions_more(dataset):
+    """Dips in a few defects, and a wide halo around all of them at the same score."""
+
+    def change(scores):
+        halo = cv2.dilate((scores > 0.5).astype(np.uint8), np.ones((15, 15), np.uint8))
+        return np.where(halo > 0, np.maximum(dips_to(0.4)(scores), 0.4), scores)
+
+    assert chosen(dataset, change).low_fraction == 1.0
