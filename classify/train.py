@@ -19,12 +19,12 @@ from annotations import (
     require_defects_in_training,
 )
 from annotations.errors import shortened
-from annotations.regions import rle_area
 from annotations.run_files import CLASSIFIER_FILE, CONFIG_FILE
 from classify.config import ClassifyConfig, config_class
 from classify.loop import remove_checkpoints
 from classify.method import Calibration, FoldData
 from classify.methods import method_named
+from inference.tiling import extents
 from training import (
     FoldJob,
     Predictor,
@@ -41,6 +41,8 @@ from training.job import Start
 
 VANISHING_PIXELS: Final = 4
 """A defect of fewer, 2 by 2 at the network's size, is averaged away."""
+VANISHING_WIDTH: Final = 1
+"""Pixels at the network's size; of a thinner crack, less than half of each pixel is crack."""
 
 
 class _WithHeldOutScores:
@@ -134,26 +136,32 @@ def vanishing_defects(dataset: Dataset, train_ids: Sequence[str], side: int) -> 
         train_ids: images of the training side.
         side: of the square that images are resized to, in pixels.
     """
-    needed: list[int] = []
-    lost: list[tuple[float, str]] = []
+    needed: list[tuple[int, str]] = []
     for sample in dataset.select(train_ids):
-        areas = [rle_area(rle) for rle in dataset.truths[sample.image_id].masks or ()]
-        if not areas:
+        truth = dataset.truths[sample.image_id]
+        if truth.masks is None or not len(truth):
             continue
-        share = max(areas) / (sample.image_hw[0] * sample.image_hw[1])
-        needed.append(math.ceil(math.sqrt(VANISHING_PIXELS / share)))
-        if share * side**2 < VANISHING_PIXELS:
-            lost.append((share * side**2, sample.image_id))
+        root = math.sqrt(sample.image_hw[0] * sample.image_hw[1])
+        # The defect that is seen first decides: a classifier needs one of them.
+        sides = [
+            max(
+                math.sqrt(VANISHING_PIXELS) * root / one.side,
+                VANISHING_WIDTH * one.long_side / one.width,
+            )
+            for one in extents(truth)
+        ]
+        needed.append((math.ceil(min(sides) - 1e-9), sample.image_id))
+    lost = [one for one in needed if one[0] > side]
     if not lost:
         return ""
-    pixels, example = min(lost)
+    most, example = max(lost)
+    half = sorted(size for size, _ in needed)[len(needed) // 2]
     return (
-        f"WARNING: in {len(lost)} of {len(needed)} training images with defects, the largest "
-        f"defect covers less than {VANISHING_PIXELS} pixels once the image is resized to "
-        f"{side}×{side} (in {shortened(example, 80)}: {pixels:.2g}). A classifier cannot see what "
-        f"vanishes. Train with --image-size {max(needed)} for all of them, "
-        f"{sorted(needed)[len(needed) // 2]} for half, or train a detector or segmenter, which can "
-        "look through tiles."
+        f"WARNING: in {len(lost)} of {len(needed)} training images with defects, every defect "
+        f"covers less than {VANISHING_PIXELS} pixels, or is less than {VANISHING_WIDTH} wide, once "
+        f"the image is resized to {side}×{side} (such as {shortened(example, 80)}). A classifier "
+        f"cannot see what vanishes. Train with --image-size {most} for all of them, {half} for "
+        "half, or train a detector or segmenter, which can look through tiles."
     )
 
 
