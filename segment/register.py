@@ -33,7 +33,6 @@ FAMILY: Final = Family(
     examples=(
         "defectune train segment data/bottle",
         "defectune train segment data/bottle --method unet --epochs 50",
-        "defectune train segment data/bottle --method joined",
     ),
     demo={
         "image_size": 160,
