@@ -18,6 +18,7 @@ from segment.hybrid.held_out import honest_looks
 from segment.hybrid.predict import HybridPredictor, load_hybrid_predictor
 from segment.join_weights import image_weights, map_weights
 from segment.predict import load_mask_predictor
+from segment.register import FAMILY
 from segment.score_stack import auroc
 from segment.thresholds import choose_thresholds, look_at, pixels_by_score, smooth_dice
 from training import FoldJob, finished_folds, fold_folder, read_run_config, run_thresholds
@@ -46,7 +47,7 @@ def require_member(dataset: Dataset, run: Path, folds: Sequence[int]) -> None:
     """
     settings = read_run_config(run)
     method = settings["config"].get("method")
-    if settings["family"] != "segment" or method == "joined":
+    if settings["family"] != FAMILY.name or method == "joined":
         raise InputError(
             f"The run {run.name} is one of {settings['family']}"
             f"{' that is joined itself' if method == 'joined' else ''}; single segmenters alone "
