@@ -12,7 +12,7 @@ COMMANDS: Final = (
         (
             "defectune demo",
             "defectune demo --output tried --seed 1",
-            "defectune demo --data-only photos",
+            "defectune demo --data-only first-dataset",
         ),
     ),
     Command(
