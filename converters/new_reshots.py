@@ -1,8 +1,9 @@
 """Photographs of one part among new images, and between new ones and those that are known.
 
-What is compared, and by which rule, is as in `converters.reshots`; pairs of two known images are
-left out, and textures of known images are kept, so that the time follows the new images. Of more
-than `ALL_PAIRS` images, only the candidates of the new ones are compared.
+What is compared, and by which rule, is as in `converters.reshots`: a pair with a new image is found
+here exactly where the whole search finds it. Pairs of two known images are left out, and textures
+of known images are kept, so that the time follows the new images. Of more than `ALL_PAIRS` images,
+all name their candidates, which takes little; only pairs with a new image are compared.
 """
 
 from collections.abc import Callable, Sequence
@@ -24,7 +25,7 @@ from converters.reshots import (
     textures_of,
     zooms_of,
 )
-from converters.texture_index import CANDIDATES, TextureIndex, blank, plain, usual_rank
+from converters.texture_index import TextureIndex, blank, plain, usual_rank
 from converters.turned import turned_pairs
 
 _SIDE: Final = 64
@@ -130,10 +131,7 @@ def find_new_reshots(
         index = TextureIndex(n, (_SIDE, _SIDE))
         for number, one in enumerate(looks):
             index.put(number, one[0].astype(np.float32))
-        # Known images do not name their own candidates: new ones name twice as many.
-        found = index.pairs(
-            threshold=THRESHOLD, stands_out=STANDS_OUT, candidates=2 * CANDIDATES, new=new
-        )
+        found = index.pairs(threshold=THRESHOLD, stands_out=STANDS_OUT, new=new)
         return [
             Reshot(int(i), int(j), float(score))
             for i, j, score in zip(found.first, found.second, found.correlation, strict=True)

@@ -143,12 +143,16 @@ def zooms_of(n: int) -> tuple[float, ...]:
 def textures_of(path: Path, zooms: Sequence[float]) -> list[npt.NDArray[np.float32]]:
     """Textures of an image and of its middle parts, float32 (64, 64) each.
 
+    Their values are those of half precision, in which textures are kept: an update, which compares
+    kept ones, finds what a conversion finds.
+
     Raises:
         ImageReadError: it cannot be read.
     """
     gray = np.asarray(cv2.cvtColor(read_image_rgb(path), cv2.COLOR_RGB2GRAY), np.uint8)
     small = _shrunk(gray) if zooms else gray
-    return [texture(gray), *(texture(middle(small, zoom)) for zoom in zooms)]
+    textures = [texture(gray), *(texture(middle(small, zoom)) for zoom in zooms)]
+    return [one.astype(np.float16).astype(np.float32) for one in textures]
 
 
 def _shrunk(gray: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:

@@ -129,7 +129,7 @@ class TextureIndex:
         *,
         threshold: float,
         stands_out: float,
-        candidates: int = CANDIDATES,
+        candidates: int | None = None,
         new: npt.NDArray[np.bool_] | None = None,
         progress: Callable[[int, int], None] | None = None,
     ) -> Pairs:
@@ -142,9 +142,10 @@ class TextureIndex:
         Args:
             threshold: from 0 to 1.
             stands_out: see `converters.reshots.correlated`.
-            candidates: how many an image has.
-            new: bool (n,), images to look for pairs of; None for all. Others are compared only
-                where they are a candidate of one of these.
+            candidates: how many an image has; None for `CANDIDATES`.
+            new: bool (n,), images of which one at least is in every pair; None for all. The pairs
+                are those of all that have one: known images name their candidates too, since a
+                new one may be among them that does not name them.
             progress: called with images done and images in all.
 
         Raises:
@@ -159,30 +160,36 @@ class TextureIndex:
         sample = drawn[:_SAMPLE]
         sampled = self._spectra(sample)
         usual = np.full(self._n, np.nan, np.float32)
-        near = np.full((self._n, min(candidates, self._n - 1)), -1, np.int32)
+        count = min(CANDIDATES if candidates is None else candidates, self._n - 1)
+        near = np.full((self._n, count), -1, np.int32)
         found: list[tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], Floats]] = []
-        asked = np.arange(self._n) if new is None else np.flatnonzero(new)
-        for start in range(0, len(asked), _BLOCK):
-            block = asked[start : start + _BLOCK]
-            near[block] = _nearest(descriptors, block, near.shape[1])
+        for start in range(0, self._n, _BLOCK):
+            block = np.arange(start, min(start + _BLOCK, self._n))
+            near[block] = _nearest(descriptors, block, count)
             first, second = _not_yet_compared(near, block)
+            if new is not None:
+                some = new[first] | new[second]
+                first, second = first[some], second[some]
+                # What is usual takes hundreds of comparisons: a new image is asked first, and a
+                # known one only where the new one agrees.
+                first, second = (
+                    np.where(new[first], first, second),
+                    np.where(new[first], second, first),
+                )
             scores = self._correlations(first, second)
             high = scores >= threshold
+            for asked in (first, second):
+                for number in np.unique(asked[high & np.isnan(usual[asked])]):
+                    usual[number] = self._usual(int(number), sample, sampled)
+                high &= _fisher(scores) - usual[asked] >= stands_out
             found.append((first[high], second[high], scores[high]))
-            wanted = np.unique(np.concatenate([first[high], second[high]]))
-            for number in wanted[np.isnan(usual[wanted])]:
-                usual[number] = self._usual(int(number), sample, sampled)
             if progress is not None:
-                for number in range(start, start + len(block)):
-                    progress(number + 1, len(asked))
-        if not found:
-            none = np.zeros(0, np.int64)
-            return Pairs(none, none, np.zeros(0, np.float32))
+                for number in block.tolist():
+                    progress(number + 1, self._n)
         one, other, score = (np.concatenate(part) for part in zip(*found, strict=True))
-        kept = _fisher(score) - np.maximum(usual[one], usual[other]) >= stands_out
-        low, up = np.minimum(one, other)[kept], np.maximum(one, other)[kept]
+        low, up = np.minimum(one, other), np.maximum(one, other)
         order = np.lexsort((up, low))
-        return Pairs(low[order], up[order], score[kept][order])
+        return Pairs(low[order], up[order], score[order])
 
     def _transform(self, learned_from: npt.NDArray[np.int64]) -> Floats:
         """Make spectra of unit length of the textures; return descriptors, float32 (n, c)."""

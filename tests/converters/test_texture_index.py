@@ -55,6 +55,24 @@ def test_few_candidates_suffice_and_the_order_of_images_does_not_count():
     assert back == pytest.approx(found, abs=2e-3)
 
 
+@given(st.integers(0, 2**32 - 1), st.integers(1, 3), st.floats(0.02, 0.6))
+@settings(max_examples=25, deadline=None)
+def test_pairs_of_new_images_are_those_of_the_whole_search(seed, candidates, share):
+    """Families of shots, larger than an image has candidates: who names whom counts."""
+    rng = np.random.default_rng(seed)
+    textures, _ = drawn(rng, 140, 0, side=16)
+    for start in range(0, 60, 6):
+        family = textures[start] + rng.normal(0, 0.4, (6, 16, 16))
+        textures[start : start + 6] = family
+    textures = textures[rng.permutation(140)]
+    new = rng.random(140) < share
+    every = indexed(textures, candidates=candidates)
+    wanted = {pair: value for pair, value in every.items() if new[list(pair)].any()}
+    found = indexed(textures, candidates=candidates, new=new)
+    assert found.keys() == wanted.keys()
+    assert found == pytest.approx(wanted, abs=1e-6)
+
+
 def test_three_shots_of_one_part_are_three_pairs():
     textures = np.random.default_rng(6).normal(size=(60, 24, 24)).astype(np.float32)
     textures[50] = np.roll(textures[10], 3, axis=1)

@@ -319,6 +319,18 @@ def test_nothing_is_proved_with_late_leaks(bridged):
     assert dt.evaluate(root, "new", baseline="old", no_regression=0.9, progress=False).against
 
 
+def test_stress_measures_no_run_with_late_leaks(bridged):
+    root, leaked = bridged
+    with pytest.raises(
+        dt.DefectuneError, match="3 test images show parts that the models of"
+    ) as caught:
+        dt.stress(root, "old", kinds=["exposure"], steps=2, draws=1, device="cpu", progress=False)
+    assert all(image_id in str(caught.value) for image_id in leaked)
+    assert "Train again on this version" in str(caught.value)
+    assert not (root / "runs" / "old" / "stress.json").exists()
+    assert not (root / "runs" / "old" / "stress").exists()
+
+
 class Told:
     """A reporter that keeps what it was told."""
 
