@@ -55,6 +55,16 @@ def accepted(dataset: Dataset, run: StoredPredictions, shown_at: Path) -> Decisi
         return f"{_place(run)} cannot be read as an acceptance, and is not shown. Run accept again."
 
 
+def left_out(dataset: Dataset, run: StoredPredictions, fold: int) -> str:
+    """Why the page of one fold shows no acceptance; empty where the run has none."""
+    if not (dataset.root / ACCEPTANCE_FOLDER / run.name / DOCUMENT).is_file():
+        return ""
+    return (
+        f"{_place(run)} counts all folds of the run, and is not shown: this page is of fold {fold} alone. "
+        "The report without --fold shows it."
+    )
+
+
 def _place(run: StoredPredictions) -> str:
     return f"{ACCEPTANCE_FOLDER}/{run.name}/{DOCUMENT}"
 

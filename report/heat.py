@@ -1,6 +1,7 @@
 """Heat maps: where a map scores no higher than good images do, nothing is painted."""
 
 import base64
+from functools import cache
 from io import BytesIO
 from pathlib import Path
 from typing import Any, Final
@@ -68,15 +69,22 @@ def write_heat(
     low, high = score_range
     share = np.clip((small - low) / max(high - low, 1e-9), 0, 1)
     levels = np.ceil(share * (_LEVELS - 1)).astype(np.uint8)
-    ramp = np.linspace(0, 255, _LEVELS).astype(np.uint8)
-    colors = cv2.applyColorMap(ramp[None], cv2.COLORMAP_INFERNO)[0, :, ::-1]
+    palette, clear = _colors()
     picture = Image.fromarray(levels, "P")
-    picture.putpalette(colors.tobytes())
-    # Level 0 alone is clear; the low levels are dark colors, and half clear.
-    clear = bytes(min(255, round(90 + 165 * (n / (_LEVELS - 1)) ** 0.5)) if n else 0
-                  for n in range(_LEVELS))  # fmt: skip
+    picture.putpalette(palette)
     with BytesIO() as buffer:
         picture.save(buffer, "PNG", transparency=clear, compress_level=6)
         content = base64.b64encode(buffer.getvalue()).decode()
     write_text_atomic(path, f'defectuneHeat("{name}","data:image/png;base64,{content}");\n')
     return np.asarray(share, np.float32)
+
+
+@cache
+def _colors() -> tuple[bytes, bytes]:
+    """Colors of the levels, 3 bytes each, and their opacities: the same for all maps."""
+    ramp = np.linspace(0, 255, _LEVELS).astype(np.uint8)
+    colors = cv2.applyColorMap(ramp[None], cv2.COLORMAP_INFERNO)[0, :, ::-1]
+    # Level 0 alone is clear; the low levels are dark colors, and half clear.
+    clear = bytes(min(255, round(90 + 165 * (n / (_LEVELS - 1)) ** 0.5)) if n else 0
+                  for n in range(_LEVELS))  # fmt: skip
+    return colors.tobytes(), clear

@@ -2,6 +2,7 @@
 
 import base64
 import hashlib
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -9,7 +10,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from annotations import Dataset, InputError, OutputExistsError, StoredPredictions
 from annotations.files import (
@@ -22,7 +23,7 @@ from annotations.files import (
 from annotations.locks import refuse_link
 from evaluation import METRIC_WORDS, summarize
 from evaluation.summary import deciding_metric
-from report.accepted import accepted
+from report.accepted import accepted, left_out
 from report.document import digests, not_tested
 from report.first_screen import by_source, claims, escapes_by_type, metric_lines, operating_points
 from report.gallery import Gallery, write_gallery
@@ -48,6 +49,7 @@ SCRIPTS: Final = (
     "boot.js",
 )
 """In the order in which the page runs them, as one script."""
+_OPTION: Final = re.compile(r"(?<!\S)(--[a-z]+(?:-[a-z]+)*)")
 
 
 def write_report(
@@ -100,9 +102,7 @@ def write_report(
     if fresh.is_dir() and _is_report(fresh):
         remove_tree(fresh)
     with folder_moved_into_place(fresh, hint=hint) as partial:
-        head = _head(
-            dataset, runs, leaderboard, ids, max_escape, None if fold is not None else folder
-        )
+        head = _head(dataset, runs, leaderboard, ids, max_escape, folder, fold)
         gallery = write_gallery(
             dataset, runs, partial, shown_at=folder, ids=ids, progress=progress, head=head
         )
@@ -137,14 +137,15 @@ def _head(
     leaderboard: Mapping[str, Any],
     ids: Sequence[str],
     max_escape: float | None,
-    shown_at: Path | None,
+    shown_at: Path,
+    fold: int | None,
 ) -> Head:
     point = leaderboard.get("operating_point") or {}
     points = {row["run"]: row["thresholds"] for row in point.get("runs", [])}
     version = dataset.version
     return Head(
         decisions={
-            run.name: _decision(dataset, run, ids, max_escape, points.get(run.name), shown_at)
+            run.name: _decision(dataset, run, ids, max_escape, points.get(run.name), shown_at, fold)
             for run in runs
         },
         points=points,
@@ -170,14 +171,19 @@ def _decision(
     ids: Sequence[str],
     max_escape: float | None,
     thresholds: Mapping[str, float] | None,
-    shown_at: Path | None,
+    shown_at: Path,
+    fold: int | None,
 ) -> Decision:
     """By the limit given; else as `accept` decided; else what was counted, without a decision."""
     counted = decide(dataset, run, ids, max_escape, thresholds)
-    # An acceptance counts all folds: the page of one fold is about other images.
-    if max_escape is not None or shown_at is None:
+    if max_escape is not None:
         return counted
-    found = accepted(dataset, run, shown_at)
+    # The acceptance of a run that has this fold alone counts the images of the page.
+    found = (
+        accepted(dataset, run, shown_at)
+        if fold is None or set(run.folds) == {fold}
+        else left_out(dataset, run, fold)
+    )
     if isinstance(found, Decision):
         return found
     return replace(counted, text=f"{counted.text} {found}") if found else counted
@@ -221,6 +227,7 @@ def _render(
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    environment.filters["options_kept"] = options_kept
     loader = environment.loader
     if loader is None:
         raise ValueError("The report's templates are missing; install the program again.")
@@ -228,7 +235,7 @@ def _render(
     script = "".join(loader.get_source(environment, name)[0] for name in SCRIPTS)
     confusions = [(run.name, confusion_by_type(dataset, run)) for run in runs]
     names = [run.name for run in runs]
-    lines, left_out = metric_lines(rows)
+    lines, unknown = metric_lines(rows)
     in_order = [row for name in names for row in rows if row["run"] == name]
     test = dataset.select(ids)
     summary = summarize(leaderboard, names)
@@ -256,7 +263,7 @@ def _render(
         runs=rows,
         run_names=names,
         metrics=lines,
-        left_out=left_out,
+        left_out=unknown,
         given=[row["run"] for row in rows if row.get("threshold_from") == "given"],
         claims=claims(leaderboard, names),
         matching_rule=leaderboard.get("matching_rule", ""),
@@ -276,6 +283,11 @@ def _render(
         script_hash=csp_hash(script),
         style_hash=csp_hash(style),
     )
+
+
+def options_kept(text: str) -> Markup:
+    """A sentence for the page, its options as code, which no line breaks after the dashes."""
+    return Markup(_OPTION.sub(r"<code>\1</code>", str(escape(text))))  # noqa: S704
 
 
 def best_by(leaderboard: Mapping[str, Any], names: Sequence[str]) -> str:

@@ -18,6 +18,9 @@ _CELLS: Final = 8
 _TURNS: Final = 8
 _BLOCKS: Final = (_CELLS * _CELLS * 3, 4 * 4 * _TURNS, _CELLS * _CELLS)
 _ROWS: Final = 512
+_CELL: Final = np.arange(_SIDE) // (_SIDE // 4)
+# Where the first direction of each pixel's cell stands among the edges.
+_AT: Final = (_CELL[:, None] * 4 + _CELL) * _TURNS
 
 
 def describe(
@@ -41,10 +44,7 @@ def describe(
     strength, angle = cv2.cartToPolar(across, down)
     # An edge and the same edge from dark to bright are one direction.
     turn = (np.asarray(angle) % np.pi / np.pi * _TURNS).astype(np.int64) % _TURNS
-    rows, columns = np.indices((_SIDE, _SIDE)) // (_SIDE // 4)
-    edges = np.bincount(
-        ((rows * 4 + columns) * _TURNS + turn).ravel(), np.asarray(strength).ravel(), _BLOCKS[1]
-    )
+    edges = np.bincount((_AT + turn).ravel(), np.asarray(strength).ravel(), _BLOCKS[1])
     heat = np.zeros((_CELLS, _CELLS), np.float32)
     for scores in maps:
         as_float = np.asarray(scores, np.float32)

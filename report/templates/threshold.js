@@ -3,6 +3,9 @@ const BINS = 50;
 const CHART = { wide: 620, top: 12, axis: 96, bottom: 172 };
 const costs = { escape: null, overkill: null, share: null };
 
+// Options as code, which no line breaks after the dashes; see options_kept in report/html.py.
+function optionsKept(text) { return text.split(/(?<!\S)(--[a-z]+(?:-[a-z]+)*)/).map((part, n) => (n % 2 ? make("code", part) : part)); }
+
 function headRun() { return state.model >= 0 ? state.model : Math.max(0, data.runs.findIndex((run) => run.name === data.key.best)); }
 
 function rates(r, t) {
@@ -148,7 +151,7 @@ function tellThreshold() {
   byId("decision").hidden = !decision;
   if (decision) {
     byId("decision-title").textContent = decision.title;
-    byId("decision-text").textContent = decision.text;
+    byId("decision-text").replaceChildren(...optionsKept(decision.text));
     byId("decision").dataset.state = decision.state;
     byId("decision-of").textContent = `${data.runs[r].name}, ${decision.at || `at ${Object.keys(data.points[r]).length ? "the operating point" : "0.5"}`}; counted by parts.`;
     byId("decision-link").hidden = !decision.link;

@@ -66,8 +66,19 @@ def test_the_decision_of_accept_stands_in_the_head(out):
     assert f'href="{told["link"]}"' in html
     # What is asked for at the line goes first.
     assert decision_of(out, max_escape=0.01)[1]["title"] == "Not yet: 1 % escapes is not proved."
-    # One fold's page is about other images.
-    assert "--max-escape" in decision_of(out, fold=0)[1]["text"]
+    # One fold's page is about other images, and says what it leaves out.
+    page, told = decision_of(out, fold=0)
+    assert told["link"] == ""
+    assert told["text"].endswith(
+        "For a decision give --max-escape. acceptance/quick/acceptance.json counts all folds of the "
+        "run, and is not shown: this page is of fold 0 alone. The report without --fold shows it."
+    )
+    # An option is code, which stays on one line.
+    assert "give <code>--max-escape</code>. acceptance/" in page.read_text(encoding="utf-8")
+
+
+def test_the_page_of_one_fold_without_an_acceptance_says_nothing_of_one(out):
+    assert decision_of(out, fold=0)[1]["text"].endswith("For a decision give --max-escape.")
 
 
 def test_an_acceptance_that_proves_nothing_says_its_bounds(out):
