@@ -1,6 +1,10 @@
 """What does an update cost, against converting everything again?
 
-    uv run --frozen python benchmarks/growth.py [--images 1000 10000] [--share 0.1]
+    uv run --frozen python benchmarks/growth.py [--images 1000 3000] [--share 0.1]
+
+Larger sizes take long; on an idle machine:
+
+    uv run --frozen python benchmarks/growth.py --images 10000 50000
 
 Drawn images of 96 x 96; the dataset is converted from all but the last two batches, which are then
 added one after the other. Both searches for images of one part are on; the conversion keeps the

@@ -7,15 +7,22 @@ import pytest
 
 import defectune as dt
 from annotations import UsageError, read_image_rgb, write_png
+from annotations.files import read_json
 from annotations.later import read_predictions
 from annotations.run_files import CLASSIFIER_FILE, SEGMENTER_WEIGHTS_FILE, fold_folder
+from converters import ConvertOptions
 from converters.synthetic import SyntheticConfig, draw_category
+from segment.hybrid.starting import SHARES_FILE
 from tests.drawn import drawn_dataset
 from training import load_state_dict, read_run_config
 from training.array_files import load_arrays
 from training.parts import deal_groups
 
 SMALL = {"weights": "none", "image_size": 64, "device": "cpu", "progress": False}
+HEADS = {
+    "method": "hybrid", "encoder": "resnet18", "image_size": 64, "epochs": 1, "width": 8,
+    "views": 2, "heads": 2, "fewest_images": 8, "device": "cpu",
+}  # fmt: skip
 SUPERVISED = {"method": "supervised", "model": "resnet18"}
 
 
@@ -158,3 +165,56 @@ def test_old_shares_stay_and_new_parts_are_dealt_around_them():
     assert shares[:3] == [2, 2, 0]
     assert sorted(shares) == [0, 0, 1, 1, 2, 2]
     assert deal_groups(kinds, groups, 3).tolist() == deal_groups(kinds, groups, 3, {}).tolist()
+
+
+def bridged_to_two_heads(root, tmp_path):
+    """Update with a photograph of two trained parts that different heads were held out from."""
+    data = dt.load(root)
+    shares = read_json(fold_folder(root / "runs" / "a", 0) / SHARES_FILE, what="")
+    train_ids = [i for i in data.split.folds[0].train if data.by_id[i].is_defective]
+    first = train_ids[0]
+    kind = data.by_id[first].defect_type
+    second = next(
+        i for i in train_ids if shares[i] != shares[first] and data.by_id[i].defect_type == kind
+    )
+    for name, image_id in (("a", first), ("b", second)):
+        image = read_image_rgb(data.by_id[image_id].image_path).copy()
+        image[0, 0] ^= 1
+        write_png(tmp_path / "shot" / kind / "part_1" / f"{name}.png", image)
+    done = dt.update(
+        root, tmp_path / "shot", layout="class-folders", prefix="again", group_by="part_1",
+        find_groups=True, progress=False,
+    )  # fmt: skip
+    assert done.changed
+    now = dt.load(root)
+    assert now.by_id[first].group == now.by_id[second].group
+    return first, second
+
+
+def test_a_head_that_learned_what_it_would_judge_is_refused(tmp_path):
+    """Both parts are of the training side; yet each was learned by a head that is to judge it."""
+    config = SyntheticConfig(n_train_good=6, n_test_good=4, n_per_type=8, image_hw=(64, 64))
+    root = drawn_dataset(tmp_path, ConvertOptions(folds=2, find_groups=False), config)
+    dt.train(root, "segment", name="a", fold=0, **HEADS, weights="none", progress=False)
+    first, second = bridged_to_two_heads(root, tmp_path)
+    with pytest.raises(
+        dt.DefectuneError, match=r"fold 0 learned from the parts of \d+ images that are held-out"
+    ) as caught:
+        dt.train(root, "segment", name="b", fold=0, **HEADS, from_run="a", progress=False)
+    assert "of 4 images" in str(caught.value)
+    assert all(image_id in str(caught.value) for image_id in (first, second))
+    assert not (fold_folder(root / "runs" / "b", 0) / SEGMENTER_WEIGHTS_FILE).exists()
+    # Without it, the new part is one head's.
+    dt.train(root, "segment", name="c", fold=0, **HEADS, weights="none", progress=False)
+    shares = read_json(fold_folder(root / "runs" / "c", 0) / SHARES_FILE, what="")
+    assert shares[first] == shares[second]
+
+
+def test_a_run_that_began_with_another_is_not_refit(root, tmp_path):
+    run = train(root, "new", epochs=0, from_run="old")
+    with pytest.raises(
+        dt.DefectuneError, match=r"runs/new began with the weights of old, .*Bundle the folds'"
+    ):
+        dt.bundle(run, tmp_path / "line", models="refit", progress=False)
+    assert not (tmp_path / "line").exists()
+    assert not (run.path / "refit").exists()
