@@ -66,9 +66,17 @@ def common_directions(centered: Floats, n: int) -> Floats:
     count = min(_COMMON, n // _IMAGES_A_COMPONENT)
     if not count:
         return np.zeros((centered.shape[1], 0), np.float32)
-    _, directions = np.linalg.eigh((centered @ centered.T).astype(np.float64))
-    axes = directions[:, -count:].T.astype(np.float32) @ centered
+    axes = _largest((centered @ centered.T).astype(np.float64), count).T @ centered
     return np.asarray(np.linalg.qr(axes.T)[0], np.float32)
+
+
+def _largest(symmetric: npt.NDArray[np.float64], count: int) -> Floats:
+    """Eigenvectors of the largest eigenvalues, float32 (n, count or n); no others are computed."""
+    from scipy.linalg import eigh
+
+    n = len(symmetric)
+    _, vectors = eigh(symmetric, subset_by_index=[max(0, n - count), n - 1])
+    return np.asarray(vectors, np.float32)
 
 
 def plain(lengths: npt.NDArray[np.float64]) -> npt.NDArray[np.bool_]:
@@ -233,8 +241,7 @@ class TextureIndex:
         known = self._magnitudes(learned_from)
         mean = known.mean(axis=0)
         count = min(_COMPONENTS, len(known))
-        _, directions = np.linalg.eigh(np.cov(known - mean, rowvar=False))
-        axes = directions[:, -count:].astype(np.float32)
+        axes = _largest(np.cov(known - mean, rowvar=False), count)
         out = np.zeros((self._n, axes.shape[1]), np.float32)
         for start in range(0, self._n, _CHUNK):
             numbers = np.arange(start, min(start + _CHUNK, self._n))

@@ -73,6 +73,12 @@ def test_pairs_of_new_images_are_those_of_the_whole_search(seed, candidates, sha
     assert found == pytest.approx(wanted, abs=1e-6)
 
 
+def test_textures_smaller_than_there_are_components():
+    textures = np.random.default_rng(4).normal(size=(300, 8, 8)).astype(np.float32)
+    textures[299] = np.roll(textures[5], 2, axis=1)
+    assert (5, 299) in indexed(textures)
+
+
 def test_three_shots_of_one_part_are_three_pairs():
     textures = np.random.default_rng(6).normal(size=(60, 24, 24)).astype(np.float32)
     textures[50] = np.roll(textures[10], 3, axis=1)
