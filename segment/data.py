@@ -1,7 +1,9 @@
-"""Images and class-index masks for the segmenter: decoded once, kept small in memory."""
+"""Images and class-index masks for the segmenter: decoded once, and mapped from disk."""
 
 import math
+import tempfile
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Final
 
 import albumentations as A  # noqa: N812 - its own convention
@@ -12,7 +14,7 @@ import torch
 from torch.utils.data import Dataset as TorchDataset
 from torch.utils.data import Sampler
 
-from annotations import Dataset, Regions, Sample
+from annotations import Dataset, Regions, Sample, TrainingError
 from annotations.images import read_image_rgb
 from inference.images import half_normalized, resize_image
 from inference.tiling import crop_window, cut_tile, resize_for_tiles, tile_windows
@@ -85,11 +87,22 @@ def augmentation(*, strong: bool = True) -> A.Compose:
 
 
 def load_resized(
-    dataset: Dataset, samples: Sequence[Sample], *, size: int, tiles: int
+    dataset: Dataset, samples: Sequence[Sample], *, size: int, tiles: int, folder: Path
 ) -> list[LabeledImage]:
     """Decode samples and masks, resized to a square of `size`, or for tiles of that size.
 
     Where an image has no mask, its mask says what its boxes or its image label tell; see `WEAK`.
+
+    Args:
+        dataset: that they are of.
+        samples: to decode.
+        size: of the square, or of a tile, in pixels.
+        tiles: along an image's longer side.
+        folder: in which pixels are kept in files without a name, so that the system may take
+            their memory back; they vanish with the process.
+
+    Raises:
+        TrainingError: a full disk.
     """
     n_classes = len(dataset.class_names)
     made = []
@@ -110,8 +123,25 @@ def load_resized(
         else:
             label = dataset.class_names.index(sample.defect_type)
             mask = np.full(hw, WEAK + label, np.uint8)
-        made.append(LabeledImage(sample.image_id, image_rgb, mask))
+        made.append(
+            LabeledImage(sample.image_id, _on_disk(image_rgb, folder), _on_disk(mask, folder))
+        )
     return made
+
+
+def _on_disk(pixels: npt.NDArray[np.uint8], folder: Path) -> npt.NDArray[np.uint8]:
+    """The same pixels, mapped from a file that has no name."""
+    try:
+        with tempfile.TemporaryFile(dir=folder) as file:
+            # Written, and not only mapped: a full disk would end the process at a later touch.
+            file.write(np.ascontiguousarray(pixels).data)
+            file.flush()
+            return np.memmap(file, np.uint8, mode="r", shape=pixels.shape)
+    except OSError as error:
+        raise TrainingError(
+            f"Decoded images could not be kept in {folder} ({error.strerror}). Make room on that "
+            "disk, or train with a smaller --image-size."
+        ) from error
 
 
 def _weak_boxes(truth: Regions, hw: tuple[int, int]) -> npt.NDArray[np.uint8]:

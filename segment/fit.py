@@ -83,7 +83,7 @@ def fit(job: FoldJob, config: SegmentConfig, tiles: int, best: Path) -> None:
     elif config.weights not in ("auto", "none"):
         load_into(network, Path(config.weights))
     size = config.image_size
-    images = load_resized(dataset, train, size=size, tiles=tiles)
+    images = load_resized(dataset, train, size=size, tiles=tiles, folder=job.folder)
     injector = make_injector(
         [
             image
@@ -106,7 +106,9 @@ def fit(job: FoldJob, config: SegmentConfig, tiles: int, best: Path) -> None:
             crop=size if tiles > 1 else None,
             seed=config.seed,
         ),
-        DefectImages(all_tiles(load_resized(dataset, val, size=size, tiles=tiles), size)),
+        DefectImages(
+            all_tiles(load_resized(dataset, val, size=size, tiles=tiles, folder=job.folder), size)
+        ),
         injects=injector is not None,
     )
     devices = device_list(config.device)

@@ -9,7 +9,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from annotations import Regions, load_dataset, read_predictions
+from annotations import Regions, TrainingError, load_dataset, read_image_rgb, read_predictions
+from inference.images import resize_image
 from segment import SegmentConfig, train_segmenter
 from segment.data import WEAK, load_resized
 from segment.hybrid.network import MARGIN, SCALE, hybrid_loss
@@ -163,14 +164,14 @@ def test_boxes_and_image_labels_teach_a_unets_loss():
     assert float(defect_loss(logits(part, 1), whole)) < 0.1
 
 
-def test_weak_masks_say_which_type_is_meant(dataset):
+def test_weak_masks_say_which_type_is_meant(dataset, tmp_path):
     known = weaker(dataset, "boxes")
     sample = next(s for s in known.samples if s.is_defective)
     truth = known.truths[sample.image_id]
-    mask = load_resized(known, [sample], size=64, tiles=1)[0].class_mask
+    mask = load_resized(known, [sample], size=64, tiles=1, folder=tmp_path)[0].class_mask
     assert set(np.unique(mask)) == {0, *(WEAK + int(label) for label in truth.labels)}
     known = weaker(dataset, "image")
-    mask = load_resized(known, [sample], size=64, tiles=1)[0].class_mask
+    mask = load_resized(known, [sample], size=64, tiles=1, folder=tmp_path)[0].class_mask
     assert set(np.unique(mask)) == {WEAK + known.class_names.index(sample.defect_type)}
 
 
@@ -217,3 +218,18 @@ def test_every_type_is_dealt_evenly():
     for kind, each in (("good", 10), ("a", 3), ("b", 2)):
         counts = np.bincount([s for s, k in zip(shares, kinds, strict=True) if k == kind])
         assert counts.tolist() == [each] * 3
+
+
+def test_decoded_images_are_mapped_from_disk_and_leave_nothing_there(dataset, tmp_path):
+    samples = list(dataset.samples[:3])
+    made = load_resized(dataset, samples, size=64, tiles=1, folder=tmp_path)
+    assert list(tmp_path.iterdir()) == []
+    for one, sample in zip(made, samples, strict=True):
+        assert isinstance(one.image_rgb, np.memmap)
+        expected = resize_image(read_image_rgb(sample.image_path), 64)
+        np.testing.assert_array_equal(one.image_rgb, expected)
+
+
+def test_a_full_disk_is_said(dataset, tmp_path):
+    with pytest.raises(TrainingError, match=r"could not be kept in .*Make room"):
+        load_resized(dataset, dataset.samples[:1], size=64, tiles=1, folder=tmp_path / "none")
