@@ -60,8 +60,8 @@ def left_out(dataset: Dataset, run: StoredPredictions, fold: int) -> str:
     if not (dataset.root / ACCEPTANCE_FOLDER / run.name / DOCUMENT).is_file():
         return ""
     return (
-        f"{_place(run)} counts all folds of the run, and is not shown: this page is of fold {fold} alone. "
-        "The report without --fold shows it."
+        f"{_place(run)} counts all folds of the run, and is not shown: this page is of fold "
+        f"{fold} alone. The report without --fold shows it."
     )
 
 

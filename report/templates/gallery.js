@@ -177,8 +177,10 @@ function update({ rebuild = false } = {}) {
   shown = ordered(everything.filter((i) => keeps(i, state.t)), state.t);
   if (rebuild) { for (const node of cards.values()) node.remove(); cards.clear(); }
   measure();
-  for (const [i, node] of cards) dress(node, i);
+  // New cards are dressed as they are made, and those that leave need not be.
+  const stayed = new Set(cards.keys());
   place();
+  for (const [i, node] of cards) if (stayed.has(i)) dress(node, i);
   tellThreshold();
   tellChips();
   drawMap();
@@ -212,14 +214,22 @@ function tellKind(row) {
 // How many images each verdict keeps, at this threshold, of the models shown.
 function tellChips() {
   const count = { wrong: 0, escape: 0, overkill: 0, disagree: 0, near: 0 };
+  // No list is made of each image: this runs for all of them at every step of the threshold.
+  const looked = runsShown();
   for (let i = 0; i < data.ids.length; i += 1) {
-    const said = runsShown().map((r) => verdict(i, r, state.t));
-    const [escape, overkill] = [said.includes("escape"), said.includes("overkill")];
+    let [escape, overkill, near] = [false, false, false];
+    for (const r of looked) {
+      const said = verdict(i, r, state.t);
+      if (!said) continue;
+      if (said === "escape") escape = true;
+      else if (said === "overkill") overkill = true;
+      if (Math.abs(data.scores[r][i] - state.t) < NEAR) near = true;
+    }
     count.escape += escape;
     count.overkill += overkill;
     count.wrong += escape || overkill;
     count.disagree += disagree(i, state.t);
-    count.near += runsShown().some((r) => data.scores[r][i] !== null && Math.abs(data.scores[r][i] - state.t) < NEAR);
+    count.near += near;
   }
   for (const chip of document.querySelectorAll(".pick")) {
     chip.querySelector("b").textContent = count[chip.dataset.part];

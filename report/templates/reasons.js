@@ -29,8 +29,13 @@ function sizeOf(i) {
 }
 
 function disagree(i, t) {
-  const said = new Set(data.runs.map((_, r) => verdict(i, r, t)).filter(Boolean));
-  return said.size > 1;
+  let first = "";
+  for (let r = 0; r < data.runs.length; r += 1) {
+    const said = verdict(i, r, t);
+    if (said && first && said !== first) return true;
+    first ||= said;
+  }
+  return false;
 }
 
 function causeOf(i, r, t) {

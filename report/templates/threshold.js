@@ -1,6 +1,7 @@
 // The threshold as a picture: scores of one model, good above the axis and each type below it.
 const BINS = 50;
 const CHART = { wide: 620, top: 12, axis: 96, bottom: 172 };
+let marksSaid = "";
 const costs = { escape: null, overkill: null, share: null };
 
 // Options as code, which no line breaks after the dashes; see options_kept in report/html.py.
@@ -157,19 +158,30 @@ function tellThreshold() {
     byId("decision-link").hidden = !decision.link;
     byId("decision-link").href = decision.link || "#";
   }
+  tellMarks(r);
+}
+
+// Made anew only when they say something else: a button that is pressed stays under the pointer and
+// keeps the focus.
+function tellMarks(r) {
   const list = byId("marks");
-  list.replaceChildren();
-  for (const mark of marksOf(r)) {
-    if (mark.t === null) { list.append(make("span", mark.words, "hint")); continue; }
-    const price = rates(r, mark.t);
-    const button = make("button", "", "mark");
-    button.type = "button";
-    button.dataset.mark = mark.id;
-    button.setAttribute("aria-pressed", mark.t === t);
-    button.append(make("b", mark.t.toFixed(3)), ` ${mark.words}: ${price.escape} of ${price.bad} escape, ${price.overkill} of ${price.good} overkill`);
-    button.addEventListener("click", () => setThreshold(mark.t, true));
-    list.append(button);
+  const marks = marksOf(r).map((mark) => ({ ...mark, price: mark.t === null ? null : rates(r, mark.t) }));
+  const said = JSON.stringify(marks);
+  if (said !== marksSaid) {
+    marksSaid = said;
+    list.replaceChildren(...marks.map(markNode));
   }
+  for (const button of list.querySelectorAll("button")) button.setAttribute("aria-pressed", Number(button.dataset.t) === state.t);
+}
+
+function markNode({ id, t, words, price }) {
+  if (t === null) return make("span", words, "hint");
+  const button = make("button", "", "mark");
+  button.type = "button";
+  Object.assign(button.dataset, { mark: id, t });
+  button.append(make("b", t.toFixed(3)), ` ${words}: ${price.escape} of ${price.bad} escape, ${price.overkill} of ${price.good} overkill`);
+  button.addEventListener("click", () => setThreshold(t, true));
+  return button;
 }
 
 // Regions found by the model whose scores are shown; the interval is known of the best run alone.

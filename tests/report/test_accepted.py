@@ -70,8 +70,9 @@ def test_the_decision_of_accept_stands_in_the_head(out):
     page, told = decision_of(out, fold=0)
     assert told["link"] == ""
     assert told["text"].endswith(
-        "For a decision give --max-escape. acceptance/quick/acceptance.json counts all folds of the "
-        "run, and is not shown: this page is of fold 0 alone. The report without --fold shows it."
+        "For a decision give --max-escape. acceptance/quick/acceptance.json counts all folds of "
+        "the run, and is not shown: this page is of fold 0 alone. The report without --fold "
+        "shows it."
     )
     # An option is code, which stays on one line.
     assert "give <code>--max-escape</code>. acceptance/" in page.read_text(encoding="utf-8")

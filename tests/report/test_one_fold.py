@@ -46,3 +46,12 @@ def test_runs_of_different_folds_are_told_of_the_option_that_helps(root):
     shutil.rmtree(root / "report", ignore_errors=True)
     with pytest.raises(InputError, match=r"evaluate one fold with .*report both take it"):
         dt.report(root, ["first", "second"], progress=False)
+
+
+def test_the_acceptance_of_a_run_of_one_fold_is_shown_on_its_page(root):
+    made = dt.accept(root, "second", max_escape=0.9, progress=False)
+    page = dt.report(root, "second", fold=1, progress=False)
+    text = (page.parent / "data" / "index.js").read_text(encoding="utf-8")
+    told = json.loads(re.search(r"\((.*)\)", text, re.S)[1])["decisions"][0]
+    assert told["text"] == made.decision["claims"][0]["sentence"]
+    assert told["link"]

@@ -183,6 +183,12 @@ def test_the_threshold_is_typed_dragged_and_moved_by_keys_and_marks(page_of):
         lowest = min(head.image_scores[i] for i in dataset.split.test_ids
                      if dataset.by_id[i].is_defective)  # fmt: skip
         assert page.evaluate("state.t") == lowest
+        # The mark is not made anew under the pointer, and keeps the focus.
+        mark = "document.activeElement.dataset.mark"
+        assert page.evaluate(mark) == "no-escape"
+        assert page.locator("#marks [aria-pressed=true]").evaluate_all(
+            "(all) => all.map((one) => Number(one.dataset.t))"
+        ) == [lowest]
         assert page.locator("#escape-value").inner_text().startswith("0 of ")
         page.locator("#marks [data-mark=no-overkill]").click()
         assert page.locator("#overkill-value").inner_text().startswith("0 of ")
