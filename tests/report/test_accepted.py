@@ -13,7 +13,7 @@ import defectune as dt
 from converters import ConvertOptions, convert
 from converters.synthetic import SyntheticConfig, draw_category
 from evaluation.acceptance.manifest import SECTIONS, document_bytes, sealed_document
-from tests.report.test_browser import CHROMIUM, READY, opened, sync_api
+from tests.report.test_browser import CHROMIUM, READY, opened, sync_api, wait_until
 
 SMALL = SyntheticConfig(n_train_good=6, n_test_good=4, n_per_type=4, image_hw=(64, 64))
 
@@ -143,7 +143,7 @@ def test_the_link_of_the_head_opens_the_acceptance(out):
     with sync_api.sync_playwright() as playwright:
         browser, page = opened(playwright)
         page.goto(page_path.absolute().as_uri())
-        page.wait_for_function(READY)
+        wait_until(page, READY)
         assert "training chose; accepted on" in page.locator("#decision-of").inner_text()
         page.locator("#decision-link").click()
         assert page.locator("h1").inner_text() == "Acceptance of quick on out"

@@ -3,6 +3,7 @@
 import math
 import os
 import shutil
+import time
 from dataclasses import replace
 
 import pytest
@@ -29,6 +30,18 @@ def opened(playwright, **options):
     return browser, context.new_page()
 
 
+def wait_until(page, words, seconds=30):
+    """Wait for an expression of the page.
+
+    Playwright's own wait evaluates text in the page at each look but the first, which the page's
+    Content-Security-Policy refuses: it fails wherever a page is not as fast as the test.
+    """
+    last = time.monotonic() + seconds
+    while not page.evaluate(words):
+        assert time.monotonic() < last, f"still not true: {words}"
+        page.wait_for_timeout(20)
+
+
 def made(tmp_path):
     dataset, run = build(tmp_path, wrong="broken_small/002")
     board = evaluate_runs(dataset, [run]).to_json()
@@ -47,7 +60,7 @@ def test_verdicts_filters_address_and_keys_from_disk(tmp_path):
         page.on("pageerror", lambda error: complaints.append(str(error)))
         page.on("request", lambda request: requests.append(request.url))
         page.goto(path.as_uri() + "#t=7&type=nobody&%E0%A4%A&model=x")
-        page.wait_for_function(READY)
+        wait_until(page, READY)
         assert page.evaluate("shown.length") == n_test
         assert page.evaluate("state.t") == 0.5
         for threshold in (0, 0.2, 0.205, 0.5, 0.9, 0.905, 1):
@@ -112,7 +125,7 @@ def test_worst_first_is_wrong_before_right_then_the_distance(tmp_path):
     with sync_api.sync_playwright() as playwright:
         browser, page = opened(playwright)
         page.goto(path.as_uri())
-        page.wait_for_function(READY)
+        wait_until(page, READY)
 
         @settings(deadline=None, max_examples=100)
         @given(CASES, thresholds, models)
@@ -159,7 +172,7 @@ def look_closely(page):
     """The viewer: blinking, and zoom that keeps the point under the pointer."""
     assert page.locator("#viewer-title").inner_text() == "broken_small/002"
     assert page.locator("#viewer-verdict .chip").inner_text() == "escape"
-    page.wait_for_function("document.querySelector('#layers .base')?.naturalWidth === 64")
+    wait_until(page, "document.querySelector('#layers .base')?.naturalWidth === 64")
     for words in ("truth alone", "prediction alone", "truth alone"):
         page.keyboard.press(" ")
         assert page.locator("#blink").inner_text() == words
@@ -169,7 +182,7 @@ def look_closely(page):
     page.mouse.move(x, y)
     for _ in range(3):
         page.mouse.wheel(0, -100)
-    page.wait_for_function("w => document.querySelector('#layers').clientWidth > 1.6 * w",
+    wait_until(page, "w => document.querySelector('#layers').clientWidth > 1.6 * w",
                            arg=box["width"])  # fmt: skip
     grown = page.locator("#layers").bounding_box()
     assert abs(grown["x"] + grown["width"] * 0.7 - x) <= 3
@@ -196,7 +209,7 @@ def test_images_lost_and_won_against_the_baseline(tmp_path):
     with sync_api.sync_playwright() as playwright:
         browser, page = opened(playwright)
         page.goto(path.as_uri() + "#part=lost")
-        page.wait_for_function(READY)
+        wait_until(page, READY)
         assert page.evaluate("shown.map((i) => data.ids[i])") == ["broken_small/002"]
         fits_in_one_row(page)
         page.locator("#part").select_option("won")
@@ -211,7 +224,7 @@ def test_images_lost_and_won_against_the_baseline(tmp_path):
     with sync_api.sync_playwright() as playwright:
         browser, page = opened(playwright)
         page.goto(plain.as_uri() + "#part=lost")
-        page.wait_for_function(READY)
+        wait_until(page, READY)
         assert page.evaluate("shown.length") == len(dataset.split.test_ids)
         assert page.locator("#part option[value=lost]").count() == 0
         browser.close()
@@ -227,15 +240,15 @@ def test_two_models_side_by_side_are_linked_in_zoom(tmp_path):
     with sync_api.sync_playwright() as playwright:
         browser, page = opened(playwright)
         page.goto(path.as_uri())
-        page.wait_for_function(READY)
+        wait_until(page, READY)
         fits_in_one_row(page)
         page.goto(f"{path.as_uri()}#img=broken_small/002")
         page.reload()
-        page.wait_for_function(READY)
-        page.wait_for_function("document.querySelector('#layers .base')?.naturalWidth === 64")
+        wait_until(page, READY)
+        wait_until(page, "document.querySelector('#layers .base')?.naturalWidth === 64")
         assert not page.locator("#stage-b").is_visible()
         page.keyboard.press("p")
-        page.wait_for_function("document.querySelector('#layers-b .base')?.naturalWidth === 64")
+        wait_until(page, "document.querySelector('#layers-b .base')?.naturalWidth === 64")
         assert "At the right: twin escape" in page.locator("#viewer-verdict").inner_text()
 
         def offsets():
@@ -250,7 +263,7 @@ def test_two_models_side_by_side_are_linked_in_zoom(tmp_path):
         page.mouse.move(box["x"] + box["width"] * 0.3, box["y"] + box["height"] * 0.3)
         for _ in range(3):
             page.mouse.wheel(0, -100)
-        page.wait_for_function("w => byId('layers').clientWidth > 1.6 * w", arg=first[2])
+        wait_until(page, "w => byId('layers').clientWidth > 1.6 * w", arg=first[2])
         page.wait_for_timeout(100)
         grown, follows = offsets()
         assert grown == pytest.approx(follows, abs=1)
@@ -313,14 +326,14 @@ def test_gone_images_long_names_and_malformed_addresses(tmp_path, width):
         page.on("pageerror", lambda error: complaints.append(str(error)))
         for number, end in enumerate(HASHES):
             page.goto(f"{path.as_uri()}?{number}{end}")
-            page.wait_for_function(READY)
+            wait_until(page, READY)
             assert page.evaluate("state.t") == 0.5
             assert not page.locator("#viewer").is_visible()
             n = page.evaluate("shown.length")
             assert n == (0 if "q=" in end else len(dataset.split.test_ids))
         page.goto(f"{path.as_uri()}#q=good/001")
         page.reload()
-        page.wait_for_function(READY)
+        wait_until(page, READY)
         assert page.locator("#list .gone").inner_text() == "image cannot be read"
         assert "1 of 16 images cannot be read" in page.locator("main").inner_text()
         page.locator("#list .panel").click()
@@ -328,7 +341,7 @@ def test_gone_images_long_names_and_malformed_addresses(tmp_path, width):
         assert dataset.by_id["good/001"].image_path.name in gone
         page.keyboard.press("Escape")
         page.goto(f"{path.as_uri()}?long")
-        page.wait_for_function(READY)
+        wait_until(page, READY)
         page.locator("details").evaluate_all("all => all.forEach(d => { d.open = true })")
         assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
         page.locator("#type").select_option(name)
@@ -349,7 +362,7 @@ def test_axe_finds_nothing_against_wcag_aa(tmp_path, scheme, viewing):
         # The page lets no script in but its own, and axe is one that the test brings.
         browser, page = opened(playwright, bypass_csp=True, color_scheme=scheme)
         page.goto(path.as_uri())
-        page.wait_for_function(READY)
+        wait_until(page, READY)
         page.locator("details").evaluate_all("all => all.forEach(d => { d.open = true })")
         if viewing:
             page.locator("h1").click()

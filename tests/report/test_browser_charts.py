@@ -5,7 +5,7 @@ import pytest
 
 from annotations import decode_rle
 from report.heat import visible_range
-from tests.report.test_browser import CHROMIUM, READY, made, opened, sync_api
+from tests.report.test_browser import CHROMIUM, READY, made, opened, sync_api, wait_until
 
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no chromium on this machine")
 
@@ -21,7 +21,7 @@ def test_score_against_defect_size_follows_the_threshold_and_opens_images(tmp_pa
     with sync_api.sync_playwright() as playwright:
         browser, page = opened(playwright)
         page.goto(path.as_uri())
-        page.wait_for_function(READY)
+        wait_until(page, READY)
         page.locator("#sizes-fold > summary").click()
         page.wait_for_selector("#sizes-line", state="attached")
         told = page.evaluate("sizeDots.map(({ i, x, y }) => [data.ids[i], x, y])")
@@ -54,7 +54,7 @@ def test_similar_images_stand_under_the_image_and_open(tmp_path):
     with sync_api.sync_playwright() as playwright:
         browser, page = opened(playwright)
         page.goto(f"{path.as_uri()}#img={ids[0]}")
-        page.wait_for_function(READY)
+        wait_until(page, READY)
         found = page.evaluate("data.similar")
         part = {number: dataset.by_id[i].group for number, i in enumerate(ids)}
         for number, line in enumerate(found):
@@ -62,7 +62,7 @@ def test_similar_images_stand_under_the_image_and_open(tmp_path):
             assert all(part[other] != part[number] for other in line)
         names = page.locator("#similar .alike b").all_inner_texts()
         assert names == [ids[other] for other in found[0]]
-        page.wait_for_function("document.querySelector('#similar img').naturalWidth > 0")
+        wait_until(page, "document.querySelector('#similar img').naturalWidth > 0")
         page.locator("#similar .alike").first.click()
         assert page.locator("#viewer-title").inner_text() == names[0]
         assert page.locator("#similar .alike b").all_inner_texts() == [
@@ -85,8 +85,8 @@ def test_the_score_under_the_pointer_is_the_maps(tmp_path):
     with sync_api.sync_playwright() as playwright:
         browser, page = opened(playwright)
         page.goto(f"{path.as_uri()}#img={image_id}")
-        page.wait_for_function(READY)
-        page.wait_for_function("document.querySelector('img.heat')?.naturalWidth === 64")
+        wait_until(page, READY)
+        wait_until(page, "document.querySelector('img.heat')?.naturalWidth === 64")
         box = page.locator("#layers").bounding_box()
         for y, x in (*inside, tuple(outside[0]), tuple(outside[-1])):
             page.mouse.move(
@@ -114,7 +114,7 @@ def test_scores_and_cost_curve_stand_in_the_printed_summary(tmp_path):
     with sync_api.sync_playwright() as playwright:
         browser, page = opened(playwright)
         page.goto(path.as_uri())
-        page.wait_for_function(READY)
+        wait_until(page, READY)
         assert "expected cost" not in page.locator("#legend").inner_text()
         for name, value in (("escape", "100"), ("overkill", "5"), ("share", "2")):
             page.locator(f"#cost-{name}").evaluate(

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.report.test_browser import CHROMIUM, READY, made, opened, sync_api
+from tests.report.test_browser import CHROMIUM, READY, made, opened, sync_api, wait_until
 
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no chromium on this machine")
 
@@ -26,11 +26,11 @@ def test_the_map_filters_by_a_dragged_rectangle_and_shows_thumbnails(tmp_path):
         browser, page = opened(playwright)
         page.on("pageerror", lambda error: complaints.append(str(error)))
         page.goto(path.as_uri())
-        page.wait_for_function(READY)
+        wait_until(page, READY)
         assert not page.locator("#map").is_visible()
         page.locator("#map-fold > summary").click()
         page.locator("#map").scroll_into_view_if_needed()
-        page.wait_for_function("byId('map-said').textContent !== ''")
+        wait_until(page, "byId('map-said').textContent !== ''")
         name = page.locator("#map").get_attribute("aria-label")
         assert name.startswith(f"Map of {n_test} images by look: 1 escape, ")
         n_bad = sum(dataset.by_id[i].is_defective for i in dataset.split.test_ids)
@@ -44,7 +44,7 @@ def test_the_map_filters_by_a_dragged_rectangle_and_shows_thumbnails(tmp_path):
         page.mouse.move(box["x"] + x, box["y"] + y)
         assert page.locator("#map-peek b").inner_text() == "broken_small/002"
         assert page.locator("#map-peek span").inner_text() == "broken_small; escape"
-        page.wait_for_function("document.querySelector('#map-peek img').naturalWidth > 0")
+        wait_until(page, "document.querySelector('#map-peek img').naturalWidth > 0")
         page.mouse.move(box["x"] + 2, box["y"] - 30)
         assert not page.locator("#map-peek").is_visible()
         # Dragged from either corner, a rectangle keeps what lies in it.
@@ -69,7 +69,7 @@ def test_the_map_filters_by_a_dragged_rectangle_and_shows_thumbnails(tmp_path):
         for text, expected in ((address, kept), (path.as_uri() + "#box=0.2,7,x,1", None)):
             page.goto("about:blank")
             page.goto(text)
-            page.wait_for_function(READY)
+            wait_until(page, READY)
             assert page.locator("#map").is_visible() is bool(expected)
             assert page.evaluate(SHOWN) == (expected or inside(page, (0, 0, 1, 1)))
         # A click opens the image under the pointer.

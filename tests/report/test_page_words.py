@@ -12,7 +12,7 @@ from evaluation import evaluate_runs, match_image
 from inference.matching import region_states
 from report import write_report
 from tests.drawn import drawn_dataset
-from tests.report.test_browser import CHROMIUM, READY, opened, sync_api
+from tests.report.test_browser import CHROMIUM, READY, opened, sync_api, wait_until
 
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no chromium on this machine")
 THRESHOLDS = np.round(np.linspace(0, 1, 20), 3).tolist()
@@ -92,7 +92,7 @@ def test_all_words_and_states_follow_the_files_at_twenty_thresholds(page_of):
     with sync_api.sync_playwright() as playwright:
         browser, page = opened(playwright)
         page.goto(path.as_uri())
-        page.wait_for_function(READY)
+        wait_until(page, READY)
         for threshold in THRESHOLDS:
             told = page.evaluate(
                 """(t) => { setThreshold(t, false); return {
@@ -160,7 +160,7 @@ def test_the_threshold_is_typed_dragged_and_moved_by_keys_and_marks(page_of):
     with sync_api.sync_playwright() as playwright:
         browser, page = opened(playwright)
         page.goto(path.as_uri())
-        page.wait_for_function(READY)
+        wait_until(page, READY)
         assert "may be claimed" in page.locator("#claim").inner_text()
         page.get_by_label("Threshold", exact=True).nth(1).fill("0.3")
         assert page.evaluate("state.t") == 0.3
@@ -175,9 +175,9 @@ def test_the_threshold_is_typed_dragged_and_moved_by_keys_and_marks(page_of):
         page.mouse.down()
         page.mouse.move(box["x"] + box["width"] * 0.75, box["y"] + 60, steps=4)
         page.mouse.up()
-        page.wait_for_function("Math.abs(state.t - 0.75) < 0.01")
+        wait_until(page, "Math.abs(state.t - 0.75) < 0.01")
         # The address follows a moment later.
-        page.wait_for_function("location.hash.includes('t=0.7')")
+        wait_until(page, "location.hash.includes('t=0.7')")
         head = runs[page.evaluate("headRun()")]
         page.locator("#marks [data-mark=no-escape]").click()
         lowest = min(head.image_scores[i] for i in dataset.split.test_ids
@@ -215,17 +215,17 @@ def test_tags_by_keys_are_kept_and_saved(page_of, tmp_path):
     with sync_api.sync_playwright() as playwright:
         browser, page = opened(playwright, accept_downloads=True)
         page.goto(f"{path.as_uri()}#img=good/001")
-        page.wait_for_function(READY)
-        page.wait_for_function("look.fitted")
+        wait_until(page, READY)
+        wait_until(page, "look.fitted")
         for key in "wl":
             page.keyboard.press(key)
         pressed = page.locator("#tag-buttons [aria-pressed=true]").all_inner_texts()
         assert pressed == ["wrong label (w)", "look again (l)"]
         page.keyboard.press("Escape")
         # The address follows a moment later, and a reload goes by it.
-        page.wait_for_function("!location.hash.includes('img=')")
+        wait_until(page, "!location.hash.includes('img=')")
         page.reload()
-        page.wait_for_function(READY)
+        wait_until(page, READY)
         assert page.locator("#tag-count").inner_text() == "1 image tagged"
         with page.expect_download() as caught:
             page.locator("#save-tags").click()
@@ -244,7 +244,7 @@ def test_a_deep_link_opens_fitted(page_of):
     with sync_api.sync_playwright() as playwright:
         browser, page = opened(playwright)
         page.goto(f"{path.as_uri()}#img=broken_small/002")
-        page.wait_for_function("look.fitted")
+        wait_until(page, "look.fitted")
         stage, layers = (page.locator(n).bounding_box() for n in ("#stage", "#layers"))
         assert layers["height"] == pytest.approx(stage["height"], abs=24)
         browser.close()

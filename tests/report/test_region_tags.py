@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from tests.report.test_browser import CHROMIUM, READY, made, opened, sync_api
+from tests.report.test_browser import CHROMIUM, READY, made, opened, sync_api, wait_until
 
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no chromium on this machine")
 IMAGE = "contamination/001"
@@ -17,7 +17,7 @@ def test_a_chosen_region_takes_the_tag_and_the_image_keeps_its_own(tmp_path):
     with sync_api.sync_playwright() as playwright:
         browser, page = opened(playwright, accept_downloads=True)
         page.goto(f"{path.as_uri()}#img={IMAGE}")
-        page.wait_for_function(READY)
+        wait_until(page, READY)
         page.wait_for_selector("#layers svg path")
         said = page.locator("#region-said")
         assert said.inner_text() == "Tags go to the image."
@@ -48,7 +48,7 @@ def test_a_chosen_region_takes_the_tag_and_the_image_keeps_its_own(tmp_path):
         assert said.inner_text() == "Tags go to the image."
         page.keyboard.press("Escape")
         page.reload()
-        page.wait_for_function(READY)
+        wait_until(page, READY)
         assert page.locator("#tag-count").inner_text() == "1 image tagged, 2 tags of regions"
         page.locator("#tag").select_option("ignore")
         assert page.evaluate("shown.map((i) => data.ids[i])") == [IMAGE]
