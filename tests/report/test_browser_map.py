@@ -29,7 +29,9 @@ def test_the_map_filters_by_a_dragged_rectangle_and_shows_thumbnails(tmp_path):
         wait_until(page, READY)
         assert not page.locator("#map").is_visible()
         # A filter draws nothing that is folded: 300 is the width of a canvas never drawn.
-        drawn = "[byId('map').width, ...['sizes', 'similar'].map((id) => byId(id).childElementCount)]"
+        drawn = (
+            "[byId('map').width, ...['sizes', 'similar'].map((id) => byId(id).childElementCount)]"
+        )
         assert page.evaluate(f"() => {{ state.part = 'wrong'; update(); return {drawn}; }}") == [
             300, 0, 0,
         ]  # fmt: skip
