@@ -30,14 +30,14 @@ def opened(playwright, **options):
     return browser, context.new_page()
 
 
-def wait_until(page, words, seconds=30):
-    """Wait for an expression of the page.
+def wait_until(page, words, arg=None, seconds=30):
+    """Wait for an expression of the page, or a function of `arg`.
 
     Playwright's own wait evaluates text in the page at each look but the first, which the page's
     Content-Security-Policy refuses: it fails wherever a page is not as fast as the test.
     """
     last = time.monotonic() + seconds
-    while not page.evaluate(words):
+    while not page.evaluate(words, arg):
         assert time.monotonic() < last, f"still not true: {words}"
         page.wait_for_timeout(20)
 

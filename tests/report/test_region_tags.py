@@ -47,6 +47,8 @@ def test_a_chosen_region_takes_the_tag_and_the_image_keeps_its_own(tmp_path):
         page.keyboard.press("ArrowRight")
         assert said.inner_text() == "Tags go to the image."
         page.keyboard.press("Escape")
+        # The address follows a moment later.
+        wait_until(page, "!location.hash.includes('img=')")
         page.reload()
         wait_until(page, READY)
         assert page.locator("#tag-count").inner_text() == "1 image tagged, 2 tags of regions"
