@@ -39,6 +39,14 @@ class JoinedMember:
     map_weight: float
     scorer: SegmentPredictor | None = field(default=None, repr=False)
 
+    def __post_init__(self) -> None:
+        # Also refuses what is no number.
+        if not (0 <= self.image_weight <= 1 and 0 <= self.map_weight <= 1):
+            raise ValueError(
+                f"a member's weights should be 0 to 1, got {self.image_weight} and "
+                f"{self.map_weight}"
+            )
+
     @property
     def counts(self) -> bool:
         """Whether it has any weight."""

@@ -207,8 +207,14 @@ def load_joined(run: Path, fold: int, *, device: str = "auto") -> JoinedMasks:
             (str(row["run"]), float(row["image_weight"]), float(row["map_weight"]), row["files"])
             for row in document["members"]
         ]
-        if document["format"] != FORMAT or any(Path(name).name != name for name, *_ in rows):
+        if document["format"] != FORMAT or any(
+            Path(name).name != name or name in ("", "..") for name, *_ in rows
+        ):
             raise ValueError(f"it should be {FORMAT} and name runs beside this one")
+        if not all(0 <= weight <= 1 for _, *weights, _files in rows for weight in weights):
+            raise ValueError("weights should be 0 to 1")
+        if not any(image or pixels for _, image, pixels, _files in rows):
+            raise ValueError("some member should count")
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise InputError(
             f"{path} is damaged ({shortened(error)}). Join again under another --name."

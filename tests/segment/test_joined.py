@@ -1,5 +1,6 @@
 """Segmenters joined: weights, looks, and a run that is like any other."""
 
+import json
 import shutil
 
 import numpy as np
@@ -159,6 +160,21 @@ def test_a_member_that_changed_is_no_member_any_more(root, tmp_path):
         load_segmenter(copy / "runs" / "both", 0, device="cpu")
     shutil.rmtree(copy / "runs" / "one")
     with pytest.raises(InputError, match="joins one, which is gone"):
+        load_segmenter(copy / "runs" / "both", 0, device="cpu")
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [("run", "../one"), ("image_weight", float("nan")), ("map_weight", 7), ("run", "..")],
+)
+def test_a_strange_list_of_members_is_refused(root, tmp_path, key, value):
+    copy = tmp_path / "copy"
+    shutil.copytree(root, copy)
+    path = copy / "runs" / "both" / "fold-0" / "members.json"
+    document = json.loads(path.read_text(encoding="utf-8"))
+    document["members"][0][key] = value
+    path.write_text(json.dumps(document), encoding="utf-8")
+    with pytest.raises(InputError, match=r"members\.json is damaged"):
         load_segmenter(copy / "runs" / "both", 0, device="cpu")
 
 
