@@ -6,6 +6,7 @@ of known images are kept, so that the time follows the new images. Of more than 
 all name their candidates, which takes little; only pairs with a new image are compared.
 """
 
+import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -30,6 +31,7 @@ from converters.turned import turned_pairs
 
 _SIDE: Final = 64
 _CHUNK: Final = 512
+_SUM_BYTES: Final = 8
 _SHA_BYTES: Final = 32
 Half = npt.NDArray[np.float16]
 Floats = npt.NDArray[np.float32]
@@ -40,7 +42,8 @@ class KnownTextures:
     """Textures by an image's SHA-256; a file that may be removed, and is made again then.
 
     Attributes:
-        path: the file: rows of 32 bytes of digest and the textures in half precision.
+        path: the file: rows of 32 bytes of digest, the textures in half precision, and 8 bytes of
+            the SHA-256 of both.
         layers: textures of an image: the whole, and middle parts.
         of: float16 (layers, 64, 64) by digest.
         changed: there are some that the file lacks.
@@ -53,16 +56,17 @@ class KnownTextures:
 
     @classmethod
     def open(cls, path: Path, layers: int) -> "KnownTextures":
-        """Read the file; one of another form, or cut short, counts as none."""
+        """Read the file; one of another form, or cut short, counts as none, and so does a row that
+        was changed."""
         known = cls(path, layers)
-        size = _SHA_BYTES + 2 * layers * _SIDE * _SIDE
+        size = _SHA_BYTES + 2 * layers * _SIDE * _SIDE + _SUM_BYTES
         if not path.is_file() or path.is_symlink() or path.stat().st_size % size:
             return known
         rows = np.fromfile(path, np.uint8).reshape(-1, size)
         for row in rows:
-            textures = row[_SHA_BYTES:].view("<f2").reshape(layers, _SIDE, _SIDE)
             # A file of another number of textures an image may have a fitting size.
-            if np.isfinite(textures).all():
+            if _sum_of(row[:-_SUM_BYTES].tobytes()) == row[-_SUM_BYTES:].tobytes():
+                textures = row[_SHA_BYTES:-_SUM_BYTES].view("<f2").reshape(layers, _SIDE, _SIDE)
                 known.of[row[:_SHA_BYTES].tobytes().hex()] = textures
         return known
 
@@ -88,7 +92,12 @@ class KnownTextures:
 
 def row_of(digest: str, textures: Half | Sequence[Floats]) -> bytes:
     """What a file of textures holds of an image."""
-    return bytes.fromhex(digest) + np.asarray(textures, "<f2").tobytes()
+    row = bytes.fromhex(digest) + np.asarray(textures, "<f2").tobytes()
+    return row + _sum_of(row)
+
+
+def _sum_of(row: bytes) -> bytes:
+    return hashlib.sha256(row).digest()[:_SUM_BYTES]
 
 
 def layers_of(n: int) -> int:

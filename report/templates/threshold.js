@@ -156,7 +156,7 @@ function tellThreshold() {
     byId("decision").dataset.state = decision.state;
     byId("decision-of").textContent = `${data.runs[r].name}, ${decision.at || `at ${Object.keys(data.points[r]).length ? "the operating point" : "0.5"}`}; counted by parts.`;
     byId("decision-link").hidden = !decision.link;
-    byId("decision-link").href = decision.link || "#";
+    if (decision.link) byId("decision-link").href = decision.link;
   }
   tellMarks(r);
 }

@@ -104,3 +104,9 @@ def test_a_damaged_file_is_made_again(tmp_path, photographs):
     assert list(KnownTextures.open(path, 3).of) == [digests[0]]
     # Of another number of textures an image: none is taken for one.
     assert KnownTextures.open(path, 1).of == {}
+    known.get(digests[1], paths[1])
+    known.save(digests)
+    content = bytearray(path.read_bytes())
+    content[len(content) // 4] ^= 1
+    path.write_bytes(content)
+    assert list(KnownTextures.open(path, 3).of) == [digests[1]]
