@@ -10,7 +10,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, get_args
 
 from annotations.errors import InputError, ProtocolError, SplitMismatchError, UsageError, shortened
 from annotations.files import read_json, write_json_atomic
@@ -25,14 +25,7 @@ Protocol = Literal[
     "official",
     "custom",
 ]
-PROTOCOLS: Final[tuple[Protocol, ...]] = (
-    "kfold",
-    "holdout",
-    "few-shot",
-    "leave-one-type-out",
-    "leave-one-source-out",
-    "official",
-)
+PROTOCOLS: Final[tuple[Protocol, ...]] = tuple(one for one in get_args(Protocol) if one != "custom")
 """Those that `make_split` draws; `custom` comes from a file."""
 FORMAT: Final = "defectune-split-1"
 

@@ -28,7 +28,7 @@ MODEL_GROUP: Final = (
     "image_size",
     "recipe",
 )
-UNNAMED: Final = ("epochs", "image_size", "seed", "device", "fold", "seeds", "name")
+UNNAMED: Final = ("from_run", "epochs", "image_size", "seed", "device", "fold", "seeds", "name")
 """Options of `train OUT`, which all families have."""
 OUTPUT_GROUP: Final = ("fold", "seeds", "name")
 

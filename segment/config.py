@@ -123,8 +123,8 @@ class JoinedConfig(AimedConfig):
         ]
         if given:
             raise ValueError(
-                f"{', '.join(given)} belong to the members: train those first, each with its own, "
-                "and name the runs in members"
+                f"a joined segmenter has no {' and no '.join(given)} of its own; train the members "
+                "first, each with its settings, and name their runs in members"
             )
         return self
 

@@ -4,6 +4,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
+import numpy as np
+
 from annotations import Dataset, FoldThresholds, InputError, Sample, SplitMismatchError
 from annotations.errors import shortened
 from annotations.files import read_json, write_json_atomic
@@ -113,7 +115,7 @@ def join_fold(
 
 
 def _seen(job: FoldJob, config: JoinedConfig, run: Path, samples: Sequence[Sample]) -> _Seen:
-    scorer = _open(run, job.fold, device=config.device)
+    scorer = load_single(run, job.fold, device=config.device)
     stored = read_as_trained(run, job.dataset).validation_scores
     if isinstance(scorer, HybridPredictor):
         looks = honest_looks(job, run, samples)
@@ -172,8 +174,6 @@ def _say(
 
 
 def _told(scores: Sequence[float], dice: float | None, flags: Sequence[bool]) -> str:
-    import numpy as np
-
     truth = np.asarray(flags, bool)
     both = truth.any() and not truth.all()
     ranked = f"{auroc(np.asarray(scores, np.float64), truth):.3f}" if both else "unknown"
@@ -225,7 +225,7 @@ def load_joined(run: Path, fold: int, *, device: str = "auto") -> JoinedMasks:
             continue
         place = run.parent / name
         _require_same(run, place, fold, files)
-        scorer = _open(place, fold, device=device)
+        scorer = load_single(place, fold, device=device)
         members.append(JoinedMember(name, run_thresholds(place, fold), image, pixels, scorer))
     joined = JoinedMasks(
         members,
@@ -249,7 +249,12 @@ def _require_same(run: Path, member: Path, fold: int, files: Any) -> None:
         )
 
 
-def _open(run: Path, fold: int, *, device: str) -> SegmentPredictor:
+def load_single(run: Path, fold: int, *, device: str) -> SegmentPredictor:
+    """Open one fold of a run that joins no others.
+
+    Raises:
+        InputError: not a segmenter run, or that fold has not finished.
+    """
     if read_run_config(run)["config"].get("method") == "hybrid":
         return load_hybrid_predictor(run, fold, device=device)
     return load_mask_predictor(run, fold, device=device)

@@ -3,9 +3,7 @@
 from pathlib import Path
 
 from inference.masks import SegmentPredictor
-from segment.hybrid.predict import load_hybrid_predictor
-from segment.joined import load_joined
-from segment.predict import load_mask_predictor
+from segment.joined import load_joined, load_single
 from training import read_run_config
 
 
@@ -15,9 +13,5 @@ def load_segmenter(run: Path, fold: int, *, device: str = "auto") -> SegmentPred
     Raises:
         InputError: not a segmenter run, or that fold has not finished.
     """
-    method = read_run_config(run)["config"].get("method")
-    if method == "joined":
-        return load_joined(run, fold, device=device)
-    if method == "hybrid":
-        return load_hybrid_predictor(run, fold, device=device)
-    return load_mask_predictor(run, fold, device=device)
+    joined = read_run_config(run)["config"].get("method") == "joined"
+    return (load_joined if joined else load_single)(run, fold, device=device)

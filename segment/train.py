@@ -119,7 +119,9 @@ def _members(
     """
     runs: list[Path] = []
     for entry in config.members:
-        if entry in FAMILY.methods and not run_folder(dataset, entry).is_dir():
+        # Gone on with where it was begun, also if a run of the method's name was trained since.
+        begun = run_folder(dataset, f"{name}-{entry}").is_dir()
+        if entry in FAMILY.methods and (begun or not run_folder(dataset, entry).is_dir()):
             method = FAMILY.methods[entry]
             chosen = build_config(
                 FAMILY.config_class(entry),

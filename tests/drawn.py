@@ -1,6 +1,7 @@
 """Datasets for tests, drawn small."""
 
 import hashlib
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from types import MappingProxyType
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
+import defectune as dt
 from annotations import Dataset, Regions, Sample, make_split, mask_to_regions
 from converters import ConvertOptions, convert
 from converters.synthetic import SyntheticConfig, draw_category
@@ -26,6 +28,19 @@ def drawn_dataset(
     source = draw_category(folder / "source", config)
     convert(source, folder / "dataset", options or ConvertOptions(folds=2))
     return folder / "dataset"
+
+
+def trained_category(folder: Path) -> Path:
+    """Draw a category into folder/source, convert it to folder/out, and train the run `quick`."""
+    source = draw_category(folder, SMALL).rename(folder / "source")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        convert(source, folder / "out", ConvertOptions(folds=2))
+        dt.train(
+            folder / "out", "classify", method="patch-memory", model="resnet18", weights="none",
+            image_size=64, device="cpu", name="quick", progress=False,
+        )  # fmt: skip
+    return folder
 
 
 def sample(

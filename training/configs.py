@@ -83,13 +83,12 @@ def build_config(
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join(str(part) for part in first["loc"])
+        # Pydantic's own words before those of a check of ours.
+        said = shortened(first["msg"].removeprefix("Value error, "))
         if not place:
-            raise UsageError(
-                f"These settings are not possible together: {shortened(first['msg'])}."
-            ) from error
+            raise UsageError(f"These settings are not possible together: {said}.") from error
         raise UsageError(
-            f"The setting {shortened(place)}={shortened(first['input'])} is not possible: "
-            f"{shortened(first['msg'])}."
+            f"The setting {shortened(place)}={shortened(first['input'])} is not possible: {said}."
         ) from error
 
 

@@ -9,13 +9,14 @@ head to what the head was trained on, and used only where it ranks held-out imag
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
 from inference.score_stack import ScoreStack
+from inference.thresholds import log_odds
 from segment.score_stack import auroc, clearly_better, fit_logistic
 from training.array_files import damaged_arrays, load_arrays, save_arrays
 
@@ -123,7 +124,7 @@ def fit_probe(
     """
     given, flags = np.asarray(features, np.float64), np.asarray(is_defective, bool)
     share = np.asarray(shares, np.intp)
-    usual = _logits(scores)
+    usual = log_odds(scores, tiny=_TINY)
     mine = np.zeros(len(flags))
     fits: list[ScoreStack] = []
     for number in np.unique(share):
@@ -144,8 +145,3 @@ def fit_probe(
     bias = np.mean([fit.bias - fit.mean @ (fit.weights / fit.deviation) for fit in fits])
     probe = ImageProbe(weights, float(bias), part, spreads)
     return FittedProbe(probe, [float(v) for v in 1 / (1 + np.exp(-mixed[part]))])
-
-
-def _logits(scores: Sequence[float]) -> Array:
-    values: Any = np.clip(np.asarray(scores, np.float64), _TINY, 1 - _TINY)
-    return np.asarray(np.log(values / (1 - values)), np.float64)

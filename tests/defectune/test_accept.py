@@ -13,27 +13,17 @@ import pytest
 import defectune as dt
 from annotations import InputError, OutputExistsError, SplitMismatchError, UsageError
 from converters import ConvertOptions, convert
-from converters.synthetic import SyntheticConfig, draw_category
+from converters.synthetic import draw_category
 from defectune.cli import app
 from evaluation.acceptance.manifest import SECTIONS
+from tests.drawn import SMALL, trained_category
 from tests.line import CliRunner
-
-SMALL = SyntheticConfig(n_train_good=6, n_test_good=4, n_per_type=4, image_hw=(64, 64))
 
 
 @pytest.fixture(scope="module")
 def world(tmp_path_factory):
     """A converted category, with photographs of one part named alike, and a trained run."""
-    folder = tmp_path_factory.mktemp("accepted")
-    source = draw_category(folder, SMALL).rename(folder / "source")
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        convert(source, folder / "out", ConvertOptions(folds=2))
-        dt.train(
-            folder / "out", "classify", method="patch-memory", model="resnet18", weights="none",
-            image_size=64, device="cpu", name="quick", progress=False,
-        )  # fmt: skip
-    return folder
+    return trained_category(tmp_path_factory.mktemp("accepted"))
 
 
 @pytest.fixture

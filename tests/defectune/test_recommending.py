@@ -57,6 +57,13 @@ def test_the_line_takes_a_dataset_in_place_of_a_family(tmp_path):
     assert not (root / "runs").exists()
 
 
+def test_without_a_family_an_older_run_can_be_begun_with(tmp_path):
+    root = drawn_dataset(tmp_path)
+    done = CliRunner().invoke(app, ["train", str(root), "--from", "first"])
+    assert done.exit_code == 1
+    assert "There is no run 'first'" in str(done.exception)
+
+
 def test_without_a_family_it_says_what_is_trained_and_why(tmp_path, monkeypatch):
     root = drawn_dataset(tmp_path)
     seen = {}

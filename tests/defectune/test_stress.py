@@ -3,7 +3,6 @@
 import json
 import re
 import shutil
-import warnings
 from pathlib import Path
 
 import pytest
@@ -11,27 +10,16 @@ import pytest
 import defectune as dt
 from annotations import InputError, UsageError
 from annotations.run_files import CONFIG_FILE
-from converters import ConvertOptions, convert
-from converters.synthetic import SyntheticConfig, draw_category
 from defectune.cli import app
+from tests.drawn import trained_category
 from tests.line import CliRunner
 
-SMALL = SyntheticConfig(n_train_good=6, n_test_good=4, n_per_type=4, image_hw=(64, 64))
 QUICK = {"kinds": ["exposure", "focus-blur"], "steps": 2, "draws": 1, "progress": False}
 
 
 @pytest.fixture(scope="module")
 def world(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("stressed")
-    source = draw_category(folder, SMALL).rename(folder / "source")
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        convert(source, folder / "out", ConvertOptions(folds=2))
-        dt.train(
-            folder / "out", "classify", method="patch-memory", model="resnet18", weights="none",
-            image_size=64, device="cpu", name="quick", progress=False,
-        )  # fmt: skip
-    return folder
+    return trained_category(tmp_path_factory.mktemp("stressed"))
 
 
 @pytest.fixture

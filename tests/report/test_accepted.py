@@ -2,7 +2,6 @@
 
 import json
 import shutil
-import warnings
 from datetime import UTC, datetime
 from pathlib import Path
 from urllib.parse import unquote
@@ -10,25 +9,14 @@ from urllib.parse import unquote
 import pytest
 
 import defectune as dt
-from converters import ConvertOptions, convert
-from converters.synthetic import SyntheticConfig, draw_category
 from evaluation.acceptance.manifest import SECTIONS, document_bytes, sealed_document
+from tests.drawn import trained_category
 from tests.report.test_browser import CHROMIUM, READY, opened, sync_api, wait_until
-
-SMALL = SyntheticConfig(n_train_good=6, n_test_good=4, n_per_type=4, image_hw=(64, 64))
 
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("decided")
-    source = draw_category(folder, SMALL)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        convert(source, folder / "out", ConvertOptions(folds=2))
-        dt.train(
-            folder / "out", "classify", method="patch-memory", model="resnet18", weights="none",
-            image_size=64, device="cpu", name="quick", progress=False,
-        )  # fmt: skip
+    folder = trained_category(tmp_path_factory.mktemp("decided"))
     dt.evaluate(folder / "out", progress=False)
     return folder
 
@@ -36,7 +24,7 @@ def trained(tmp_path_factory):
 @pytest.fixture
 def out(trained, tmp_path):
     shutil.copytree(trained / "out", tmp_path / "out", symlinks=True)
-    shutil.copytree(trained / SMALL.category, tmp_path / SMALL.category)
+    shutil.copytree(trained / "source", tmp_path / "source")
     return tmp_path / "out"
 
 

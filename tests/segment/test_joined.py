@@ -187,7 +187,9 @@ def test_what_cannot_be_joined_is_refused(root):
         join(root, "again", folds=(0, 1))
     with pytest.raises(InputError, match="is not a run"):
         join(root, "again", ("one", "three"))
-    with pytest.raises(UsageError, match="image_size belong to the members"):
+    with pytest.raises(
+        UsageError, match="together: a joined segmenter has no image_size"
+    ):
         dt.train(root, "segment", method="joined", image_size=64, name="again", progress=False)
     assert not (root / "runs" / "again").exists()
 
@@ -217,3 +219,8 @@ def test_methods_among_the_members_are_trained_first(root, monkeypatch):
     assert read_predictions(run, load_dataset(root)).about["model"] == (
         "joined whole-hybrid + whole-unet"
     )
+    # A run that came since and has a method's name is none of the members.
+    shutil.copytree(root / "runs" / "one", root / "runs" / "hybrid")
+    join(root, "whole", ("hybrid", "unet"))
+    document = json.loads((run / "fold-0" / "members.json").read_text(encoding="utf-8"))
+    assert [row["run"] for row in document["members"]] == ["whole-hybrid", "whole-unet"]

@@ -36,6 +36,16 @@ def nothing():
     )
 
 
+def grouped(dataset, samples, looks):
+    """A predictor that was given the grouping of pieces."""
+    predictor = nothing()
+    shown = list(zip(samples, looks, strict=True))
+    job = SimpleNamespace(dataset=dataset, fold=0)
+    dice = smooth_dice(*pixels_by_score(job, samples, looks))
+    _choose_grouping(job, predictor, shown, dice)
+    return predictor
+
+
 def chosen(dataset, change):
     samples = [sample for sample in dataset.samples if sample.is_defective]
     looks = []
@@ -45,12 +55,7 @@ def chosen(dataset, change):
         maps = np.zeros((1 + len(dataset.class_names), *truth.shape), np.float32)
         maps[0], maps[1] = 1 - scores, scores
         looks.append(Look(maps, 0.9))
-    predictor = nothing()
-    shown = list(zip(samples, looks, strict=True))
-    job = SimpleNamespace(dataset=dataset, fold=0)
-    dice = smooth_dice(*pixels_by_score(job, samples, looks))
-    _choose_grouping(job, predictor, shown, dice)
-    return predictor
+    return grouped(dataset, samples, looks)
 
 
 def dips_to(level):
@@ -142,12 +147,7 @@ def with_specks(side, tmp_path, *, specks):
         split=split,
         select=lambda _ids: samples,
     )
-    predictor = nothing()
-    shown = list(zip(samples, looks, strict=True))
-    job = SimpleNamespace(dataset=dataset, fold=0)
-    dice = smooth_dice(*pixels_by_score(job, samples, looks))
-    _choose_grouping(job, predictor, shown, dice)
-    return predictor
+    return grouped(dataset, samples, looks)
 
 
 def test_specks_smaller_than_any_defect_are_left_out(tmp_path):
