@@ -187,9 +187,7 @@ def test_what_cannot_be_joined_is_refused(root):
         join(root, "again", folds=(0, 1))
     with pytest.raises(InputError, match="is not a run"):
         join(root, "again", ("one", "three"))
-    with pytest.raises(
-        UsageError, match="together: a joined segmenter has no image_size"
-    ):
+    with pytest.raises(UsageError, match="together: a joined segmenter has no image_size"):
         dt.train(root, "segment", method="joined", image_size=64, name="again", progress=False)
     assert not (root / "runs" / "again").exists()
 
