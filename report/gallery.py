@@ -38,6 +38,7 @@ from annotations.image_headers import read_image_header
 from annotations.images import read_image_rgb
 from evaluation import match_image
 from inference.matching import FALSE_ALARM, NOT_JUDGED, PARTIAL, region_states
+from report.dates import read_date
 from report.head import Head, head_json
 from report.heat import visible_range, write_heat
 from report.named import named_type
@@ -204,6 +205,7 @@ def _image(
         "regions": regions,
         "source": sample.origin,
         "part": sample.group,
+        "date": read_date(sample.date),
         "size": None if area is None else float(f"{area / (height * width):.3g}"),
         "area": area,
         "named": [named_type(dataset, run, sample.image_id) for run in runs],
@@ -268,6 +270,7 @@ def _write_index(
         "classes": list(dataset.class_names),
         "sources": (sources := sorted({line["source"] for line in lines})),
         "source": [sources.index(line["source"]) for line in lines],
+        "dates": [line["date"] for line in lines] if any(line["date"] for line in lines) else [],
         "size": [line["size"] for line in lines],
         "area": [line["area"] for line in lines],
         "similar": neighbors(looks, [line["part"] for line in lines], known),

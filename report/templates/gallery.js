@@ -78,6 +78,7 @@ function card(i) {
   node.dataset.i = i;
   const head = make("p", "", "name");
   head.append(make("b", data.ids[i]), " ", make("span", data.types[data.type[i]], "type"));
+  if (data.dates[i]) head.append(" ", make("span", data.dates[i], "type"));
   if (data.notes[i]) { head.append(" ", make("span", "not readable", "note")); head.title = data.notes[i]; }
   const panels = make("div", "", "panels");
   for (const r of runsShown().length ? runsShown() : [-1]) {
@@ -237,7 +238,7 @@ function tellChips() {
   }
 }
 
-const CONTROLS = { type: "type", part: "part", region: "region", why: "why", size: "size", source: "source", group: "group", tag: "tag", model: "model", fold: "fold", order: "order", q: "search" };
+const CONTROLS = { type: "type", part: "part", region: "region", why: "why", size: "size", source: "source", group: "group", since: "since", until: "until", tag: "tag", model: "model", fold: "fold", order: "order", q: "search" };
 
 function showControls() {
   const part = byId("group");
@@ -279,6 +280,17 @@ function step(by) {
   cards.get(shown[at])?.querySelector(".panel").focus({ preventScroll: true });
 }
 
+function startDates() {
+  byId("dates").hidden = !data.dates.length;
+  if (!data.dates.length) return;
+  option(byId("order"), "oldest", "oldest first");
+  option(byId("order"), "newest", "newest first");
+  const days = data.dates.filter(Boolean).map((date) => date.slice(0, 10)).sort();
+  for (const id of ["since", "until"]) Object.assign(byId(id), { min: days[0], max: days.at(-1) });
+  const unknown = data.dates.length - days.length;
+  byId("no-date").textContent = unknown ? `${plural(unknown, "image")} without a date of the form year-month-day` : "";
+}
+
 function start() {
   data.gonePlaces = new Set(data.gone);
   for (const type of data.types) option(byId("type"), type, type);
@@ -290,6 +302,7 @@ function start() {
   if (data.baseline >= 0) for (const word of CHANGES) option(byId("part"), word, `${word} against ${data.runs[data.baseline].name}`);
   for (const source of data.sources) option(byId("source"), source, source);
   byId("source").hidden = data.sources.length < 2;
+  startDates();
   for (const tag of TAGS) option(byId("tag"), tag, tag);
   for (const chip of document.querySelectorAll(".pick")) {
     chip.hidden = chip.dataset.part === "disagree" && data.runs.length < 2;

@@ -2,11 +2,12 @@
 // What is shown: read from the data, the controls and the address, and written to the address.
 // The verdict of a part follows the threshold; that of a region stands at the run's own threshold.
 const byId = (id) => document.getElementById(id);
-const DEFAULTS = { t: 0.5, order: "worst", type: "", part: "", region: "", why: "", size: "", source: "", group: "", tag: "", model: -1, fold: -1, q: "", img: "", run: 0, all: 0, box: "" };
+const DEFAULTS = { t: 0.5, order: "worst", type: "", part: "", region: "", why: "", size: "", source: "", group: "", since: "", until: "", tag: "", model: -1, fold: -1, q: "", img: "", run: 0, all: 0, box: "" };
 const PARTS = ["", "wrong", "escape", "overkill", "correct", "disagree", "near"];
 const CHANGES = ["lost", "won"];
 const REGIONS = ["", "missed", "partial", "alarm", "hit"];
 const ORDERS = ["worst", "cause", "name", "type", "score", "small", "large"];
+const DATE_ORDERS = ["oldest", "newest"];
 const SIZES = ["", "small", "medium", "large"];
 const NEAR = 0.05;
 const STATES = ["hit", "alarm", "partial", "unjudged"];
@@ -69,11 +70,18 @@ function verdictWords(i, r, t) {
   return `${verdict(i, r, t)}: called ${score >= t ? "defective" : "good"}, score ${score.toFixed(3)}`;
 }
 
+// Both days belong to the span; an image whose date is not known belongs to none.
+function inDates(i) {
+  const day = data.dates[i].slice(0, 10);
+  return day !== "" && (!state.since || day >= state.since) && (!state.until || day <= state.until);
+}
+
 function keeps(i, t) {
   if (state.type && data.types[data.type[i]] !== state.type) return false;
   if (state.fold >= 0 && data.fold[i] !== state.fold) return false;
   if (state.q && !data.ids[i].toLowerCase().includes(state.q.trim().toLowerCase())) return false;
   if (state.source && data.sources[data.source[i]] !== state.source) return false;
+  if ((state.since || state.until) && !inDates(i)) return false;
   if (state.group !== "" && data.parts[i] !== Number(state.group)) return false;
   if (state.size && sizeOf(i) !== state.size) return false;
   if (state.tag && !tagged(i, state.tag)) return false;
@@ -119,6 +127,12 @@ function ordered(indices, t) {
     const size = (i) => data.size[i] ?? Infinity;
     return indices.sort((a, b) => (size(a) === size(b) ? name(a, b) : size(a) === Infinity ? 1 : size(b) === Infinity ? -1 : sign * (size(a) - size(b))));
   }
+  if (DATE_ORDERS.includes(state.order)) {
+    const sign = state.order === "oldest" ? 1 : -1;
+    // Images without a known date come last.
+    const date = (i) => data.dates[i];
+    return indices.sort((a, b) => (date(a) === date(b) ? name(a, b) : !date(a) ? 1 : !date(b) ? -1 : date(a) < date(b) ? -sign : sign));
+  }
   if (state.order === "cause") {
     const cause = new Map(indices.map((i) => [i, Math.min(...runsShown().map((r) => CAUSE_ORDER.indexOf(causeOf(i, r, t).kind)))]));
     return indices.sort((a, b) => cause.get(a) - cause.get(b) || worst(a, b));
@@ -144,11 +158,12 @@ function readHash() {
     return given.has(name) && given.get(name) !== "" && Number.isInteger(value) && value >= 0 && value < n ? value : DEFAULTS[name];
   };
   const one = (name, allowed) => (allowed.includes(given.get(name)) ? given.get(name) : DEFAULTS[name]);
+  const day = (name) => (data.dates.length && /^\d{4}-\d{2}-\d{2}$/.test(given.get(name)) ? given.get(name) : "");
   const t = Number(given.get("t"));
   // What is malformed counts as not given.
   Object.assign(state, {
     t: given.get("t") && t >= 0 && t <= 1 ? t : DEFAULTS.t,
-    order: one("order", ORDERS),
+    order: one("order", data.dates.length ? [...ORDERS, ...DATE_ORDERS] : ORDERS),
     part: one("part", data.baseline < 0 ? PARTS : [...PARTS, ...CHANGES]),
     region: one("region", REGIONS),
     type: one("type", data.types),
@@ -156,6 +171,8 @@ function readHash() {
     size: one("size", SIZES),
     source: one("source", data.sources),
     group: data.parts.includes(Number(given.get("group"))) && given.get("group") ? given.get("group") : "",
+    since: day("since"),
+    until: day("until"),
     tag: one("tag", [...TAGS, "any"]),
     all: given.get("all") === "1" ? 1 : 0,
     box: readMapBox(given.get("box")),
