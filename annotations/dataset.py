@@ -23,6 +23,7 @@ from annotations.rle import check_rle
 from annotations.samples import Sample
 from annotations.split import Split, parse_split, read_split
 from annotations.strength import LabelStrength, label_strength
+from annotations.unlabelled import UnlabelledImage, read_unlabelled
 from annotations.version_files import (
     KEPT_IMAGES,
     READY_FOLDER,
@@ -57,6 +58,8 @@ class Dataset:
             bits are read the same way. None: there was none.
         version: number and digest of the version that this is; None for a dataset that was never
             updated.
+        unlabelled: images without a label, sorted by id. They are in no fold and in no metric;
+            `predict` takes them.
 
     Raises:
         ValueError: truths of other images, or a good image with a defect region.
@@ -78,6 +81,7 @@ class Dataset:
     ignored: Mapping[str, Regions] = field(default_factory=dict)
     bit_depth: int | None = None
     version: Version | None = None
+    unlabelled: tuple[UnlabelledImage, ...] = ()
 
     def __post_init__(self) -> None:
         if {sample.image_id for sample in self.samples} != set(self.truths):
@@ -90,9 +94,10 @@ class Dataset:
     def __repr__(self) -> str:
         n_defective = sum(sample.is_defective for sample in self.samples)
         n_types, n_folds = len(self.class_names), len(self.split.folds)
+        more = f", {len(self.unlabelled)} more without a label" if self.unlabelled else ""
         return (
             f"Dataset({self.root.as_posix()!r}: {len(self.samples)} images, {n_defective} "
-            f"defective, {n_types} defect type{'s' * (n_types != 1)}; {self.split.protocol}, "
+            f"defective, {n_types} defect type{'s' * (n_types != 1)}{more}; {self.split.protocol}, "
             f"{n_folds} fold{'s' * (n_folds != 1)})"
         )
 
@@ -342,6 +347,7 @@ def _dataset_of(
             MappingProxyType(ignored),
             _bit_depth(document),
             version,
+            read_unlabelled(root).settled({sample.sha256 for sample in samples}).waiting,
         )
         _require_strengths(document, dataset)
         return dataset

@@ -34,6 +34,11 @@ REGIONS_FILE: Final = "regions.json"
 META_FILE: Final = "meta.json"
 MAPS_FOLDER: Final = "maps"
 
+OUTPUT_MARKER: Final = "predictions.json"
+"""Stands in a folder that `predict` wrote; its overlays are no new images."""
+LABEL_FIRST_FILE: Final = "label-first.csv"
+"""There, of the unlabelled images of a dataset: which to label first."""
+
 TIMING_FILE: Final = "timing.json"
 """Of a fold: seconds of training (since it was last begun or resumed), and of predicting one image
 with reading and writing."""

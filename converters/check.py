@@ -18,6 +18,7 @@ from converters.groups import MOST_IMAGES, not_looked_for
 from converters.manifest import manifest_problems
 from converters.masks import cut_mask, mask_file_name, read_mask_pixels
 from converters.reshots import MIN_IMAGES, find_reshots
+from converters.unlabelled import unlabelled_problems
 from converters.yolo import fold_place, yolo_lines
 
 _NAMED: Final = 5
@@ -89,6 +90,9 @@ def check_dataset(
         ("defective images known by an image label alone", f"{strengths['image']}"),
         ("defective images known by boxes alone", f"{strengths['boxes']}"),
     ]
+    if dataset.unlabelled:
+        facts.append(("unlabelled images, for prediction alone", f"{len(dataset.unlabelled)}"))
+    problems += unlabelled_problems(dataset)
     problems += _fold_file_problems(dataset)
     problems += _foreign_files(dataset)
     changed, held = manifest_problems(dataset.root, problems)

@@ -2,7 +2,7 @@
 
 import re
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
@@ -26,6 +26,7 @@ from annotations.files import (
     folder_moved_into_place,
 )
 from annotations.protocols import check_protocol, natural_protocol
+from annotations.unlabelled import UnlabelledList
 from annotations.version_files import TEXTURES_FILE
 from converters.accounting import account, require_accounted
 from converters.archive import is_zip, unpacked
@@ -53,6 +54,7 @@ from converters.read_options import fault_of_name
 from converters.remarks import warnings_about
 from converters.report import AUTO_PROTOCOL, ConversionReport, ConvertOptions
 from converters.sides import UNSPLIT, choose_sides
+from converters.unlabelled import Incoming, read_incoming, require_apart, write_list
 from converters.writing import write_dataset
 
 NO_FOLDER: Final = "(top)"
@@ -102,6 +104,7 @@ def convert(
     check_convert_options(options)
     reading = _Reading(pool, progress)
     require_outside(source, output)
+    require_unlabelled_apart(options, [source], output)
     with folder_moved_into_place(output, hint=OUTPUT_HINT) as folder:
         if is_zip(source):
             with unpacked(source) as content:
@@ -125,6 +128,20 @@ def require_outside(source: Path, output: Path) -> None:
             f"The output {output} lies inside the source {source}, where it would be read as "
             "data. Choose a folder elsewhere."
         )
+
+
+def require_unlabelled_apart(
+    options: ConvertOptions, sources: Sequence[Path], output: Path
+) -> None:
+    """Refuse a folder of unlabelled images in a source, or with the output in it.
+
+    Raises:
+        UsageError: it lies in a source.
+        OutputExistsError: the output lies in it.
+    """
+    if options.unlabelled is not None:
+        require_apart(options.unlabelled, sources)
+        require_outside(options.unlabelled, output)
 
 
 def check_convert_options(options: ConvertOptions) -> None:
@@ -265,6 +282,7 @@ def write_conversion(
     report.notes = [*found.notes, *report.notes]
     report.counts.update(found.counts)
     _count(samples, truths, report, {i.image_id for i in images if i.truth is not None})
+    came = _unlabelled(samples, folder, options, report)
     dataset = Dataset(
         folder,
         class_names,
@@ -273,12 +291,37 @@ def write_conversion(
         split,
         MappingProxyType(ignored),
         bit_depth=options.read.bit_depth,
+        unlabelled=came.images,
     )
+    if came.images:
+        now = UnlabelledList().settled((), more=came.images)
+        copy, depth = options.copy_images, options.read.bit_depth
+        write_list(folder, folder, now, came, copy=copy, bit_depth=depth)
     exact = {i.image_id: f.exact for i, f in zip(images, facts, strict=True)}
     remade = {i.image_id for i, f in zip(images, facts, strict=True) if f.remade}
     known = {k: v for k, v in exact.items() if v is not None}
     write_dataset(dataset, report, known, remade, unpacked_in, mask_places)
     return report
+
+
+def _unlabelled(
+    samples: list[Sample], folder: Path, options: ConvertOptions, report: ConversionReport
+) -> Incoming:
+    """Read the images without a label that come along."""
+    if options.unlabelled is None:
+        return Incoming()
+    came = read_incoming(
+        options.unlabelled,
+        folder,
+        UnlabelledList(),
+        {sample.sha256 for sample in samples},
+        options.read,
+        workers=options.workers,
+        sources={sample.source for sample in samples if sample.source},
+    )
+    report.n_unlabelled = len(came.images)
+    report.notes += came.notes
+    return came
 
 
 def _how_else(report: ConversionReport) -> str:

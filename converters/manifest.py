@@ -1,8 +1,8 @@
 """A digest of every file that a conversion writes, so that one changed byte is noticed.
 
 `manifest.json` lists the SHA-256 of all files but the images, whose digests stand in
-annotations/all.json. What later commands add (`runs/`, `report/`, leaderboard.json) is not covered;
-`check RUN` covers runs.
+annotations/all.json and annotations/unlabelled.json. What later commands add (`runs/`, `report/`,
+leaderboard.json) is not covered; `check RUN` covers runs.
 """
 
 from collections.abc import Sequence
@@ -15,6 +15,7 @@ from annotations.errors import shortened
 from annotations.files import read_json, write_json_atomic
 from annotations.images import sha256_of
 from annotations.run_files import ACCEPTANCE_FOLDER, LEADERBOARD_FILE, REPORT_FOLDER, RUNS_FOLDER
+from annotations.unlabelled import UNLABELLED_FOLDER
 
 MANIFEST: Final = "manifest.json"
 FORMAT: Final = "defectune-manifest-1"
@@ -74,11 +75,14 @@ def manifest_problems(root: Path, known: Sequence[str] = ()) -> tuple[list[str],
 
 def _files(root: Path) -> list[str]:
     """Names of the files that a manifest covers, relative to the dataset."""
-    images = root / IMAGES_FOLDER
+    images, unlabelled = root / IMAGES_FOLDER, root / UNLABELLED_FOLDER
     names = [
         path.relative_to(root).as_posix()
         for folder in root.iterdir()
-        if folder.name not in ADDED_LATER and folder.is_dir() and not folder.name.startswith(".")
+        if folder.name not in ADDED_LATER
+        and folder != unlabelled
+        and folder.is_dir()
+        and not folder.name.startswith(".")
         for path in folder.rglob("*")
         if not path.is_relative_to(images) and path.is_file()
     ]

@@ -40,6 +40,7 @@ class ConvertOptions:
         workers: reading processes; None takes one a core where there are many images.
         copy_images: copy images in place of linking them, for programs that refuse links.
         allow_leftovers: convert also where images or labels of the source would be left over.
+        unlabelled: a folder of images without labels that come along, for prediction alone.
     """
 
     layout: str = "auto"
@@ -56,6 +57,7 @@ class ConvertOptions:
     workers: int | None = None
     copy_images: bool = False
     allow_leftovers: bool = False
+    unlabelled: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +114,7 @@ class ConversionReport:
         leftovers: files and labels of the source that are in no truth.
         round_trip: by image id, whether the mask came back bit for bit from the COCO text.
         sources: of several, what was read where; empty for one.
+        n_unlabelled: images without a label that came along; none of the other numbers counts them.
     """
 
     source: Path
@@ -134,6 +137,7 @@ class ConversionReport:
     leftovers: Leftovers = field(default_factory=Leftovers)
     round_trip: dict[str, bool] = field(default_factory=dict)
     sources: list[SourceFacts] = field(default_factory=list)
+    n_unlabelled: int = 0
 
     @property
     def skipped(self) -> Counter[str]:
@@ -164,6 +168,7 @@ class ConversionReport:
             },
             "class_names": list(self.class_names),
             "images": sum(self.n_images.values()),
+            "unlabelled_images": self.n_unlabelled,
             "images_by_folder": dict(sorted(self.n_images.items())),
             "masks": self.n_masks,
             "components": sum(self.n_components.values()),

@@ -29,9 +29,10 @@ def restored(dataset: Dataset, options: UpdateOptions, notes: list[str]) -> Upda
         InputError: images of that version are gone.
     """
     number = options.restore or 0
-    if options.remove or options.rename or options.tags:
+    if options.remove or options.rename or options.tags or options.convert.unlabelled:
         raise UsageError(
-            "--restore brings a version back as it was; remove, rename and tags come after it."
+            "--restore brings a version back as it was; remove, rename, tags and unlabelled images "
+            "come after it."
         )
     wanted = load_version(dataset.root, number)
     state = read_state(dataset.root, number)

@@ -18,6 +18,7 @@ from converters.convert import (
     class_names_of,
     read_source,
     require_outside,
+    require_unlabelled_apart,
     write_conversion,
 )
 from converters.facts import ImageFacts
@@ -89,6 +90,7 @@ def convert_several(
     _require_apart(sources)
     for source in sources:
         require_outside(source, output)
+    require_unlabelled_apart(options, sources, output)
     names = source_names(sources)
     reading = replace(options, find=replace(options.find, shared=True))
     with (

@@ -85,12 +85,17 @@ def remove_images(labels: Labels, path: Path | None, notes: list[str]) -> dict[s
         raise InputError(f"{path} is no text in UTF-8; --remove takes ids, one a line.") from error
     places = {s.image_path.resolve(): i for i, s in labels.samples.items()}
     known_gone = removed_before(labels.root)
+    waiting = {name: image for image in labels.unlabelled.waiting
+               for name in (image.image_id, str(image.image_path.resolve()))}  # fmt: skip
     gone: dict[str, Sample] = {}
+    unlisted: set[str] = set()
     unknown, before = [], 0
     for line in filter(None, lines):
         found = line if line in labels.samples else places.get(Path(line).resolve())
         if found is not None:
             gone[found] = labels.samples[found]
+        elif (one := waiting.get(line) or waiting.get(str(Path(line).resolve()))) is not None:
+            unlisted.add(one.sha256)
         elif any(entry["image_id"] == line for entry in known_gone.values()):
             before += 1
         else:
@@ -103,8 +108,12 @@ def remove_images(labels: Labels, path: Path | None, notes: list[str]) -> dict[s
         )
     if before:
         notes.append(f"{before} of the images to remove had been removed before")
+    if unlisted:
+        notes.append(f"{len(unlisted)} images without a label were taken off the list")
     for image_id in gone:
         labels.drop(image_id)
+    # Who removes an image wants it nowhere, also where it came without a label first.
+    labels.unlist(unlisted | {sample.sha256 for sample in gone.values()})
     return gone
 
 

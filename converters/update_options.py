@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from types import MappingProxyType
@@ -12,7 +12,7 @@ from annotations import Dataset
 from annotations.placing import To, sides_of
 from annotations.version_files import VERSION_FORMAT, Version
 from converters.report import ConvertOptions
-from converters.versions import Labels, write_version
+from converters.versions import Labels, write_unlabelled, write_version
 
 ADDED, RELABELLED, REMOVED, RENAMED = "added", "relabelled", "removed", "renamed"
 COUNTED: Final = (ADDED, RELABELLED, REMOVED, RENAMED)
@@ -66,7 +66,8 @@ class Updated:
         placed: new images by fold and side, such as `fold 0, test`.
         unchanged: images of the source that the dataset has with the same label.
         notes: what was decided, a sentence each.
-        record: of the version, as it is or would be written.
+        record: of the version, as it is or would be written; empty where none is made, as
+            for images without a label alone.
     """
 
     root: Path
@@ -98,6 +99,22 @@ def nothing_done(
         tuple(notes),
         {},
     )
+
+
+def list_written(
+    dataset: Dataset,
+    labels: Labels,
+    options: UpdateOptions,
+    notes: Sequence[str],
+    unchanged: int,
+) -> Updated:
+    """Write the list of images without a label alone, unless in a dry run, and say what was done.
+
+    Labels and split stay as they are, and so does the version.
+    """
+    if not options.dry_run:
+        write_unlabelled(labels, copy=options.convert.copy_images)
+    return replace(nothing_done(dataset, options, notes, unchanged), changed=True)
 
 
 def write_update(

@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 from annotations import GOOD, Dataset, InputError, OutputExistsError, UsageError, load_dataset
@@ -15,6 +16,7 @@ from converters.moving import UPDATE_LOCK, roll_forward
 from converters.pool import Pool
 from converters.restoring import restored
 from converters.tags import read_tags
+from converters.unlabelled import read_incoming, require_apart
 from converters.update_labels import (
     apply_tags,
     remove_images,
@@ -29,6 +31,7 @@ from converters.update_options import (
     RENAMED,
     Updated,
     UpdateOptions,
+    list_written,
     nothing_done,
     write_update,
 )
@@ -83,14 +86,18 @@ def update(
         if options.restore is not None:
             return restored(dataset, options, notes)
         require_current(root)
-        if source is None and not (options.remove or options.rename or options.tags):
+        folder = options.convert.unlabelled
+        if source is None and not (options.remove or options.rename or options.tags or folder):
             if finished:
                 return nothing_done(dataset, options, notes, 0)
             raise UsageError(
-                "Nothing to do: give SRC, a folder of new images or labels; or --remove, "
-                "--tags, --rename-class or --restore."
+                "Nothing to do: give SRC, a folder of new images or labels; or --unlabelled, "
+                "--remove, --tags, --rename-class or --restore."
             )
         _refuse_overlap(root, source)
+        _refuse_overlap(root, folder)
+        if folder is not None and source is not None:
+            require_apart(folder, [source])
         if source is None:
             return _updated(dataset, None, options, notes, progress)
         with read_batch(source, dataset, options.convert, pool=pool, progress=progress) as batch:
@@ -137,6 +144,7 @@ def _updated(
         types = {s.image_id: s.defect_type for s in dataset.samples}
         types |= {i: s.defect_type for i, s in labels.samples.items()}
         require_sides(dataset.split, labels.split, types, "What is to be removed or ignored")
+    unlabelled = _settle_unlabelled(labels, options, notes)
     after = Counter(sample.defect_type for sample in labels.samples.values())
     lost = sorted(set(n_before) - set(after) - set(options.rename))
     notes += [
@@ -162,6 +170,8 @@ def _updated(
     same_classes = labels.class_names == list(dataset.class_names)
     write_tags(tagged, options)
     if not any(ids.values()) and same_classes and not ignored:
+        if any(unlabelled.values()) or labels.unlisted:
+            return list_written(dataset, labels, options, notes, matched.unchanged)
         return nothing_done(dataset, options, notes, matched.unchanged)
     record = {
         "source": batch.named.name if batch is not None else None,
@@ -177,5 +187,27 @@ def _updated(
         "late_leaks": labels.late_leaks,
         "ignored": ignored,
         "restored": None,
+        **({"unlabelled": unlabelled} if any(unlabelled.values()) else {}),
     }
     return write_update(dataset, labels, options, record, ids, counts, matched.unchanged, notes)
+
+
+def _settle_unlabelled(labels: Labels, options: UpdateOptions, notes: list[str]) -> dict[str, int]:
+    """Take up images without a label, and count those that have one now."""
+    digests = {sample.sha256 for sample in labels.samples.values()}
+    labelled = sum(image.sha256 in digests for image in labels.unlabelled.waiting)
+    if labelled:
+        notes.append(f"{labelled} of the unlabelled images have labels now")
+    if options.convert.unlabelled is not None:
+        labels.incoming = read_incoming(
+            options.convert.unlabelled,
+            labels.root,
+            labels.unlabelled,
+            digests,
+            replace(options.convert.read, bit_depth=labels.bit_depth),
+            workers=options.convert.workers,
+            prefix=options.prefix,
+            sources={sample.source for sample in labels.samples.values() if sample.source},
+        )
+        notes += labels.incoming.notes
+    return {"came": len(labels.incoming.images), "labelled": labelled}

@@ -1,6 +1,6 @@
 """Writing a version of a dataset: what changed on disk, its record, and the state to restore."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType
@@ -13,6 +13,7 @@ from annotations.dataset import COCO_ALL, IMAGES_FOLDER, LABELS_FOLDER, SPLIT_FI
 from annotations.files import read_json, write_bytes_atomic, write_json_atomic
 from annotations.images import plain_png, sha256_of
 from annotations.split import split_document
+from annotations.unlabelled import UNLABELLED_FOLDER, UnlabelledList, read_unlabelled
 from annotations.version_files import (
     VERSION_FORMAT,
     Version,
@@ -27,6 +28,7 @@ from converters.manifest import MANIFEST
 from converters.masks import mask_file_name, write_class_masks
 from converters.moving import Journal, abandon, begin, finish, staged_files
 from converters.new_reshots import KnownTextures
+from converters.unlabelled import Incoming, write_list
 from converters.writing import texts_stand_in
 from converters.yolo import fold_place, image_file_name, place_image, write_data_files, write_labels
 
@@ -48,6 +50,9 @@ class Labels:
         bit_depth: see `Dataset`.
         late_leaks: parts that turned out to stand on two sides, as the record says it.
         textures: of all images, where they were compared.
+        unlabelled: images without a label, as they are listed on disk.
+        incoming: images that come to that list.
+        unlisted: files of images that were taken off it, relative to the dataset.
     """
 
     root: Path
@@ -62,6 +67,9 @@ class Labels:
     bit_depth: int | None = None
     late_leaks: list[dict[str, Any]] = field(default_factory=list)
     textures: KnownTextures | None = None
+    unlabelled: UnlabelledList = field(default_factory=UnlabelledList)
+    incoming: Incoming = field(default_factory=Incoming)
+    unlisted: list[str] = field(default_factory=list)
 
     @classmethod
     def of(cls, dataset: Dataset, document: Mapping[str, Any] | None = None) -> "Labels":
@@ -79,6 +87,7 @@ class Labels:
             {i: entry["file_name"] for i, entry in entries.items()},
             {i: entry["defectune"]["mask"] for i, entry in entries.items()},
             bit_depth=dataset.bit_depth,
+            unlabelled=read_unlabelled(dataset.root),
         )
 
     def take(self, sample: Sample, truth: Regions, ignored: Regions) -> None:
@@ -93,6 +102,21 @@ class Labels:
         """Take an image out."""
         for part in (self.samples, self.truths, self.ignored, self.file_names, self.mask_places):
             part.pop(image_id, None)
+
+    def unlist(self, digests: Collection[str]) -> None:
+        """Take images of these bytes off the list of those without a label."""
+        self.unlisted += [
+            image.image_path.relative_to(self.root).as_posix()
+            for image in self.unlabelled.every
+            if image.sha256 in digests
+        ]
+        self.unlabelled = self.unlabelled.without(digests)
+
+    @property
+    def listed(self) -> UnlabelledList:
+        """The list of images without a label, as these labels make it."""
+        labelled = {sample.sha256 for sample in self.samples.values()}
+        return self.unlabelled.settled(labelled, more=self.incoming.images)
 
     def says(self, image_id: str, defect_type: str, truth: Regions, ignored: Regions) -> bool:
         """Whether an image has this very label."""
@@ -152,6 +176,7 @@ def write_version(
         _name_files(labels)
         documents = _write_labels(folder, new, labels)
         _write_changed(folder, old, new, labels, journal, copy=copy)
+        _write_unlabelled(folder, labels, journal, copy=copy)
         version, record = _write_records(folder, old, documents, record)
         _write_manifest(folder, root, journal)
     except BaseException:
@@ -159,6 +184,31 @@ def write_version(
         raise
     finish(root, journal)
     return version, record
+
+
+def write_unlabelled(labels: Labels, *, copy: bool) -> None:
+    """Write the list of images without a label alone, whole or not at all; no version is made.
+
+    The caller holds the lock.
+    """
+    folder = begin(labels.root)
+    try:
+        journal = Journal()
+        _write_unlabelled(folder, labels, journal, copy=copy)
+        _write_manifest(folder, labels.root, journal)
+    except BaseException:
+        abandon(labels.root)
+        raise
+    finish(labels.root, journal)
+
+
+def _write_unlabelled(folder: Path, labels: Labels, journal: Journal, *, copy: bool) -> None:
+    now = labels.listed
+    if now != read_unlabelled(labels.root):
+        depth = labels.bit_depth
+        write_list(folder, labels.root, now, labels.incoming, copy=copy, bit_depth=depth)
+        staged = set(staged_files(folder))
+        journal.removes += [name for name in labels.unlisted if name not in staged]
 
 
 def _name_files(labels: Labels) -> None:
@@ -327,7 +377,7 @@ def _write_manifest(folder: Path, root: Path, journal: Journal) -> None:
     listed = dict(manifest["sha256"])
     for name in journal.removes:
         listed.pop(name, None)
-    images = IMAGES_FOLDER.as_posix() + "/"
+    images = (IMAGES_FOLDER.as_posix() + "/", UNLABELLED_FOLDER.as_posix() + "/")
     for source, target, how in journal.moves:
         if not source.startswith(images) and how == "move":
             listed.pop(source, None)

@@ -8,12 +8,11 @@ from typing import Final
 from annotations import InputError
 from annotations.cameras import camera_hint
 from annotations.images import IMAGE_SUFFIXES, is_image_path
+from annotations.run_files import OUTPUT_MARKER
 
 VIDEO_SUFFIXES: Final = frozenset(
     {".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg", ".wmv", ".flv", ".mts"}
 )
-OUTPUT_MARKER: Final = "predictions.json"
-"""Stands in a folder that `predict` wrote; its overlays are no new images."""
 MAX_PATH: Final = 4096
 _SHOWN: Final = 4
 

@@ -242,6 +242,8 @@ def show_conversion(dataset: "Dataset", _given: Given) -> None:
     folders, by_type = value["images_by_folder"], value["components_by_type"]
     rows = [["", ""], ["layout", value["layout"]], ["images", str(value["images"])]]
     rows += _largest(folders, "folders")
+    if value.get("unlabelled_images"):
+        rows.append(["unlabelled images, for prediction alone", str(value["unlabelled_images"])])
     rows.append(["masks", str(value["masks"])])
     rows.append(["components", str(value["components"])])
     rows += _largest(by_type, "types")

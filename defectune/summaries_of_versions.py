@@ -31,6 +31,11 @@ def show_update(done: "Updated", _given: Mapping[str, Any]) -> None:
     )
     if done.dry_run:
         show_text("Nothing was written. The same call without --dry-run does it.")
+    elif done.changed and not done.record:
+        show_text(
+            f"Labels and split are as they were. Predict the unlabelled images: defectune predict "
+            f"RUN {done.root} --output FOLDER"
+        )
     elif done.changed:
         show_text(
             f"Runs of before keep their figures. See what changed: defectune diff {done.root} "
@@ -74,6 +79,11 @@ def show_log(
             if counts:
                 by_type = ", ".join(f"{kind} {n}" for kind, n in counts.items())
                 show_text(f"  {what} {sum(counts.values())}: {by_type}")
+        unlabelled = record.get("unlabelled", {})
+        if unlabelled.get("came"):
+            show_text(f"  {unlabelled['came']} images without a label came")
+        if unlabelled.get("labelled"):
+            show_text(f"  {unlabelled['labelled']} of the unlabelled images have labels since")
         for old, new in record["renamed"].items():
             show_text(f"  class {old} is {new} now")
         for leak in record["late_leaks"]:

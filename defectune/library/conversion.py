@@ -50,6 +50,7 @@ def convert(
     bit_depth: Annotated[int | None, _SOURCE] = None,
     max_pixels: Annotated[int | None, _SOURCE] = None,
     workers: Annotated[int | None, _SOURCE] = None,
+    unlabelled: Annotated[Place | None, Option("Source", "FOLDER")] = None,
     on: Annotated[str, _SOURCE] = "local",
     good: Annotated[Sequence[str], Option("Labels", "CLASS")] = (),
     good_only: Annotated[bool, _LABELS] = False,
@@ -101,6 +102,8 @@ def convert(
             the dataset uses.
         max_pixels: Refuse images of more pixels than this; 178 million if not given.
         workers: Number of processes that read; one for each core if not given.
+        unlabelled: Folder of images that nobody has labelled. They are kept for `predict`, which
+            says what to label first; nothing trains on them or counts them.
         on: Where images and masks are read: local, or on Ray as ray, ray:auto or ray:HOST:PORT.
             Ray's nodes must see `source` under the same path. The results are the same.
         good: Name of a class that means good. Can be repeated.
@@ -190,6 +193,7 @@ def convert(
                 workers=workers,
                 copy_images=copy,
                 allow_leftovers=allow_leftovers,
+                unlabelled=None if unlabelled is None else as_path(unlabelled, what="folder"),
             ),
             on=on,
             reporter=reporter,

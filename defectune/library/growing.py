@@ -52,6 +52,7 @@ def update(
     bit_depth: Annotated[int | None, _SOURCE] = None,
     max_pixels: Annotated[int | None, _SOURCE] = None,
     workers: Annotated[int | None, _SOURCE] = None,
+    unlabelled: Annotated[Place | None, Option("Source", "FOLDER")] = None,
     good: Annotated[Sequence[str], Option("Labels", "CLASS")] = (),
     good_only: Annotated[bool, _LABELS] = False,
     no_mask_is_good: Annotated[bool, _LABELS] = False,
@@ -107,6 +108,8 @@ def update(
         bit_depth: Bits that the values of 16-bit images use, 8 to 16; the dataset's if not given.
         max_pixels: Refuse images of more pixels than this; 178 million if not given.
         workers: Number of processes that read; one for each core if not given.
+        unlabelled: Folder of images that nobody has labelled. They are kept for `predict`, which
+            says what to label first; nothing trains on them or counts them.
         good: Name of a class that means good. Can be repeated.
         good_only: Take every image as good.
         no_mask_is_good: Take an image without a mask or a label as good.
@@ -177,6 +180,7 @@ def update(
                     workers=workers,
                     copy_images=copy,
                     allow_leftovers=allow_leftovers,
+                    unlabelled=None if unlabelled is None else as_path(unlabelled, what="folder"),
                 ),
                 remove=None if remove is None else as_path(remove, what="list"),
                 tags=None if tags is None else as_path(tags, what="tags"),

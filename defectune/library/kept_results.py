@@ -12,12 +12,16 @@ from annotations import InputError, OutputExistsError
 from annotations.errors import shortened
 from annotations.files import PARTIAL, read_json, remove_tree, write_json_atomic
 from annotations.locks import LOCK_FILE, hold_lock
+from annotations.prediction_files import write_csv
 from defectune.library.recipe import Recipe
 
 RESULTS_FILE: Final = "results.jsonl"
 BEGUN_FILE: Final = "begun.json"
 SHARDS_FOLDER: Final = "shards"
 """Files of parts that were predicted before those in front of them."""
+LABEL_FIRST_COLUMNS: Final = (
+    "rank", "image_id", "image", "verdict", "image_score", "distance", "predicted_type",
+)  # fmt: skip
 _NAMED: Final = 4
 
 
@@ -85,6 +89,39 @@ def write_table(path: Path, columns: Sequence[str], results: Path) -> None:
         writer.writeheader()
         for line in lines(results):
             writer.writerow(line["row"])
+
+
+def write_label_first(path: Path, results: Path, ids: Mapping[str, str], threshold: float) -> None:
+    """Write which images to label first: those whose score is closest to the threshold.
+
+    Images that could not be read are left out; images.csv names them.
+
+    Args:
+        path: of the table.
+        results: what was predicted.
+        ids: by the images' paths.
+        threshold: on the calibrated score.
+    """
+    found = []
+    for line in lines(results):
+        row = line["row"]
+        if row["image_score"] != "":
+            distance = abs(float(row["image_score"]) - threshold)
+            found.append((distance, ids[row["image"]], row))
+    found.sort(key=lambda one: one[:2])
+    rows = [
+        {
+            "rank": rank,
+            "image_id": image_id,
+            "image": row["image"],
+            "verdict": row["verdict"],
+            "image_score": row["image_score"],
+            "distance": f"{distance:.6f}",
+            "predicted_type": row["predicted_type"],
+        }
+        for rank, (distance, image_id, row) in enumerate(found, start=1)
+    ]
+    write_csv(path, LABEL_FIRST_COLUMNS, rows)
 
 
 def write_regions(path: Path, results: Path) -> None:

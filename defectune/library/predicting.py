@@ -8,11 +8,12 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-from annotations import UsageError
+from annotations import Dataset, InputError, UsageError, load_dataset
+from annotations.dataset import COCO_ALL
 from annotations.files import require_new_folder, write_json_atomic
 from annotations.prediction_files import read_csv
-from annotations.run_files import IMAGES_FILE, REGIONS_FILE
-from defectune.inputs import OUTPUT_MARKER, gather_images, listed_images, refuse_videos
+from annotations.run_files import IMAGES_FILE, LABEL_FIRST_FILE, OUTPUT_MARKER, REGIONS_FILE
+from defectune.inputs import gather_images, listed_images, refuse_videos
 from defectune.library.arguments import Place, as_path, checked, several
 from defectune.library.deciding import COLUMNS, predict_part
 from defectune.library.kept_results import (
@@ -24,6 +25,7 @@ from defectune.library.kept_results import (
     lines,
     lock,
     partial_folder,
+    write_label_first,
     write_regions,
     write_table,
 )
@@ -92,7 +94,7 @@ class PredictedImages:
 @checked
 def predict(
     run: Annotated[Run | Place, Option(metavar="RUN|BUNDLE")],
-    images: Annotated[Place | Sequence[Place], Option(metavar="IMAGES", lone_dash=True)],
+    images: Annotated[Dataset | Place | Sequence[Place], Option(metavar="IMAGES", lone_dash=True)],
     output: Annotated[Place, Option(metavar="FOLDER", named=True)],
     *,
     fold: int | None = None,
@@ -113,7 +115,8 @@ def predict(
     Args:
         run: A run, its folder, OUT/NAME or NAME within OUT; or a bundle's file.
         images: Files, folders with all that is in them, or patterns such as line/**/*.png; -
-            reads paths from standard input, one on each line.
+            reads paths from standard input, one on each line. Of a converted dataset, its
+            unlabelled images; label-first.csv then lists them, closest to the threshold first.
         output: Folder for images.csv, regions.json, predictions.json and overlays; a new or an
             empty one.
         fold: Fold whose model predicts; the first finished one if not given.
@@ -141,7 +144,7 @@ def predict(
         >>> dt.predict("out/runs/quick", images, "new", device="cpu", progress=False).n_failed
         0
     """
-    paths = _image_paths(images)
+    paths, ids = _images_of(images)
     refuse_videos(paths)
     with shown(progress) as reporter:
         return predict_images(
@@ -153,7 +156,39 @@ def predict(
             ),
             on=on,
             reporter=reporter,
+            unlabelled=ids,
         )
+
+
+def _images_of(
+    images: Dataset | Place | Sequence[Place],
+) -> tuple[list[Path], dict[str, str] | None]:
+    """The places of a call; of a dataset its unlabelled images, and their ids by path."""
+    if isinstance(images, Dataset):
+        return _unlabelled_of(images)
+    paths = _image_paths(images)
+    datasets = [path for path in paths if (path / COCO_ALL).is_file()]
+    if not datasets:
+        return paths, None
+    if len(paths) > 1:
+        raise UsageError(
+            f"{datasets[0]} is a converted dataset, and is predicted alone: its unlabelled images. "
+            "Give other images to a call of their own."
+        )
+    return _unlabelled_of(load_dataset(datasets[0]))
+
+
+def _unlabelled_of(dataset: Dataset) -> tuple[list[Path], dict[str, str]]:
+    if not dataset.unlabelled:
+        raise InputError(
+            f"{dataset.root} is a converted dataset without unlabelled images. Add some with "
+            f"`defectune update {dataset.root} --unlabelled FOLDER`, or give a folder of images; "
+            "predictions of its labelled images stand with its runs."
+        )
+    return (
+        [image.image_path for image in dataset.unlabelled],
+        {str(image.image_path): image.image_id for image in dataset.unlabelled},
+    )
 
 
 def _image_paths(images: Place | Sequence[Place]) -> list[Path]:
@@ -170,6 +205,7 @@ def predict_images(
     *,
     on: str = "local",
     reporter: "Reporter",
+    unlabelled: Mapping[str, str] | None = None,
 ) -> PredictedImages:
     """Predict new images with one fold's model of a run, or with a bundle.
 
@@ -177,6 +213,16 @@ def predict_images(
     1), predictions.json (the thresholds and all else that decided) and an overlay PNG for every
     image. Results are kept beside `output` as they come, so that a call that was killed goes on
     when made again. Of an image that is done, nothing but its name stays in memory.
+
+    Args:
+        run: see `predict`.
+        places: as well.
+        output: as well.
+        options: how to predict.
+        on: the engine.
+        reporter: for progress.
+        unlabelled: ids by path where the images are a dataset's unlabelled ones; label-first.csv
+            is then written, too.
 
     Raises:
         DefectuneError: no such run, fold, image or engine; an existing output.
@@ -236,6 +282,11 @@ def predict_images(
         notes = tally.notes(recipe)
         write_table(partial / IMAGES_FILE, COLUMNS, results)
         write_regions(partial / REGIONS_FILE, results)
+        if unlabelled is not None:
+            write_label_first(partial / LABEL_FIRST_FILE, results, unlabelled, recipe.cut)
+            notes.append(
+                f"{LABEL_FIRST_FILE} lists what to label first: closest to the threshold first."
+            )
         maps = {
             line["row"]["image"]: line["map"] for line in lines(results) if line["map"] is not None
         }

@@ -403,3 +403,42 @@ def test_a_video_is_refused_before_a_model_is_opened(tmp_path, monkeypatch):
         dt.predict("run", tmp_path / "line.MP4", tmp_path / "out", progress=False)
     assert not opened
     assert not (tmp_path / "out").exists()
+
+
+def test_unlabelled_images_of_a_dataset_are_ranked_for_labelling(root, images, tmp_path):
+    dataset = tmp_path / "dataset"
+    shutil.copytree(root, dataset, symlinks=True)
+    run = dataset / "runs" / "run"
+    call = ("predict", run, dataset, "--output", tmp_path / "verdicts")
+    refused = invoke(*call)
+    assert refused.exit_code == 1
+    assert "without unlabelled images" in str(refused.exception)
+    for seed, name in enumerate(("a.png", "b.JPG", "sub/deep/a.bmp")):
+        pixels = np.random.default_rng(seed).integers(0, 80 * (seed + 1), (64, 64, 3), np.uint8)
+        Image.fromarray(pixels).save(images / name)
+    updated = invoke("update", dataset, "--unlabelled", images)
+    assert updated.exit_code == 0, updated.output
+    assert "3 images without a label came to the dataset" in updated.output
+    done = invoke(*call)
+    assert done.exit_code == 0, done.output
+    assert "label-first.csv lists what to label first" in done.output
+    verdicts = {row["image"]: row for row in rows_of(tmp_path / "verdicts")}
+    with (tmp_path / "verdicts" / "label-first.csv").open(newline="") as file:
+        ranked = list(csv.DictReader(file))
+    assert sorted(row["image_id"] for row in ranked) == ["a.png", "b.JPG", "sub/deep/a.bmp"]
+    assert [row["rank"] for row in ranked] == ["1", "2", "3"]
+    distances = [abs(float(row["image_score"]) - 0.5) for row in ranked]
+    assert distances == sorted(distances)
+    for row, distance in zip(ranked, distances, strict=True):
+        assert row["distance"] == f"{distance:.6f}"
+        for name in ("verdict", "image_score", "predicted_type"):
+            assert row[name] == verdicts[row["image"]][name]
+    # From Python, the dataset itself; and other images stay a call of their own.
+    same = dt.predict(run, dt.load(dataset), tmp_path / "same", progress=False)
+    assert same.rows == tuple(verdicts.values())
+    together = invoke("predict", run, dataset, images, "--output", tmp_path / "both")
+    assert together.exit_code == 2
+    assert "predicted alone" in str(together.exception)
+    # A folder of images is predicted as ever, and needs no such list.
+    assert invoke("predict", run, images, "--output", tmp_path / "plain").exit_code == 0
+    assert not (tmp_path / "plain" / "label-first.csv").exists()

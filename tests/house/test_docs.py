@@ -58,6 +58,8 @@ def prepare(folder: Path) -> None:
         shutil.copytree(source / "test" / "good", folder / name)
     shutil.copy(source / "test" / "good" / "000.png", folder / "new.png")
     draw_category(folder / "later", replace(SMALL, seed=1)).rename(folder / "week-2")
+    unlabelled = draw_category(folder / "third", replace(SMALL, seed=2)) / "test"
+    unlabelled.rename(folder / "week-3")
     (folder / "blurred.txt").write_text("broken_large/000\n", encoding="utf-8")
     parts = folder / "parts"
     shutil.copytree(source, parts)
