@@ -350,7 +350,21 @@ def read_custom_split(path: Path, samples: Sequence[Sample], *, seed: int = 0) -
         InputError: malformed, an unknown or repeated id, a group on two sides, an image that
             is tested twice, or nothing to test on.
     """
-    value: Any = read_json(path, what="a split")
+    return custom_split(read_json(path, what="a split"), path, samples, seed=seed)
+
+
+def custom_split(value: Any, path: Path, samples: Sequence[Sample], *, seed: int = 0) -> Split:
+    """A split as `read_custom_split` reads it, whose JSON is at hand.
+
+    Args:
+        value: the JSON.
+        path: where it comes from, for messages.
+        samples: of the dataset that gets the split.
+        seed: deals validation images, where the split names none.
+
+    Raises:
+        InputError: see `read_custom_split`.
+    """
     known = {sample.image_id: sample for sample in samples}
     made: list[Fold] = []
     left_out: list[tuple[str, ...]] = []

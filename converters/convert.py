@@ -25,9 +25,9 @@ from annotations.by_source import shared_note
 from annotations.files import (
     folder_moved_into_place,
 )
-from annotations.protocols import check_protocol, natural_protocol
+from annotations.protocols import check_protocol, custom_split, natural_protocol
 from annotations.unlabelled import UnlabelledList
-from annotations.version_files import TEXTURES_FILE
+from annotations.version_files import TEXTURES_FILE, read_state, state_path
 from converters.accounting import account, require_accounted
 from converters.archive import is_zip, unpacked
 from converters.facts import AMBIGUOUS, IGNORED_BY_SOURCE, ImageFacts, regions_of
@@ -157,7 +157,9 @@ def check_convert_options(options: ConvertOptions) -> None:
             f"--shots, --shots-per-type and --shots-of belong to --protocol few-shot, and the "
             f"protocol is {options.protocol}. Leave them out, or say --protocol few-shot."
         )
-    if options.split_file is not None and not options.split_file.is_file():
+    if options.split_file is not None and options.split_version is not None:
+        read_state(options.split_file, options.split_version)
+    elif options.split_file is not None and not options.split_file.is_file():
         raise UsageError(f"--split names {options.split_file}, which does not exist.")
 
 
@@ -447,6 +449,10 @@ def _samples(
 
 
 def _split(samples: list[Sample], options: ConvertOptions, report: ConversionReport) -> Split:
+    if options.split_file is not None and options.split_version is not None:
+        state = read_state(options.split_file, options.split_version)
+        path = state_path(options.split_file, options.split_version)
+        return custom_split(state["split"], path, samples, seed=options.seed)
     if options.split_file is not None:
         return read_custom_split(options.split_file, samples, seed=options.seed)
     protocol = options.protocol

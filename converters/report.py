@@ -34,6 +34,8 @@ class ConvertOptions:
             `group_by`, for up to `converters.groups.MOST_IMAGES` images.
         shots: for few-shot.
         split_file: a split from elsewhere, in place of a protocol.
+        split_version: `split_file` is the folder of a converted dataset, and the split that of this
+            version of it.
         find: what is said about the source's files.
         read: what is done with the truth.
         good_test_share: part of the good images that is tested where the source has no test side.
@@ -51,6 +53,7 @@ class ConvertOptions:
     find_groups: bool | None = None
     shots: Shots | None = None
     split_file: Path | None = None
+    split_version: int | None = None
     find: FindOptions = field(default_factory=FindOptions)
     read: ReadOptions = field(default_factory=ReadOptions)
     good_test_share: float = 0.3

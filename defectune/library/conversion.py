@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 DEFAULT_FOLDS: Final = 5
 DEFAULT_SHOTS: Final = 10
 _HEX: Final = re.compile(r"^#?([0-9a-fA-F]{2})([0-9a-fA-F]{2})([0-9a-fA-F]{2})$")
+_AT_VERSION: Final = re.compile(r"(.+)@([0-9]{1,9})", re.DOTALL)
 _TRIPLE: Final = re.compile(r"^(\d{1,3}):(\d{1,3}):(\d{1,3})$")
 
 
@@ -129,7 +130,7 @@ def convert(
         shots_per_type: Take that many images of each defect type, and not in all.
         shots_of: Train on this defect type alone and test on the others, for few-shot.
         split: JSON file with a split of your own, in place of a protocol; or a converted dataset
-            with these images, whose split as it is now is taken.
+            with these images, whose split as it is now is taken, or as it was at a version: OUT@3.
         good_test_share: Share of the good images to test on, where the source has no test side.
         mask_threshold: Lowest mask value that is inside a defect; half of the range if not given.
         mask_values: Meaning of mask values or colors: 1=crack,2=dent,255=ignore or #ff0000=crack.
@@ -153,6 +154,9 @@ def convert(
         >>> data.split.protocol
         'holdout'
     """
+    split_file, split_version = (
+        (None, None) if split is None else _split_of(as_path(split, what="split"))
+    )
     with shown(progress) as reporter:
         places = [as_path(place, what="source") for place in several(source)]
         report = convert_with_report(
@@ -166,7 +170,8 @@ def convert(
                 group_by=group_by,
                 find_groups=find_groups,
                 shots=_shots(protocol, shots, shots_per_type, shots_of),
-                split_file=None if split is None else _split_file(as_path(split, what="split")),
+                split_file=split_file,
+                split_version=split_version,
                 find=FindOptions(
                     images=images,
                     masks=masks,
@@ -327,6 +332,13 @@ def parse_class_map(
     return result
 
 
-def _split_file(place: Path) -> Path:
-    """The file of a split; of a converted dataset, that of its current version."""
-    return place / SPLIT_FILE if (place / SPLIT_FILE).is_file() else place
+def _split_of(place: Path) -> tuple[Path, int | None]:
+    """The file of a split; of a converted dataset that of its current version, or its folder and
+    the version that is named behind an @."""
+    if (place / SPLIT_FILE).is_file():
+        return place / SPLIT_FILE, None
+    match = _AT_VERSION.fullmatch(str(place))
+    # A file or folder may have such a name itself.
+    if match is None or place.exists() or not (Path(match[1]) / SPLIT_FILE).is_file():
+        return place, None
+    return Path(match[1]), int(match[2])

@@ -109,3 +109,33 @@ def test_a_split_is_taken_from_a_dataset_as_it_is_now(grown, tmp_path):
     )
     assert [fold.test for fold in made.split.folds] == [fold.test for fold in now.folds]
     assert gone in made.split.left_out[0]
+
+
+def test_a_split_is_taken_from_a_version_of_a_dataset(grown, tmp_path):
+    then = dt.load(grown).split
+    gone = sorted(then.test_ids)[0]
+    (tmp_path / "list").write_text(gone)
+    dt.update(grown, remove=tmp_path / "list", progress=False)
+    source = tmp_path / "again" / "drawn_bottle"
+    made = dt.convert(source, tmp_path / "first", split=f"{grown}@1", progress=False)
+    assert made.split.folds == then.folds
+    code, text = line("convert", str(source), "second", "--split", "dataset@2")
+    assert code == 0, text
+    assert gone in dt.load("second").split.left_out[0]
+    for named, says in (
+        ("dataset@3", "dataset has no version 3; it has versions 1 to 2."),
+        ("dataset@0", "dataset has no version 0"),
+        ("dataset@x", "--split names dataset@x, which does not exist."),
+        ("nothing@1", "--split names nothing@1, which does not exist."),
+    ):
+        done = CliRunner().invoke(app, ["convert", str(source), "third", "--split", named])
+        assert says in str(done.exception), named
+        assert not (tmp_path / "third").exists()
+    # A dataset whose own name ends so is that dataset.
+    shutil.copytree(grown, tmp_path / "dataset@1", symlinks=True)
+    (tmp_path / "list").write_text(sorted(then.test_ids)[1])
+    dt.update("dataset@1", remove=tmp_path / "list", progress=False)
+    own = dt.convert(source, tmp_path / "fourth", split="dataset@1", progress=False)
+    assert [fold.test for fold in own.split.folds] == [
+        fold.test for fold in dt.load("dataset@1").split.folds
+    ]
