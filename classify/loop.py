@@ -7,7 +7,7 @@ undisturbed one.
 
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Final
+from typing import Final, cast
 
 import cv2
 import lightning as L  # noqa: N812 - its own convention
@@ -119,6 +119,12 @@ def train_module(
     loader = DataLoader(
         EpochItems(make), batch_size=config.batch_size, sampler=sampler, drop_last=odd
     )
+    # A sequence is all that a loader needs of a dataset.
+    in_order = (
+        DataLoader(cast(Dataset[Item], validation), batch_size=config.batch_size)
+        if validation
+        else None
+    )
     keep = ModelCheckpoint(
         dirpath=folder,
         filename="best",
@@ -148,7 +154,7 @@ def train_module(
             trainer.fit(
                 module,
                 loader,
-                _in_order(validation, config.batch_size) if validation else None,
+                in_order,
                 ckpt_path=goes_on,
                 weights_only=True,
             )
@@ -159,21 +165,6 @@ def train_module(
     state = torch.load(chosen, map_location="cpu", weights_only=True)["state_dict"]
     module.load_state_dict(state)
     module.eval()
-
-
-def _in_order(items: Sequence[Item], batch_size: int) -> DataLoader[Item]:
-    return DataLoader(_Listed(items), batch_size=batch_size)
-
-
-class _Listed(Dataset[Item]):
-    def __init__(self, items: Sequence[Item]) -> None:
-        self._items = items
-
-    def __len__(self) -> int:
-        return len(self._items)
-
-    def __getitem__(self, number: int) -> Item:
-        return self._items[number]
 
 
 def load_small(samples: Sequence[Sample], side: int, data: FoldData) -> list[ImageRgb]:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from annotations import InputError, UsageError, load_dataset, read_predictions
 from annotations.files import folder_moved_into_place
-from annotations.images import read_image_rgb
+from annotations.images import read_image_rgb, write_png
 from defectune.library.arguments import Place, as_path, checked, several
 from defectune.library.options import Option
 from defectune.library.progress import shown
@@ -49,7 +49,7 @@ def overlay(
 
 def _write(run: Path, names: Sequence[str], output: Path, only: str, reporter: "Reporter") -> int:
     from evaluation import match_image
-    from report import write_overlay
+    from report import draw_overlay
     from report.heat import visible_range
 
     dataset = load_dataset(dataset_of(run))
@@ -76,8 +76,7 @@ def _write(run: Path, names: Sequence[str], output: Path, only: str, reporter: "
             if only == "wrong" and not wrong:
                 continue
             has_map = image_id in stored.map_ranges
-            write_overlay(
-                folder / f"{sample.stem}.png",
+            picture = draw_overlay(
                 read_image_rgb(sample.image_path, bit_depth=dataset.bit_depth),
                 truth=truth,
                 prediction=found,
@@ -89,5 +88,6 @@ def _write(run: Path, names: Sequence[str], output: Path, only: str, reporter: "
                 name=image_id,
                 truth_type=sample.defect_type,
             )
+            write_png(folder / f"{sample.stem}.png", picture, compression=1)
             written += 1
     return written

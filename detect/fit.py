@@ -113,7 +113,7 @@ class _Keeper:
             "updates": trainer.ema.updates,
             "optimizer": trainer.optimizer.state_dict(),
             "scaler": trainer.scaler.state_dict(),
-            "best_fitness": _number(trainer.best_fitness),
+            "best_fitness": None if (best := trainer.best_fitness) is None else float(best),
             "criterion_updates": getattr(
                 getattr(trainer.model, "criterion", None), "updates", None
             ),
@@ -148,10 +148,6 @@ def _restore(trainer: Any, state: dict[str, Any]) -> None:
         trainer.model.criterion.updates = state["criterion_updates"] - 1
         trainer.model.criterion.update()
     write_text_atomic(Path(trainer.csv), str(state["results"]))
-
-
-def _number(value: Any) -> float | None:
-    return None if value is None else float(value)
 
 
 def fit(job: FoldJob, config: DetectConfig, source: Path | Architecture | None, tiles: int) -> None:

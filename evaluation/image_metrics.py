@@ -52,24 +52,29 @@ def average_precision(scores: Floats, is_defective: Bools) -> float | None:
     """
     if not is_defective.any():
         return None
+    _, hits, false = _by_level(scores, is_defective)
+    precision = hits / (hits + false)
+    return float((np.diff(hits, prepend=0) / hits[-1] * precision).sum())
+
+
+def _by_level(
+    scores: Floats, is_defective: Bools
+) -> tuple[Floats, npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Each score from the highest down, once, with the defective and the good images at or above
+    it: (levels,) each."""
     order = np.argsort(-scores, kind="stable")
     ordered, truth = scores[order], is_defective[order]
-    last_of_tie = np.append(ordered[1:] != ordered[:-1], True)
-    hits = np.cumsum(truth)[last_of_tie]
-    precision = hits / (np.flatnonzero(last_of_tie) + 1)
-    return float((np.diff(hits, prepend=0) / hits[-1] * precision).sum())
+    last = np.flatnonzero(np.append(ordered[1:] != ordered[:-1], True))
+    hits, false = (np.cumsum(one, dtype=np.int64)[last] for one in (truth, ~truth))
+    return ordered[last], hits, false
 
 
 def oracle_accuracy(scores: Floats, is_defective: Bools) -> float | None:
     """Highest accuracy over all thresholds, chosen on the test images themselves."""
     if not len(scores):
         return None
-    order = np.argsort(-scores, kind="stable")
-    ordered, truth = scores[order], is_defective[order]
-    n_good = int((~truth).sum())
-    last_of_tie = np.append(ordered[1:] != ordered[:-1], True)
-    gain = np.cumsum(np.where(truth, 1, -1))[last_of_tie]
-    return float((n_good + max(0, int(gain.max()))) / len(truth))
+    _, hits, false = _by_level(scores, is_defective)
+    return float((false[-1] + max(0, int((hits - false).max()))) / len(scores))
 
 
 def f1(called: Bools, is_defective: Bools) -> float | None:
@@ -83,11 +88,8 @@ def oracle_f1(scores: Floats, is_defective: Bools) -> float | None:
     """Highest F1 over all thresholds, chosen on the test images; None without a defect."""
     if not is_defective.any():
         return None
-    order = np.argsort(-scores, kind="stable")
-    ordered, truth = scores[order], is_defective[order]
-    last_of_tie = np.append(ordered[1:] != ordered[:-1], True)
-    hits, called = np.cumsum(truth), np.arange(1, len(truth) + 1)
-    return float((2 * hits / (called + hits[-1]))[last_of_tie].max())
+    _, hits, false = _by_level(scores, is_defective)
+    return float((2 * hits / (hits + false + hits[-1])).max())
 
 
 def precision_recall_curve(scores: Floats, is_defective: Bools) -> dict[str, list[float]]:
@@ -100,16 +102,12 @@ def precision_recall_curve(scores: Floats, is_defective: Bools) -> dict[str, lis
     names = ("threshold", "precision", "recall", "false_positive_rate")
     if not is_defective.any():
         return {name: [] for name in names}
-    order = np.argsort(-scores, kind="stable")
-    ordered, truth = scores[order], is_defective[order]
-    last = np.flatnonzero(np.append(ordered[1:] != ordered[:-1], True))
-    hits, false = np.cumsum(truth)[last], np.cumsum(~truth)[last]
-    n_good = int((~truth).sum())
+    levels, hits, false = _by_level(scores, is_defective)
     columns = (
-        ordered[last],
+        levels,
         hits / (hits + false),
-        hits / int(truth.sum()),
-        false / n_good if n_good else np.zeros(0),
+        hits / hits[-1],
+        false / false[-1] if false[-1] else np.zeros(0),
     )
     return {name: [float(v) for v in col] for name, col in zip(names, columns, strict=True)}
 

@@ -132,7 +132,7 @@ def with_interval(metric: Metric, values: Floats) -> Metric:
         return metric
     low, high = (float(v) for v in np.quantile(kept, [0.025, 0.975]))
     if np.ptp(kept) < 1e-12:
-        return replace(metric, note=_joined(metric.note, NO_SPREAD))
+        return replace(metric, note=f"{metric.note}; {NO_SPREAD}" if metric.note else NO_SPREAD)
     # Percentiles of a biased resample may miss the metric itself by a hair.
     return replace(metric, low=min(low, metric.value), high=max(high, metric.value))
 
@@ -171,7 +171,3 @@ def _divided(above: npt.NDArray[Any], below: npt.NDArray[Any]) -> Floats:
     out = np.full(above.shape, np.nan)
     np.divide(above, below, out=out, where=below > 0)
     return out
-
-
-def _joined(first: str | None, second: str) -> str:
-    return f"{first}; {second}" if first else second

@@ -2,6 +2,6 @@
 
 from report.figures import figure
 from report.html import write_report
-from report.overlay import draw_overlay, write_overlay
+from report.overlay import draw_overlay
 
-__all__ = ["draw_overlay", "figure", "write_overlay", "write_report"]
+__all__ = ["draw_overlay", "figure", "write_report"]

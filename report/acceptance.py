@@ -3,11 +3,11 @@
 from collections.abc import Mapping
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from report.acceptance_charts import curve_chart, score_chart
 from report.html import csp_hash
+from report.templating import joined_sources, page_environment
 
 
 def acceptance_page(title: str, sections: Mapping[str, Any], digest: str) -> bytes:
@@ -18,26 +18,18 @@ def acceptance_page(title: str, sections: Mapping[str, Any], digest: str) -> byt
         sections: of acceptance.json, see `evaluation.acceptance.manifest.SECTIONS`.
         digest: of their content, printed on the page.
     """
-    environment = Environment(
-        loader=PackageLoader("report"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters.update(percent=percent, bounds=_bounds, kappa=_kappa, share=_share)
-    loader = environment.loader
-    if loader is None:
-        raise ValueError("The report's templates are missing; install the program again.")
-    style = "".join(
-        loader.get_source(environment, name)[0] for name in ("report.css", "acceptance.css")
-    )
+    environment = page_environment(percent=percent, bounds=_bounds, kappa=_kappa, share=_share)
+    style = joined_sources(environment, ("report.css", "acceptance.css"))
     page = environment.get_template("acceptance.html.j2").render(
         title=title,
         content=digest,
         # Escapes first, each kind by name.
         wrong=sorted(
-            (row for row in sections["evidence"] if _is_wrong(row)),
+            (
+                row
+                for row in sections["evidence"]
+                if (row["defect_type"] == "good") is not (row["verdict"] == "good")
+            ),
             key=lambda row: (row["defect_type"] == "good", row["image_id"]),
         ),
         scores=score_chart(sections["evidence"]),
@@ -48,10 +40,6 @@ def acceptance_page(title: str, sections: Mapping[str, Any], digest: str) -> byt
         **sections,
     )
     return page.encode("utf-8", "backslashreplace")
-
-
-def _is_wrong(row: Mapping[str, Any]) -> bool:
-    return bool((row["defect_type"] == "good") is not (row["verdict"] == "good"))
 
 
 def percent(value: float | None) -> str:

@@ -9,7 +9,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
 from annotations import Dataset, InputError, OutputExistsError, StoredPredictions
@@ -30,6 +29,7 @@ from report.gallery import Gallery, write_gallery
 from report.head import Decision, Head, check_limit, decide
 from report.parts import Part, conversion_facts, write_parts
 from report.plots import Plot, confusion_by_type, write_plots
+from report.templating import joined_sources, page_environment
 from report.training_records import Sheet, write_sheets, write_training_curves
 
 MARKER: Final = "report.json"
@@ -83,7 +83,8 @@ def write_report(
         UsageError: a limit that is no share.
     """
     check_limit(max_escape)
-    if folder.exists() and not _may_be_replaced(folder):
+    replaceable = folder.is_dir() and (not any(folder.iterdir()) or _is_report(folder))
+    if folder.exists() and not replaceable:
         raise OutputExistsError(
             f"{folder} holds something that is not a report; it is left as it is. Move it away."
         )
@@ -189,10 +190,6 @@ def _decision(
     return replace(counted, text=f"{counted.text} {found}") if found else counted
 
 
-def _may_be_replaced(folder: Path) -> bool:
-    return folder.is_dir() and (not any(folder.iterdir()) or _is_report(folder))
-
-
 def _is_report(folder: Path) -> bool:
     """True where the marker is ours: other programs, too, write a report.json."""
     try:
@@ -220,19 +217,9 @@ def _render(
     fold: int | None,
     head: Head,
 ) -> str:
-    environment = Environment(
-        loader=PackageLoader("report"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters["options_kept"] = options_kept
-    loader = environment.loader
-    if loader is None:
-        raise ValueError("The report's templates are missing; install the program again.")
-    style, _, _ = loader.get_source(environment, "report.css")
-    script = "".join(loader.get_source(environment, name)[0] for name in SCRIPTS)
+    environment = page_environment(options_kept=options_kept)
+    style = joined_sources(environment, ["report.css"])
+    script = joined_sources(environment, SCRIPTS)
     confusions = [(run.name, confusion_by_type(dataset, run)) for run in runs]
     names = [run.name for run in runs]
     lines, unknown = metric_lines(rows)

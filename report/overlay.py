@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import Any, Final, TypeVar
 
 import cv2
@@ -10,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageDraw
 
-from annotations import GOOD, Regions, decode_rle, write_png
+from annotations import GOOD, Regions, decode_rle
 from annotations.prediction_files import THRESHOLD, strips
 from annotations.scores import CalibratedScore
 from evaluation import RegionMatch
@@ -314,35 +313,3 @@ def _banner(lines: Sequence[str], name: str, color: Color, width: int, size: int
         place = (size / 2, high * number + 0.8 * size)
         draw.text(place, text, fill=WHITE, font=font, anchor="lm")
     return np.asarray(picture, np.uint8)
-
-
-def write_overlay(
-    path: Path,
-    image_rgb: Rgb,
-    *,
-    truth: Regions | None = None,
-    prediction: Regions | None = None,
-    pixel_scores: npt.NDArray[np.floating[Any]] | None = None,
-    score_range: tuple[float, float] = (0.0, 1.0),
-    image_score: CalibratedScore | None = None,
-    threshold: float = THRESHOLD,
-    class_names: Sequence[str] = (),
-    match: RegionMatch | None = None,
-    name: str = "",
-    truth_type: str = "",
-) -> None:
-    """Write what `draw_overlay` draws as a PNG; same arguments, same errors."""
-    picture = draw_overlay(
-        image_rgb,
-        truth=truth,
-        prediction=prediction,
-        pixel_scores=pixel_scores,
-        score_range=score_range,
-        image_score=image_score,
-        threshold=threshold,
-        class_names=class_names,
-        match=match,
-        name=name,
-        truth_type=truth_type,
-    )
-    write_png(path, picture, compression=1)

@@ -159,10 +159,7 @@ def _image_curve(figure: Any, rows: Sequence[Mapping[str, Any]], x: str, y: str)
     names = {"recall": "recall", "precision": "precision"}
     axes.set_xlabel(names.get(x, "overkill rate"))
     axes.set_ylabel(names.get(y, "escape rate"))
-    _unit_axes(axes)
-    if drawn:
-        axes.legend(fontsize=7)
-    return drawn
+    return _finished(axes, drawn)
 
 
 def _region_curve(figure: Any, rows: Sequence[Mapping[str, Any]]) -> bool:
@@ -178,10 +175,7 @@ def _region_curve(figure: Any, rows: Sequence[Mapping[str, Any]]) -> bool:
                 drawn = True
     axes.set_xlabel("recall")
     axes.set_ylabel("precision")
-    _unit_axes(axes)
-    if drawn:
-        axes.legend(fontsize=7)
-    return drawn
+    return _finished(axes, drawn)
 
 
 def _size_recall(figure: Any, rows: Sequence[Mapping[str, Any]]) -> bool:
@@ -268,16 +262,17 @@ def _reliability(figure: Any, dataset: Dataset, runs: Sequence[StoredPredictions
         drawn = True
     axes.set_xlabel("calibrated score")
     axes.set_ylabel("share defective")
-    _unit_axes(axes)
-    if drawn:
-        axes.legend(fontsize=7)
-    return drawn
+    return _finished(axes, drawn)
 
 
-def _unit_axes(axes: Any) -> None:
+def _finished(axes: Any, drawn: bool) -> bool:
+    """Axes from 0 to 1, with a legend where anything was drawn."""
     axes.set_xlim(-0.03, 1.03)
     axes.set_ylim(-0.03, 1.03)
     axes.grid(alpha=0.3)
+    if drawn:
+        axes.legend(fontsize=7)
+    return drawn
 
 
 def confusion_by_type(

@@ -8,12 +8,12 @@ from typing import Any, Final
 import cv2
 import numpy as np
 import numpy.typing as npt
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from report.acceptance import percent
 from report.html import csp_hash
 from report.stress_charts import step_chart
+from report.templating import joined_sources, page_environment
 
 PICTURE_SIDE: Final = 200
 
@@ -67,20 +67,8 @@ def stress_page(title: str, document: Mapping[str, Any], flipped: Sequence[Flipp
         document: content of stress.json.
         flipped: images to show.
     """
-    environment = Environment(
-        loader=PackageLoader("report"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters.update(percent=percent)
-    loader = environment.loader
-    if loader is None:
-        raise ValueError("The report's templates are missing; install the program again.")
-    style = "".join(
-        loader.get_source(environment, name)[0] for name in ("report.css", "acceptance.css")
-    )
+    environment = page_environment(percent=percent)
+    style = joined_sources(environment, ("report.css", "acceptance.css"))
     by_kind: dict[str, list[Mapping[str, Any]]] = {}
     for cell in document["cells"]:
         ((name, value),) = cell["changes"].items()

@@ -43,9 +43,10 @@ def start_from(
     settings = read_run_config(run)
     asked = config.model_dump().get("method") or family.default_method
     if not family.method_named(asked).starts_from_run:
+        able = [name for name, method in family.methods.items() if method.starts_from_run]
         raise UsageError(
             f"--from: {family.name} --method {asked} does not begin with weights that were "
-            f"trained. Those that do are {', '.join(_methods_that_start(family)) or 'none'}."
+            f"trained. Those that do are {', '.join(able) or 'none'}."
         )
     if "," in config.device:
         raise UsageError(f"--from trains on one device, found --device {config.device}.")
@@ -84,10 +85,6 @@ def start_from(
         before,
         random=str(meta.get("model", "")).endswith(RANDOM_WEIGHTS),
     )
-
-
-def _methods_that_start(family: Family) -> list[str]:
-    return [name for name, method in family.methods.items() if method.starts_from_run]
 
 
 def _require_classes(run: Path, old: Sequence[str], new: Sequence[str]) -> None:

@@ -11,12 +11,9 @@ THREAD_VARIABLES: Final = (
 """How the libraries below are told with how many threads to compute, before they are imported."""
 
 
-def _caches() -> Path:
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-
-
 def quiet_environment() -> None:
     """Keep the libraries below from talking to the network or to the user."""
+    caches = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     for name, value in (
         ("NO_ALBUMENTATIONS_UPDATE", "1"),
         ("HF_HUB_DISABLE_TELEMETRY", "1"),
@@ -24,7 +21,7 @@ def quiet_environment() -> None:
         ("HF_HUB_ETAG_TIMEOUT", "4"),
         ("TOKENIZERS_PARALLELISM", "false"),
         # As `training.weights.cache_folder`, which cannot be imported before torch may be.
-        ("MPLCONFIGDIR", str(_caches() / "defectune" / "matplotlib")),
+        ("MPLCONFIGDIR", str(caches / "defectune" / "matplotlib")),
     ):
         os.environ.setdefault(name, value)
 

@@ -2,6 +2,7 @@
 
 import difflib
 import itertools
+import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -171,7 +172,7 @@ def _models(entry: Mapping[str, Any], source: str) -> list[Model]:
     choices = [given[key] if key in varied else [given[key]] for key in given]
     if any(not values for values in choices):
         raise InputError(f"{source}: a list of values is empty.")
-    if _product(len(values) for values in choices) > MAX_CELLS:
+    if math.prod(len(values) for values in choices) > MAX_CELLS:
         raise InputError(f"{source}: more than {MAX_CELLS:,} combinations of values.")
     made = []
     for combination in itertools.product(*choices):
@@ -195,19 +196,9 @@ def _models(entry: Mapping[str, Any], source: str) -> list[Model]:
         # What the default name says already is not said again.
         said = () if "name" in entry else ("method", "model", "recipe", "oversample")
         tail = [f"{k}-{values[k]}" for k in varied if k not in said or str(values[k]) not in name]
-        made.append(Model(plain_name("-".join([name, *tail]), source), family, _settings(config)))
+        settings = config.model_dump(mode="json", exclude={"seed"})
+        made.append(Model(plain_name("-".join([name, *tail]), source), family, settings))
     return made
-
-
-def _settings(config: Any) -> dict[str, Any]:
-    return dict(config.model_dump(mode="json", exclude={"seed"}))
-
-
-def _product(numbers: Any) -> int:
-    total = 1
-    for number in numbers:
-        total *= number
-    return total
 
 
 def plain_name(text: str, source: str) -> str:

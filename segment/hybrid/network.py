@@ -120,16 +120,7 @@ class Heads(torch.nn.Module):
         map_stride: int,
         heads: int = 1,
     ) -> None:
-        """Make heads; see `Head`.
-
-        Args:
-            strides: of the levels of features, ascending.
-            channels: of each level.
-            n_classes: types of defects.
-            width: channels at stride 8.
-            map_stride: 2, 4 or 8.
-            heads: how many.
-        """
+        """Make as many `heads`; see `Head` for what they take."""
         super().__init__()
         self.strides, self.map_stride = tuple(strides), map_stride
         for number, count in enumerate(channels):
