@@ -16,7 +16,7 @@ from typing import Annotated, Any, Final, Literal, Union, get_args, get_origin
 
 from cyclopts import App, Group, Parameter
 
-from defectune.library.options import Option, option_of
+from defectune.library.options import Option, expanded, option_of, shared_by
 from defectune.library.wording import in_flags
 
 NOT_AT_THE_LINE: Final = ("progress",)
@@ -117,8 +117,12 @@ def entries_of(function: Callable[..., Any], *, named: bool = False) -> Iterator
         KeyError: a parameter that the docstring does not explain.
     """
     plain = inspect.unwrap(function)
+    signature = inspect.signature(plain)
     texts = argument_texts(plain)
-    for parameter in inspect.signature(plain).parameters.values():
+    for parameter in signature.parameters.values():
+        shared = shared_by(parameter)
+        texts |= argument_texts(shared) if shared is not None else {}
+    for parameter in expanded(signature).parameters.values():
         by_position = parameter.kind is not inspect.Parameter.KEYWORD_ONLY
         if parameter.name in NOT_AT_THE_LINE or (named and by_position):
             continue
@@ -127,8 +131,8 @@ def entries_of(function: Callable[..., Any], *, named: bool = False) -> Iterator
         yield Entry(parameter.name, parameter.kind, hint, parameter.default, text, option)
 
 
-def argument_texts(function: Callable[..., Any]) -> dict[str, str]:
-    """What a docstring says of each parameter under Args, on one line each."""
+def argument_texts(function: Callable[..., Any] | type) -> dict[str, str]:
+    """What a docstring says of each parameter under Args, or Attributes, on one line each."""
     from docstring_parser import parse
     from docstring_parser.common import DocstringStyle
 

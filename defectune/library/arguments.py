@@ -19,7 +19,7 @@ from typing import (
 
 from annotations import Dataset, DefectuneError, UsageError, load_dataset
 from annotations.errors import shortened
-from defectune.library.options import option_of
+from defectune.library.options import documentation, expanded, option_of
 from defectune.library.wording import as_called
 
 P = ParamSpec("P")
@@ -38,7 +38,7 @@ def checked(function: Callable[P, R]) -> Callable[P, R]:
     Raises:
         UsageError: from the wrapped function; says what was expected and what was found.
     """
-    whole = inspect.signature(function)
+    whole = expanded(inspect.signature(function))
     hints = {name: option_of(parameter.annotation) for name, parameter in whole.parameters.items()}
     signature = whole.replace(
         parameters=[p.replace(annotation=hints[p.name][0]) for p in whole.parameters.values()]
@@ -67,6 +67,7 @@ def checked(function: Callable[P, R]) -> Callable[P, R]:
 
     # Shown by help() and editors, without what only the command line needs.
     call.__signature__ = signature  # type: ignore[attr-defined]
+    call.__doc__ = documentation(function)
     return call
 
 

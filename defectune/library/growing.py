@@ -3,19 +3,17 @@
 import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Unpack
 
 from annotations import Dataset, UsageError
-from annotations.image_headers import MAX_PIXELS
 from annotations.version_files import read_record, version_numbers
-from converters import ConvertOptions, FindOptions, ReadOptions
 from converters.comparing import Difference, compare_versions
 from converters.update_options import Updated, UpdateOptions
 from converters.updating import update as update_dataset
 from defectune.library.arguments import Place, as_dataset, as_path, checked
-from defectune.library.conversion import parse_class_map, parse_mask_values
 from defectune.library.options import Option
 from defectune.library.progress import shown
+from defectune.library.reading import Reading, as_options, parse_class_map
 
 if TYPE_CHECKING:
     from training import Reporter
@@ -44,34 +42,8 @@ def update(
     by: Annotated[str, Option("Log", "NAME")] = "",
     to: Annotated[Literal["auto", "train", "test", "folds"], _SPLIT] = "auto",
     leave_out: Annotated[bool, _SPLIT] = False,
-    group_by: Annotated[str | None, Option("Split", "REGEX")] = None,
-    find_groups: Annotated[bool | None, _SPLIT] = None,
-    layout: Annotated[str, _SOURCE] = "auto",
-    images: Annotated[str | None, Option("Source", "PATTERN")] = None,
-    masks: Annotated[str | None, Option("Source", "PATTERN")] = None,
-    bit_depth: Annotated[int | None, _SOURCE] = None,
-    max_pixels: Annotated[int | None, _SOURCE] = None,
-    workers: Annotated[int | None, _SOURCE] = None,
-    unlabelled: Annotated[Place | None, Option("Source", "FOLDER")] = None,
-    good: Annotated[Sequence[str], Option("Labels", "CLASS")] = (),
-    good_only: Annotated[bool, _LABELS] = False,
-    no_mask_is_good: Annotated[bool, _LABELS] = False,
-    missing_masks: Annotated[Literal["refuse", "image-label"], _LABELS] = "refuse",
-    crowd_is_defect: Annotated[bool, _LABELS] = False,
-    classes: Annotated[Sequence[str], Option("Labels", "CLASS")] = (),
-    one_class: Annotated[str | None, Option("Labels", "NAME")] = None,
-    map_class: Annotated[Mapping[str, str] | Sequence[str], Option("Labels", "OLD=NEW")] = (),
-    ignore: Annotated[Sequence[str], Option("Labels", "CLASS")] = (),
-    allow_leftovers: Annotated[bool, _LABELS] = False,
-    mask_threshold: Annotated[int | None, _PIXELS] = None,
-    mask_values: Annotated[
-        str | Mapping[int | tuple[int, int, int], str] | None, Option("Pixels", "VALUE=CLASS,…")
-    ] = None,
-    invert_masks: Annotated[bool | None, _PIXELS] = None,
-    min_area: Annotated[int, _PIXELS] = 0,
-    merge_distance: Annotated[float, _PIXELS] = 0.0,
-    copy: Annotated[bool, Option("Output")] = False,
     progress: "bool | Reporter" = True,
+    **reading: Unpack[Reading],
 ) -> Updated:
     """Add images to a converted dataset and correct labels; no image that is there changes sides.
 
@@ -98,37 +70,8 @@ def update(
             in one fold and trained on in the others; auto does what the split's protocol does.
         leave_out: Where new images show that a tested and a trained part are one, leave its images
             out of training from now on; refused if not given.
-        group_by: Regular expression on an image's path; what it matches names the physical part.
-            That of the conversion if not given.
-        find_groups: Find photographs of one part by their texture; as the conversion did if not
-            given.
-        layout: Layout of the source, see `convert`; auto finds it out.
-        images: Pattern of the images' paths in the layout pairs, such as "{class}/{name}.jpg".
-        masks: Pattern of the masks' paths in the layout pairs, such as "{class}/{name}_mask.png".
-        bit_depth: Bits that the values of 16-bit images use, 8 to 16; the dataset's if not given.
-        max_pixels: Refuse images of more pixels than this; 178 million if not given.
-        workers: Number of processes that read; one for each core if not given.
-        unlabelled: Folder of images that nobody has labelled. They are kept for `predict`, which
-            says what to label first; nothing trains on them or counts them.
-        good: Name of a class that means good. Can be repeated.
-        good_only: Take every image as good.
-        no_mask_is_good: Take an image without a mask or a label as good.
-        missing_masks: What to do with a defective image that has no mask: refuse it, or keep it
-            with its image-label, which says that it is defective and not where.
-        crowd_is_defect: Take regions marked as crowd (COCO) or difficult (VOC) as defects.
-        classes: Names of the source's class numbers, in their order. Can be repeated.
-        one_class: Give all defects of the source this one name.
-        map_class: Rename a class of the source; the new name good drops it. Can be repeated.
-        ignore: Name of a class that is neither defect nor background. Can be repeated.
-        allow_leftovers: Update even where images or labels of the source would be left over.
-        mask_threshold: Lowest mask value that is inside a defect; half of the range if not given.
-        mask_values: Meaning of mask values or colors: 1=crack,2=dent,255=ignore or #ff0000=crack.
-        invert_masks: Say whether dark pixels are inside; refused as unclear if most masks look
-            inverted and this is not given.
-        min_area: Remove regions of fewer pixels than this, and count them.
-        merge_distance: Join regions of one class that are nearer than this many pixels.
-        copy: Copy the images in place of linking them.
         progress: True for bars or lines, False for nothing, or a reporter of your own.
+        reading: How the source is read, see `Reading`.
 
     Returns:
         What was done: counts by type, ids, the version.
@@ -151,37 +94,7 @@ def update(
             root,
             None if source is None else as_path(source, what="source"),
             UpdateOptions(
-                convert=ConvertOptions(
-                    layout=layout,
-                    group_by=group_by,
-                    find_groups=find_groups,
-                    find=FindOptions(
-                        images=images,
-                        masks=masks,
-                        good=tuple(good),
-                        good_only=good_only,
-                        no_mask_is_good=no_mask_is_good,
-                        missing_masks=missing_masks,
-                        classes=tuple(classes),
-                        crowd_is_defect=crowd_is_defect,
-                    ),
-                    read=ReadOptions(
-                        mask_threshold=mask_threshold,
-                        min_area=min_area,
-                        merge_distance=merge_distance,
-                        one_class=one_class,
-                        map_class=parse_class_map(map_class),
-                        ignore=tuple(ignore),
-                        mask_values=parse_mask_values(mask_values),
-                        invert_masks=invert_masks,
-                        bit_depth=bit_depth,
-                        max_pixels=MAX_PIXELS if max_pixels is None else max_pixels,
-                    ),
-                    workers=workers,
-                    copy_images=copy,
-                    allow_leftovers=allow_leftovers,
-                    unlabelled=None if unlabelled is None else as_path(unlabelled, what="folder"),
-                ),
+                convert=as_options(reading),
                 remove=None if remove is None else as_path(remove, what="list"),
                 tags=None if tags is None else as_path(tags, what="tags"),
                 rename=parse_class_map(rename_class, option="--rename-class"),

@@ -19,7 +19,7 @@ from annotations.images import plain_png
 from benchmarks.sources import HW, picture, put, ring_mask
 from converters import ConvertOptions, FindOptions, ReadOptions, convert
 from converters.masks import flat_levels
-from defectune.library.conversion import parse_mask_values
+from defectune.library.reading import parse_mask_values
 
 
 def mvtec(root, save, *, suffix=".png"):

@@ -11,10 +11,13 @@ from pkgutil import resolve_name
 import pytest
 
 import defectune as dt
+from annotations import UsageError
+from converters import ConvertOptions
 from converters.synthetic import draw_category
 from defectune.cli import app
 from defectune.commands import COMMANDS
 from defectune.door import NOT_AT_THE_LINE, entries_of, summary
+from defectune.library.reading import as_options
 from defectune.reference import commands_page
 from tests.drawn import SMALL
 from tests.line import CliRunner
@@ -232,3 +235,30 @@ def test_nobody_else_lists_the_families(repo_root: Path):
         if listing.search(path.read_text(encoding="utf-8"))
     ]  # fmt: skip
     assert found == ["defectune/library/recipe.py"]
+
+
+def test_options_that_functions_share_are_parameters_of_each(tmp_path):
+    """One definition gives the signature, the help of both, and the defaults."""
+    for function in (dt.convert, dt.update):
+        parameters = inspect.signature(function).parameters
+        assert "reading" not in parameters
+        assert parameters["layout"].default == "auto"
+        assert parameters["map_class"].default == ()
+        assert parameters["merge_distance"].default == 0.0
+        text = inspect.getdoc(function)
+        assert "\n    map_class: Rename a class of the source; the new name good drops it." in text
+        assert "reading:" not in text
+        assert text.index("    copy: Copy the images") < text.index("Returns:")
+    # As ConvertOptions has them: what is not said is what it would be without the line.
+    assert as_options({}) == ConvertOptions()
+    for wrong, says in (
+        ({"layout": 3}, "convert() takes str as 'layout', got 3 (int)."),
+        ({"good": "fine"}, "convert() takes a list of str as 'good'"),
+        ({"missing_masks": "guess"}, "'refuse' or 'image-label' as 'missing_masks'"),
+        ({"map_class": ["a"]}, "map_class takes OLD=NEW"),
+    ):
+        with pytest.raises(UsageError) as caught:
+            dt.convert(tmp_path, tmp_path / "out", **wrong)
+        assert says in str(caught.value)
+    with pytest.raises(TypeError, match="unexpected keyword argument 'reading'"):
+        dt.convert(tmp_path, tmp_path / "out", reading={})

@@ -44,6 +44,9 @@ def public_signatures() -> str:
         value = getattr(dt, name)
         if inspect.isfunction(value):
             lines.append(f"{name}{signature(value)}")
+            own = inspect.signature(inspect.unwrap(value)).parameters
+            shared = inspect.signature(value).parameters.values()
+            lines += [f"    {p.name}={p.default!r}" for p in shared if p.name not in own]
         elif name in ("Run", "Verdict", "Regions", "Leaderboard", "Sample", "Dataset"):
             lines.append(name)
             # What is inherited is offered too.
