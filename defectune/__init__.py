@@ -30,18 +30,20 @@ if TYPE_CHECKING:
     from annotations import Dataset, DefectuneError, Regions, Sample
     from classify import ClassifyConfig
     from defectune.demo import demo_source
-    from defectune.library.accepting import accept, verify_acceptance
+    from defectune.library.accepting import accept
     from defectune.library.bundling import bundle, check_bundle
     from defectune.library.conversion import convert
     from defectune.library.datasets import check, export, load
-    from defectune.library.evaluating import evaluate, report
+    from defectune.library.evaluating import evaluate
     from defectune.library.growing import diff, log, update
     from defectune.library.predicting import predict
+    from defectune.library.reporting import report
     from defectune.library.run import Run
     from defectune.library.stressing import stress
     from defectune.library.sweeping import sweep
     from defectune.library.training_runs import train
     from defectune.library.verdict import Verdict
+    from defectune.library.verifying import verify_acceptance
     from detect import DetectConfig
     from evaluation import Leaderboard
     from segment import HybridConfig, JoinedConfig, SegmentConfig
@@ -107,12 +109,12 @@ _HOMES: Final = {
     "load": "defectune.library.datasets",
     "log": "defectune.library.growing",
     "predict": "defectune.library.predicting",
-    "report": "defectune.library.evaluating",
+    "report": "defectune.library.reporting",
     "stress": "defectune.library.stressing",
     "sweep": "defectune.library.sweeping",
     "train": "defectune.library.training_runs",
     "update": "defectune.library.growing",
-    "verify_acceptance": "defectune.library.accepting",
+    "verify_acceptance": "defectune.library.verifying",
 }
 
 

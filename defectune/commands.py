@@ -70,7 +70,7 @@ COMMANDS: Final = (
     ),
     Command(
         "report",
-        "defectune.library.evaluating:report",
+        "defectune.library.reporting:report",
         "defectune.summaries:show_page",
         ("defectune report data/bottle", "defectune report data/bottle detect segment"),
     ),
@@ -143,7 +143,7 @@ COMMANDS: Final = (
     ),
     Command(
         "accept verify",
-        "defectune.library.accepting:verify_acceptance",
+        "defectune.library.verifying:verify_acceptance",
         "defectune.summaries:show_verification",
         ("defectune accept verify signed-off/acceptance.json --key public.pem",),
     ),

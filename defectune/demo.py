@@ -86,9 +86,10 @@ def _whole_job(output: Path, *, seed: int, reporter: "Reporter") -> Path:
 
     from converters import ConvertOptions, convert
     from defectune.families import train_family
-    from defectune.library.evaluating import evaluate_dataset, make_report
+    from defectune.library.evaluating import evaluate_dataset
     from defectune.library.predicting import predict_images
     from defectune.library.recipe import PredictOptions
+    from defectune.library.reporting import make_report
     from defectune.summaries import show_conversion, show_leaderboard, show_predictions
     from training.registry import families
 

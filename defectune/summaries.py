@@ -20,10 +20,11 @@ if TYPE_CHECKING:
     from annotations import Dataset
     from converters.check import CheckResult
     from converters.exporting import ExportReport
-    from defectune.library.accepting import Accepted, Verified
+    from defectune.library.accepting import Accepted
     from defectune.library.predicting import PredictedImages
     from defectune.library.run import Run
     from defectune.library.stressing import Stressed
+    from defectune.library.verifying import Verified
     from defectune.sweeps.running import Sweep
     from deployment.checking import BundleCheck
     from deployment.export import MadeBundle

@@ -2,9 +2,10 @@
 
 from evaluation.board_file import board_damage
 from evaluation.compare import Comparison
+from evaluation.evaluating import evaluate_runs, predictions_digest
 from evaluation.evidence import match_image
 from evaluation.external import ExternalOptions, import_predictions
-from evaluation.leaderboard import Leaderboard, evaluate_runs, predictions_digest
+from evaluation.leaderboard import Leaderboard
 from evaluation.metric import Metric
 from evaluation.metric_words import METRIC_WORDS
 from evaluation.operating_point import Costs, OperatingPoint

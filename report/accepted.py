@@ -11,8 +11,8 @@ from annotations.dataset import COCO_ALL
 from annotations.files import read_json
 from annotations.images import sha256_of
 from annotations.run_files import ACCEPTANCE_FOLDER
+from evaluation import predictions_digest
 from evaluation.acceptance.manifest import FORMAT, changed_parts
-from evaluation.leaderboard import predictions_digest
 from report.head import Decision
 
 DOCUMENT: Final = "acceptance.json"

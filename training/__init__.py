@@ -12,15 +12,17 @@ if TYPE_CHECKING:
     from training.job import (
         FoldJob,
         Predictor,
+        train_run,
+    )
+    from training.recipes import DEFAULT_RECIPE, read_recipe, recipe_names
+    from training.reporter import Reporter, SilentReporter
+    from training.stored_runs import (
         finished_folds,
         map_range,
         read_run_config,
         run_thresholds,
         stored_config,
-        train_run,
     )
-    from training.recipes import DEFAULT_RECIPE, read_recipe, recipe_names
-    from training.reporter import Reporter, SilentReporter
     from training.thresholds import (
         good_probability_thresholds,
         good_threshold,
@@ -83,21 +85,21 @@ __getattr__, __dir__ = lazy_names(
         "build_config": "training.configs",
         "efficientnet_lite0_state_dict": "training.weights",
         "find_weights": "training.weights",
-        "finished_folds": "training.job",
+        "finished_folds": "training.stored_runs",
         "fold_folder": "annotations.run_files",
         "good_probability_thresholds": "training.thresholds",
         "good_threshold": "training.thresholds",
         "load_into": "training.weights",
         "load_state_dict": "training.weights",
-        "map_range": "training.job",
+        "map_range": "training.stored_runs",
         "probability_thresholds": "training.thresholds",
         "read_recipe": "training.recipes",
-        "read_run_config": "training.job",
+        "read_run_config": "training.stored_runs",
         "recipe_names": "training.recipes",
         "resolve_device": "training.device",
-        "run_thresholds": "training.job",
+        "run_thresholds": "training.stored_runs",
         "seed_everything": "training.device",
-        "stored_config": "training.job",
+        "stored_config": "training.stored_runs",
         "train_run": "training.job",
         "yolo_file": "training.weights",
     },

@@ -16,8 +16,9 @@ from annotations.later import learned_from, version_of_run
 from annotations.run_digests import SELF_KEY
 from annotations.run_files import meta_path
 from training.configs import FamilyConfig
-from training.job import RANDOM_WEIGHTS, Start, finished_folds, read_run_config
+from training.job import RANDOM_WEIGHTS, Start
 from training.registry import Family
+from training.stored_runs import finished_folds, read_run_config
 
 _NAMED = 5
 

@@ -1,4 +1,4 @@
-"""Acceptance: what can be signed of a run, and proving that a signed paper is as it was."""
+"""Acceptance: what can be signed of a run."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -6,29 +6,27 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
-from annotations import Dataset, InputError, StoredPredictions, UsageError, read_predictions
+from annotations import Dataset, InputError, UsageError
 from annotations.dataset import COCO_ALL
-from annotations.errors import OutputExistsError, SplitMismatchError, shortened
+from annotations.errors import OutputExistsError, shortened
 from annotations.files import read_json, write_bytes_atomic
 from annotations.images import sha256_of
 from annotations.locks import refuse_link
-from annotations.prediction_files import THRESHOLD, read_csv
-from annotations.run_digests import FILES_KEY, run_problems
+from annotations.prediction_files import read_csv
+from annotations.run_digests import FILES_KEY
 from annotations.run_files import (
     ACCEPTANCE_FOLDER,
-    CONFIG_FILE,
-    LEADERBOARD_FILE,
     RUNS_FOLDER,
     STRESS_PAGE,
     meta_path,
 )
 from defectune.library.arguments import Place, as_dataset, as_path, checked, several
+from defectune.library.counting import Counted, counted_verdicts, require_labels_unchanged
 from defectune.library.evaluating import external_texts, import_external, named_external
 from defectune.library.options import Option
 from defectune.library.progress import shown
 from defectune.library.run import Run
 from defectune.program import program_digest, program_version
-from defectune.runs import find_run, operating_threshold
 
 if TYPE_CHECKING:
     from evaluation.acceptance import Acceptance
@@ -64,31 +62,6 @@ class Accepted:
         """Whether all that was asked for is proved; None where nothing was asked for."""
         proved = self.decision["proved"]
         return None if proved is None else bool(proved)
-
-
-@dataclass(frozen=True)
-class Verified:
-    """What `accept verify` found.
-
-    Attributes:
-        file: that was looked at.
-        faults: what is wrong, a sentence each; empty where all is as it was.
-        signed_by: fingerprint of the key in the file; empty for an unsigned one.
-    """
-
-    file: Path
-    faults: tuple[str, ...]
-    signed_by: str
-
-
-@dataclass(frozen=True)
-class _Counted:
-    """Which verdicts are counted, at which threshold."""
-
-    predictions: StoredPredictions
-    thresholds: Mapping[int, float]
-    chosen: Mapping[str, Any]
-    bundle: Mapping[str, Any] | None
 
 
 @checked
@@ -168,7 +141,7 @@ def accept(
             from evaluation import ExternalOptions
 
             import_external(data, named, ExternalOptions(), reporter=reporter)
-        counted = _counted(data, run, operating_point=operating_point, reporter=reporter)
+        counted = counted_verdicts(data, run, operating_point=operating_point, reporter=reporter)
         name = counted.predictions.name
         folder = data.root / ACCEPTANCE_FOLDER / name
         if output is not None:
@@ -179,221 +152,9 @@ def accept(
         return _write(data, counted, found, folder, key, notes)
 
 
-@checked
-def verify_acceptance(
-    file: Annotated[Place, Option(metavar="FILE")],
-    *,
-    key: Annotated[Place | None, Option(metavar="PUBLIC")] = None,
-) -> Verified:
-    """Prove that an acceptance is as it was written, and by whose key it was signed.
-
-    Args:
-        file: The acceptance.json to verify; the page that belongs to it is looked for beside it.
-        key: PEM file of the public Ed25519 key that should have signed; without it, the key that
-            the file itself names is taken, and a file without a signature is compared with its
-            own digests alone.
-
-    Raises:
-        InputError: no such file, or no acceptance.
-
-    Example:
-        >>> import defectune as dt
-        >>> made = dt.accept("out", "quick", output="signed-off", progress=False)
-        >>> dt.verify_acceptance(made.document).faults
-        ()
-    """
-    import json
-
-    from evaluation.acceptance.manifest import FORMAT, changed_parts, part_at
-
-    path = as_path(file, what="acceptance")
-    if path.suffix == ".html":
-        path = path.with_suffix(".json")
-    if not path.is_file():
-        raise InputError(f"There is no acceptance {path}. Give the {DOCUMENT} that accept wrote.")
-    expected = None
-    if key is not None:
-        from defectune.library.signing import load_public_key
-
-        expected = load_public_key(as_path(key, what="key"))
-    data = path.read_bytes()
-    try:
-        text = data.decode("ascii")
-        document = json.loads(text)
-    except UnicodeDecodeError as error:
-        where = part_at(data.decode("latin-1"), error.start)
-        return Verified(path, (f"Changed: {where} (a byte that is no text).",), "")
-    except (ValueError, RecursionError) as error:
-        where = part_at(text, getattr(error, "pos", 0))
-        return Verified(path, (f"Changed: {where} (it is no JSON any more).",), "")
-    try:
-        if document["format"] != FORMAT:
-            if FORMAT.encode() in data or "manifest" not in document:
-                raise KeyError("format")
-            return Verified(path, (f"Changed: format (it should be {FORMAT}).",), "")
-        page_name = document["manifest"]["page_file"]
-        page_path = path.parent / Path(str(page_name)).name
-        page = page_path.read_bytes() if page_path.is_file() else None
-        changed = changed_parts(document, data, page)
-        whole = str(document["manifest"]["whole"])
-        signature = document["signature"]
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise InputError(
-            f"{path} is no acceptance of this program, or a part of it is gone "
-            f"({type(error).__name__}: {shortened(error, 80)}). Ask for the file again."
-        ) from error
-    faults = [
-        f"Changed: {name}."
-        if name != "page" or page is not None
-        else f"The page {page_path.name} is not beside it, so that it cannot be proved."
-        for name in changed
-    ]
-    mark = ""
-    if signature is not None:
-        from defectune.library.signing import signature_fault
-
-        fault, mark = signature_fault(signature, whole, expected)
-        faults += [fault] if fault else []
-    elif expected is not None:
-        faults.append("It is not signed.")
-    return Verified(path, tuple(faults), mark)
-
-
-def require_labels_unchanged(dataset: Dataset) -> None:
-    """Labels are the truth of every figure: refuse those that were edited by hand."""
-    from converters.manifest import MANIFEST
-
-    path = dataset.root / MANIFEST
-    listed = read_json(path, what="the digests of a converted dataset")
-    digests = listed.get("sha256") if isinstance(listed, dict) else None
-    digest = digests.get(COCO_ALL.as_posix()) if isinstance(digests, dict) else None
-    if digest != sha256_of(dataset.root / COCO_ALL):
-        raise InputError(
-            f"{dataset.root / COCO_ALL} was changed after conversion (another SHA-256 than in "
-            f"{path}): what is counted would not be what was converted. Restore it, or convert "
-            "again."
-        )
-
-
-def _counted(
-    data: Dataset, run: Run | Place, *, operating_point: bool, reporter: "Reporter"
-) -> _Counted:
-    """The verdicts that are counted, each out of fold, or why they cannot be had.
-
-    Raises:
-        InputError: no such run; thresholds of which nobody knows what they were chosen on; a run
-            that was changed; a bundle whose model has seen the test images, or says otherwise.
-    """
-    place = run.path if isinstance(run, Run) else as_path(run, what="run")
-    if place.is_file():
-        if operating_point:
-            raise UsageError(
-                "--operating-point is of a run; a bundle has the threshold that it was made with."
-            )
-        return _counted_of_bundle(data, place, reporter)
-    stored = out_of_fold(find_run(place, data.root), data)
-    chosen: dict[str, Any] = {
-        "by": "training",
-        "rule": "the thresholds that training chose",
-        "chosen_on": {str(fold): part.chosen_on for fold, part in sorted(stored.folds.items())},
-    }
-    thresholds = {fold: float(THRESHOLD) for fold in stored.folds}
-    if operating_point:
-        digest = data.split.digest
-        thresholds = {
-            f: operating_threshold(stored.run, f, split_digest=digest) for f in stored.folds
-        }
-        point = read_json(data.root / LEADERBOARD_FILE, what="the leaderboard")["operating_point"]
-        mine = next(row for row in point["runs"] if row["run"] == stored.name)
-        chosen = {
-            "by": "evaluate",
-            "rule": str(point.get("rule")),
-            "chosen_on": {"all folds": str(mine.get("validation"))},
-        }
-    return _Counted(stored, thresholds, chosen, None)
-
-
-def out_of_fold(run: Path, data: Dataset) -> StoredPredictions:
-    """Verdicts of a run on test images, none of which its threshold was chosen on.
-
-    Raises:
-        InputError: there are none, nobody knows what their threshold was chosen on, or the run
-            was changed after training.
-    """
-    stored = read_predictions(run, data)
-    if stored.no_threshold:
-        raise InputError(
-            f"The run {run} has no verdicts: {stored.no_threshold}. Give scores of the split's "
-            "validation images with the predictions (validation.csv)."
-        )
-    if stored.given_threshold:
-        raise InputError(
-            f"The threshold of {run} came with its predictions, and nobody here knows which "
-            "images it was chosen on: chosen on those that are counted, it would prove nothing. "
-            "Give scores of the split's validation images (validation.csv) in place of a threshold."
-        )
-    if meta_path(run).is_file() and (run / CONFIG_FILE).is_file():
-        problems, _ = run_problems(run, data)
-        if problems:
-            raise InputError(f"{run} cannot be counted as it is: {problems[0]}")
-    return stored
-
-
-def _counted_of_bundle(data: Dataset, place: Path, reporter: "Reporter") -> _Counted:
-    from deployment import open_bundle
-    from deployment.checking import check_bundle
-
-    opened = open_bundle(place)
-    if opened.document["split_digest"] != data.split.digest:
-        raise SplitMismatchError(
-            f"{place} was made of a run under another split than {data.root}. Accept it on the "
-            "dataset that it was trained on."
-        )
-    if opened.refitted:
-        raise InputError(
-            f"The model of {place} has learnt from the test images (--models refit), so that no "
-            "image is left to count. Accept the run that it was made of, or photograph new parts."
-        )
-    stored = out_of_fold(find_run(opened.run, data.root), data)
-    total = sum(len(data.split.folds[f].test) for f in opened.folds if f < len(data.split.folds))
-    check = check_bundle(opened, data, advance=reporter.track(place.name, total))
-    limit = opened.threshold
-    flips = [
-        one.image_id
-        for one in check.images
-        if (stored.image_scores[one.image_id] >= limit)
-        != (stored.image_scores[one.image_id] + one.score >= limit)
-    ]
-    if flips:
-        raise InputError(
-            f"{place} says otherwise than the run {stored.name} of {len(flips)} test images "
-            f"({', '.join(flips[:3])}{' …' if len(flips) > 3 else ''}). It is no bundle of the run "
-            "as it is now: make it again."
-        )
-    kept = {i: s for i, s in stored.image_scores.items() if stored.fold_of[i] in opened.folds}
-    from dataclasses import replace
-
-    chosen = {
-        "by": "the bundle",
-        "rule": opened.chosen_by,
-        "chosen_on": {str(f): stored.folds[f].chosen_on for f in opened.folds},
-    }
-    about = {
-        "file": place.name,
-        "digest": opened.digest,
-        "folds": list(opened.folds),
-        "images_predicted_again": len(check.images),
-        "other_verdicts": 0,
-        "note": check.note,
-    }
-    return _Counted(
-        replace(stored, image_scores=kept), dict.fromkeys(opened.folds, limit), chosen, about
-    )
-
-
 def _acceptance(
     data: Dataset,
-    counted: _Counted,
+    counted: Counted,
     asked: Any,
     repeats: Place | None,
     second_labels: Place | Sequence[Place],
@@ -508,7 +269,7 @@ def _require_replaceable(folder: Path) -> None:
 
 def _write(
     data: Dataset,
-    counted: _Counted,
+    counted: Counted,
     found: "Acceptance",
     folder: Path,
     key: Any,

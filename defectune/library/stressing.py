@@ -15,8 +15,8 @@ from annotations.files import refuse_links_in, write_bytes_atomic, write_json_at
 from annotations.locks import LOCK_FILE, hold_lock
 from annotations.prediction_files import THRESHOLD
 from annotations.run_files import CONFIG_FILE, STRESS_FILE, STRESS_FOLDER, STRESS_PAGE
-from defectune.library.accepting import out_of_fold, require_labels_unchanged
 from defectune.library.arguments import Place, as_dataset, as_path, checked, several
+from defectune.library.counting import out_of_fold, require_labels_unchanged
 from defectune.library.options import Option
 from defectune.library.progress import shown
 from defectune.library.run import Run

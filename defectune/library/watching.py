@@ -55,7 +55,8 @@ def watch(
         DefectuneError: no bundle, or a folder that cannot be watched.
     """
     from deployment import open_bundle
-    from deployment.handoff import Handoff, MqttBroker, Receiver, Webhook, require_distinct
+    from deployment.handoff import Handoff
+    from deployment.receivers import MqttBroker, Receiver, Webhook, require_distinct
     from deployment.watching import VERDICTS_FILE, WatchOptions
     from deployment.watching import watch as follow
 

@@ -1,7 +1,8 @@
 """Acceptance: what can be signed of a run, in the language of attribute measurement systems."""
 
 from evaluation.acceptance.agreement import Kappa, cohen_kappa, fleiss_kappa
-from evaluation.acceptance.assemble import Acceptance, Asked, accept_photographs
+from evaluation.acceptance.assemble import Acceptance, accept_photographs
+from evaluation.acceptance.claims import Asked
 from evaluation.acceptance.manifest import (
     FORMAT,
     changed_parts,

@@ -8,16 +8,18 @@ from typing import Any, Final
 
 import numpy as np
 
-from annotations import UsageError
 from evaluation.acceptance.agreement import (
-    AIAG_KAPPA,
-    AIAG_SHARES,
-    Kappa,
-    cohen_kappa,
-    fleiss_kappa,
     share_band,
-    two_by_two,
 )
+from evaluation.acceptance.claims import (
+    ESCAPE_LIMITS,
+    LINE_RATES,
+    OVERKILL_LIMITS,
+    Asked,
+    claim_of,
+    percent,
+)
+from evaluation.acceptance.grading import Agreement
 from evaluation.acceptance.parts import (
     RULE,
     Photograph,
@@ -30,59 +32,15 @@ from evaluation.acceptance.parts import (
 from evaluation.acceptance.rates import (
     BoundedRate,
     chance_to_pass,
-    missing_parts,
     parts_needed,
     plan_rows,
 )
 from evaluation.strata import SIZE_NAMES
 
-ESCAPE_LIMITS: Final = (0.01, 0.005)
-OVERKILL_LIMITS: Final = (0.05, 0.02, 0.01)
 ALLOWED: Final = (0, 1, 2)
-LINE_RATES: Final = (0.0001, 0.001, 0.01, 0.05)
-LEAST_PARTS: Final = 20
 _CURVE_POINTS: Final = 61
 _MOST_ALLOWED: Final = 100
 """With more errors than this, nobody asks how many parts would prove a limit all the same."""
-
-
-@dataclass(frozen=True, slots=True)
-class Asked:
-    """What is to be proved.
-
-    Attributes:
-        max_escape: highest share of defective parts that may escape; None asks nothing.
-        max_overkill: highest share of good parts that may be called defective; None asks nothing.
-        confidence: of every bound.
-        defect_rate: share of defective parts on the line, beside `LINE_RATES`.
-        least_parts: types, sizes and sources with fewer defective parts are said not to be tested.
-
-    Raises:
-        UsageError: a number out of its range.
-    """
-
-    max_escape: float | None = None
-    max_overkill: float | None = None
-    confidence: float = 0.95
-    defect_rate: float | None = None
-    least_parts: int = LEAST_PARTS
-
-    def __post_init__(self) -> None:
-        for name in ("max_escape", "max_overkill"):
-            limit = getattr(self, name)
-            if limit is not None and not 1e-6 <= limit < 1:
-                raise UsageError(
-                    f"--{name.replace('_', '-')} must be at least 0.000001 and below 1, got "
-                    f"{limit}: no number of parts proves that there are none at all."
-                )
-        if not 0.5 <= self.confidence <= 0.9999:
-            raise UsageError(
-                f"--confidence must lie between 0.5 and 0.9999, got {self.confidence}."
-            )
-        if self.defect_rate is not None and not 0 < self.defect_rate < 1:
-            raise UsageError(f"--defect-rate must lie between 0 and 1, got {self.defect_rate}.")
-        if self.least_parts < 1:
-            raise UsageError(f"--least-parts must be at least 1, got {self.least_parts}.")
 
 
 @dataclass(frozen=True)
@@ -127,7 +85,7 @@ class Acceptance:
             ("overkill", asked.max_overkill, self.overkill),
         ):
             if limit is not None:
-                claims.append(_claim(name, limit, rate, asked.confidence))
+                claims.append(claim_of(name, limit, rate, asked.confidence))
         proved = all(claim["proved"] for claim in claims) if claims else None
         return {
             "max_escape": asked.max_escape,
@@ -207,84 +165,9 @@ class Acceptance:
     def agreement(self) -> dict[str, Any]:
         """Kappas, repeatability, and two photographs in a row."""
         confidence = self.asked.confidence
-        truth = [one.is_defective for one in self.trials]
-        model = cohen_kappa(
-            two_by_two(truth, [one.called for one in self.trials]), confidence=confidence
-        )
-        return {
-            "cohen_model_reference": model.to_json(),
-            "graders": [self._grader(name) for name in sorted(self.graders)],
-            "fleiss_graders": self._fleiss().to_json(),
-            "repeatability": self._repeatability(),
-            "kappa_bands": [list(band) for band in AIAG_KAPPA],
-            "share_bands": {k: [list(band) for band in v] for k, v in AIAG_SHARES.items()},
-        }
-
-    def _grader(self, name: str) -> dict[str, Any]:
-        labels = self.graders[name]
-        shots = [one for one in self.photographs if one.image_id in labels]
-        trials = trials_of(shots, called=lambda p: labels[p.image_id])
-        table = two_by_two([t.is_defective for t in trials], [t.called for t in trials])
-        model = {t.part: t.called for t in trials_of(shots)}
-        with_model = two_by_two([model[t.part] for t in trials], [t.called for t in trials])
-        confidence = self.asked.confidence
-        return {
-            "name": name,
-            "n_photographs": len(shots),
-            "cohen_reference": cohen_kappa(table, confidence=confidence).to_json(),
-            "cohen_model": cohen_kappa(with_model, confidence=confidence).to_json(),
-            "miss_rate": escape_rate(trials, confidence).to_json(),
-            "false_alarm_rate": overkill_rate(trials, confidence).to_json(),
-        }
-
-    def _fleiss(self) -> Kappa:
-        if not self.graders:
-            return Kappa(
-                None,
-                0,
-                reason="cannot be had, because there is one grader alone, the reference; give the "
-                "labels of others with --second-labels",
-            )
-        common = [
-            p for p in self.photographs if all(p.image_id in g for g in self.graders.values())
-        ]
-        reference = trials_of(common)
-        votes = np.array([t.is_defective for t in reference], np.int64)
-        for labels in self.graders.values():
-            said = {t.part: t.called for t in trials_of(common, called=_says(labels))}
-            votes = votes + np.array([said[t.part] for t in reference], np.int64)
-        k = 1 + len(self.graders)
-        return fleiss_kappa(
-            np.stack([k - votes, votes], axis=1).astype(np.int64), confidence=self.asked.confidence
-        )
-
-    def _repeatability(self) -> dict[str, Any]:
-        """Over photographs of one part that show the same truth: are all verdicts the same?"""
-        by_part: dict[tuple[str, bool], list[Photograph]] = {}
-        mixed = {t.part for t in self.trials if t.is_defective}
-        for one in sorted(self.photographs, key=lambda p: p.image_id):
-            # Good photographs of a defective part show another face, and are no repetition.
-            if one.is_defective or one.part not in mixed:
-                by_part.setdefault((one.part, one.is_defective), []).append(one)
-        repeated = {key: shots for key, shots in by_part.items() if len(shots) > 1}
-        confidence = self.asked.confidence
-        if not repeated:
-            why = "cannot be had, because no counted part was photographed twice; name repeated "
-            why += "photographs with --repeats"
-            return {"parts_from": self.repeats, "reason": why}
-        alike = sum(len({one.called for one in shots}) == 1 for shots in repeated.values())
-        row: dict[str, Any] = {
-            "parts_from": self.repeats,
-            "photographs": sum(map(len, repeated.values())),
-            "same_verdict": BoundedRate(alike, len(repeated), confidence).to_json(),
-        }
-        for name, truth in (("pg2", False), ("pb2", True)):
-            pairs = [shots[:2] for (_, bad), shots in repeated.items() if bad is truth]
-            both = sum(all(one.called is truth for one in pair) for pair in pairs)
-            kind = "defective" if truth else "good"
-            reason = f"no {kind} part was photographed twice"
-            row[name] = BoundedRate(both, len(pairs), confidence, reason).to_json()
-        return row
+        return Agreement(
+            self.photographs, self.trials, self.graders, self.repeats, confidence
+        ).to_json()
 
     def not_tested(self) -> list[str]:
         """What the figures do not speak of, a sentence each."""
@@ -306,7 +189,7 @@ class Acceptance:
                     said.append(
                         f"The {what} {name!r} was tested on {n} defective part{'s' * (n != 1)}, "
                         f"fewer than {least}: an escape rate of up to "
-                        f"{_percent(BoundedRate(0, n, confidence).upper)} would show no escape "
+                        f"{percent(BoundedRate(0, n, confidence).upper)} would show no escape "
                         f"among so few."
                         if n
                         else f"The {what} {name!r} was not tested: no defective part of it was "
@@ -390,35 +273,5 @@ def accept_photographs(
     return Acceptance(tuple(photographs), asked, tuple(class_names), repeats, dict(graders))
 
 
-def _says(labels: Mapping[str, bool]) -> Any:
-    return lambda photograph: labels[photograph.image_id]
-
-
 def _rows(rates: Mapping[str, BoundedRate]) -> list[dict[str, Any]]:
     return [{"name": name, **rate.to_json()} for name, rate in rates.items()]
-
-
-def _claim(name: str, limit: float, rate: BoundedRate, confidence: float) -> dict[str, Any]:
-    what = "defective parts escape" if name == "escape" else "good parts are called defective"
-    kind = "defective" if name == "escape" else "good"
-    missing = missing_parts(rate, limit)
-    claim = {"rate": name, "limit": limit, **rate.to_json(), "missing": missing}
-    claim["proved"] = proved = missing == 0
-    seen = f"{rate.count} of {rate.n} did" if name == "escape" else f"{rate.count} of {rate.n} were"
-    if proved:
-        claim["sentence"] = (
-            f"Proved with {_percent(confidence)} confidence: at most {_percent(limit)} of "
-            f"{what} ({seen}; upper bound {_percent(rate.upper)})."
-        )
-        return claim
-    claim["sentence"] = (
-        f"Not proved: at most {_percent(limit)} of {what}. {seen[:1].upper()}{seen[1:]}, so that "
-        f"{_percent(rate.upper)} is the bound with {_percent(confidence)} confidence; "
-        f"{missing:,} more {kind} parts without {'an escape' if name == 'escape' else 'overkill'} "
-        f"would prove it."
-    )
-    return claim
-
-
-def _percent(value: float) -> str:
-    return f"{100 * value:.4g} %"

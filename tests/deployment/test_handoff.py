@@ -18,8 +18,9 @@ from annotations import InputError, UsageError, load_dataset, write_png
 from classify import ClassifyConfig, train_classifier
 from defectune.cli import app
 from defectune.library import watching
-from deployment import handoff
-from deployment.handoff import DeliveryError, Handoff, MqttBroker, Webhook
+from deployment import handoff, receivers
+from deployment.handoff import Handoff
+from deployment.receivers import DeliveryError, MqttBroker, Webhook
 from tests.drawn import drawn_dataset
 from tests.line import CliRunner
 from training import SilentReporter
@@ -407,9 +408,9 @@ def test_a_dead_receiver_stops_no_other(tmp_path, server):
 def test_addresses_that_would_share_a_note_are_refused():
     first = Webhook("http://host/x?line=1")
     with pytest.raises(UsageError, match="given twice") as refused:
-        handoff.require_distinct([first, Webhook("http://me:secret@host/x?line=2")])
+        receivers.require_distinct([first, Webhook("http://me:secret@host/x?line=2")])
     assert "secret" not in str(refused.value)
-    handoff.require_distinct([first, Webhook("http://host/y")])
+    receivers.require_distinct([first, Webhook("http://host/y")])
 
 
 @pytest.mark.skipif(shutil.which("mosquitto") is None, reason="mosquitto is not installed")
@@ -466,7 +467,7 @@ def test_a_verdict_is_kept_where_it_is_not_to_blame(tmp_path, server, status):
 
 
 def test_a_receiver_that_drips_is_given_up_and_delays_no_other(tmp_path, server, monkeypatch):
-    monkeypatch.setattr(handoff, "DEADLINE_S", 0.3)
+    monkeypatch.setattr(receivers, "DEADLINE_S", 0.3)
     ended = threading.Event()
     with socket.create_server(("127.0.0.1", 0)) as dripping:
         dripping.settimeout(0.05)

@@ -10,8 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from annotations import Dataset, InputError, OutputExistsError, load_dataset, read_predictions
-from defectune.library.evaluating import make_report, read_leaderboard
+from defectune.library.evaluating import read_leaderboard
 from defectune.library.progress import BarReporter
+from defectune.library.reporting import make_report
 from evaluation import board_damage, evaluate_runs, summarize
 from report import write_report
 from report.first_screen import claims, escapes_by_type, metric_lines, operating_points
