@@ -67,7 +67,7 @@ def grow(source: Path, out: Path, group_by: str, fold: int, train: dict[str, Any
     dt.train(out, "segment", name="old", fold=fold, **train, epochs=EPOCHS)
     dt.update(out, batches[1], group_by=group_by, leave_out=True)
     # Lets the old run predict the test images that came later.
-    dt.evaluate(out, ["old"])
+    dt.evaluate(out, ["old"], fold=fold)
 
 
 def measure(data: str, out: Path, name: str, fold: int) -> None:

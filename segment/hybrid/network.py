@@ -170,11 +170,18 @@ class Heads(torch.nn.Module):
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Standardized levels to the mean of what the heads, or `only` some of them by number,
         answer; see `Head.forward`."""
+        maps, logits = self.answers(levels, only)
+        return maps.mean(dim=0), logits.mean(dim=0)
+
+    def answers(
+        self, levels: Sequence[torch.Tensor], only: Sequence[int] | None = None
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """What each head, or each of `only` some by number, answers to standardized levels: maps
+        (heads, n, 1 + classes, h, w) and image logits (heads, n); see `Head.forward`."""
         joined = self.join(levels)
         chosen = list(self.each) if only is None else [self.each[number] for number in only]
-        answers = [head(levels, joined) for head in chosen]
-        maps = torch.stack([one for one, _ in answers]).mean(dim=0)
-        return maps, torch.stack([one for _, one in answers]).mean(dim=0)
+        maps, logits = zip(*(head(levels, joined) for head in chosen), strict=True)
+        return torch.stack(maps), torch.stack(logits)
 
 
 def _layer(inputs: int, outputs: int, size: int = 3) -> torch.nn.Sequential:

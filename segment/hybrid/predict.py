@@ -11,13 +11,13 @@ import torch
 from annotations.run_files import TILES_FILE
 from inference.base import Batch
 from inference.masks import FittedMaskScorer
-from inference.tiling import read_tiles
+from inference.tiling import read_noted, read_tiles
 from segment.hybrid.cache import FeatureCache
 from segment.hybrid.config import HybridConfig
 from segment.hybrid.features import FrozenFeatures
 from segment.hybrid.image_probe import PROBE_FILE, ImageProbe, read_probe
 from segment.hybrid.network import JOINED_FROM, SCALE, Heads
-from segment.hybrid.shape import resolved
+from segment.hybrid.shape import SCORE_RULE, resolved
 from segment.trained import trained_weights
 from training import (
     fold_folder,
@@ -35,6 +35,9 @@ class HybridNetwork(torch.nn.Module):
 
     Attributes:
         probe: of the image as a whole, where one is of use; it stands in a file of its own.
+        score_rule: 2 takes the mean of the heads' highest places, which in expectation is what one
+            head says of an image that it was not trained on, and thresholds come from such scores;
+            1 takes the highest place of their mean map, which is lower, as runs before 0.3 do.
     """
 
     def __init__(self, config: HybridConfig, n_classes: int, *, weights: str) -> None:
@@ -53,6 +56,7 @@ class HybridNetwork(torch.nn.Module):
             config.encoder, weights=weights, finest=min(JOINED_FROM, config.stride)
         )
         self.probe: ImageProbe | None = None
+        self.score_rule = SCORE_RULE
         self.heads = Heads(
             self.features.strides,
             self.features.channels,
@@ -80,12 +84,14 @@ class _Answer(torch.nn.Module):
     def of_levels(self, levels: Sequence[torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
         heads = self.network.heads
         standardized = heads.standardize(levels)
-        maps, image_logit = heads(standardized, self._only)
+        each, logits = heads.answers(standardized, self._only)
+        maps = each.mean(dim=0)
         defect = (SCALE * maps[:, :1]).sigmoid()
         types = maps[:, 1:].softmax(dim=1) * defect
         # The image's head sees what no single place shows, the map's highest place what the head
         # overlooks: on magnetic tile their mean parts images better than either.
-        score = SCALE * (image_logit + maps[:, 0].amax((1, 2))) / 2
+        highest = (each[:, :, 0] if self.network.score_rule > 1 else maps[None, :, 0]).amax((2, 3))
+        score = SCALE * (logits.mean(dim=0) + highest.mean(dim=0)) / 2
         # A probe was fitted to images that some heads were not: it is of use to all of them alone.
         if self.network.probe is not None and self._only is None:
             score = self.network.probe(score, standardized)
@@ -161,6 +167,7 @@ def load_hybrid_predictor(run: Path, fold: int, *, device: str = "auto") -> Hybr
     network = HybridNetwork(config, n_classes, weights="none")
     load_into(network, path, without=RETIRED_BUFFERS)
     network.probe = read_probe(folder / PROBE_FILE)
+    network.score_rule = read_noted(folder / TILES_FILE, "score_rule", 1, most=SCORE_RULE)
     thresholds = run_thresholds(run, fold)
     return HybridPredictor(
         network,

@@ -22,6 +22,8 @@ from training import FoldJob
 
 Stride = Literal[2, 4, 8]
 COARSEST: Final = 8
+SCORE_RULE: Final = 2
+"""How heads make an image's score; see `segment.hybrid.predict.HybridNetwork`."""
 PLACES_WIDE: Final = 1.0
 """Places of the map that three of four defects are wide, at least. On drawn cracks 3 pixels wide,
 seen in part, a map at stride 2 has a pixel AP of 0.84 and one at stride 4 of 0.75."""
@@ -65,5 +67,6 @@ def choose_shape(
             f"image of {size} pixels, so it is seen through {count} tiles, which takes about "
             f"{count} times as long; --tiles 1 looks at the whole image, and may lose such defects."
         )
-    write_json_atomic(job.folder / TILES_FILE, {"tiles": tiles, "map_stride": stride})
+    noted = {"tiles": tiles, "map_stride": stride, "score_rule": SCORE_RULE}
+    write_json_atomic(job.folder / TILES_FILE, noted)
     return config.model_copy(update={"map_stride": cast(Stride, stride)}), tiles

@@ -1,5 +1,6 @@
 """The hybrid segmenter: cached features, noise, and what it learns from."""
 
+import json
 import os
 from dataclasses import replace
 
@@ -323,6 +324,34 @@ def test_images_of_any_size_and_gray_ones_are_looked_at(hw, tiles):
     found = predictor.predict("x", gray)
     assert found.pixel_scores.shape == hw
     assert 0 <= found.image_score <= 1
+
+
+def test_a_score_is_what_one_head_says_in_the_mean():
+    # Thresholds come from scores by one head: the mean of several must not lie beside them.
+    torch.manual_seed(0)
+    config = SMALL.model_copy(update={"heads": 3})
+    network = HybridNetwork(config, 2, weights="none").eval()
+
+    def log_odds(only):
+        predictor = HybridPredictor(network, config, device=torch.device("cpu"), only=only)
+        score = predictor.predict("x", image((64, 96))).image_score
+        return np.log(score / (1 - score))
+
+    alone = [log_odds((head,)) for head in range(3)]
+    assert np.ptp(alone) > 1e-3
+    assert log_odds(None) == pytest.approx(np.mean(alone), abs=1e-5)
+    network.score_rule = 1
+    assert log_odds(None) < np.mean(alone) - 1e-4
+
+
+def test_a_run_of_before_keeps_its_scores(tmp_path, dataset):
+    config = SMALL.model_copy(update={"heads": 2})
+    run = train_segmenter(dataset, config, name="before", folds=[0], reporter=SilentReporter())
+    noted = run / "fold-0" / "tiles.json"
+    assert load_segmenter(run, 0, device="cpu").trained.score_rule == 2
+    kept = {k: v for k, v in json.loads(noted.read_text()).items() if k != "score_rule"}
+    noted.write_text(json.dumps(kept))
+    assert load_segmenter(run, 0, device="cpu").trained.score_rule == 1
 
 
 def test_an_aim_is_one_of_two():
