@@ -96,7 +96,7 @@ def read_incoming(
     for path in files.images:
         above = path.relative_to(files.root).parents
         if any((files.root / one / OUTPUT_MARKER).is_file() for one in above):
-            counts["files written by an earlier call of predict were passed over"] += 1
+            counts["passed over, written by an earlier call of predict"] += 1
             continue
         relative = files.relative(path)
         images.append(SourceImage(relative, path, GOOD, "", relative))
@@ -115,13 +115,13 @@ def read_incoming(
     for image, facts in zip(images, read_all(images, options, workers=workers), strict=True):
         digest = facts.sha256
         if digest in labelled:
-            counts["unlabelled images are left out: the dataset has them with a label"] += 1
+            counts["left out, since the dataset has them with a label"] += 1
             continue
         if digest in mine:
-            counts["unlabelled files stand twice in the folder, and were taken once"] += 1
+            counts["in the folder twice, and taken once"] += 1
             continue
         if digest in seen:
-            counts["unlabelled images had come before"] += 1
+            counts["there already"] += 1
             continue
         mine.add(digest)
         image_id = f"{prefix}/{image.relative}" if prefix else image.relative
@@ -138,9 +138,8 @@ def read_incoming(
         place = root / UNLABELLED_FOLDER / name
         came.append(UnlabelledImage(image_id, place, facts.image_hw, digest, source))
         places[place] = (image.image_path, facts.remade)
-    notes = [f"{count} {what}" for what, count in sorted(counts.items())]
-    if came:
-        notes.insert(0, f"{len(came)} images without a label came to the dataset")
+    found = {"added": len(came), **dict(sorted(counts.items()))}
+    notes = [f"unlabelled images {what}: {count}" for what, count in found.items() if count]
     return Incoming(tuple(came), places, tuple(notes))
 
 

@@ -89,9 +89,9 @@ def test_convert_keeps_them_apart_from_all_that_is_counted(tmp_path, drawn, wait
     report = convert(drawn, out, replace(OPTIONS, unlabelled=waiting))
     assert report.n_unlabelled == 4
     assert report.notes[-3:] == [
-        "4 images without a label came to the dataset",
-        "1 unlabelled files stand twice in the folder, and were taken once",
-        "1 unlabelled images are left out: the dataset has them with a label",
+        "unlabelled images added: 4",
+        "unlabelled images in the folder twice, and taken once: 1",
+        "unlabelled images left out, since the dataset has them with a label: 1",
     ]
     dataset = load_dataset(out)
     assert [image.image_id for image in dataset.unlabelled] == [
@@ -140,14 +140,14 @@ def test_update_without_a_source_makes_no_version(tmp_path, drawn, waiting):
     assert digests(out) == before
     done = update(out, None, asked(waiting, prefix="week-2"))
     assert (done.changed, done.version, done.record) == (True, None, {})
-    assert done.notes[0] == "4 images without a label came to the dataset"
+    assert done.notes[0] == "unlabelled images added: 4"
     assert ids_of(out)[0] == "week-2/b.JPG"
     after = digests(out)
     assert after[COCO_ALL.as_posix()] == before[COCO_ALL.as_posix()]
     assert after[SPLIT_FILE.as_posix()] == before[SPLIT_FILE.as_posix()]
     again = update(out, None, asked(waiting, prefix="week-3"))
     assert not again.changed
-    assert "5 unlabelled images had come before" in again.notes
+    assert "unlabelled images there already: 5" in again.notes
     assert check_dataset(load_dataset(out), reshots=False).problems == ()
 
 
@@ -286,7 +286,7 @@ def test_what_predict_wrote_is_passed_over(tmp_path, drawn, waiting):
     (waiting / "verdicts" / "predictions.json").write_text("{}")
     report = convert(drawn, tmp_path / "out", replace(OPTIONS, unlabelled=waiting))
     assert report.n_unlabelled == 4
-    assert "6 files written by an earlier call of predict were passed over" in report.notes
+    assert "unlabelled images passed over, written by an earlier call of predict: 6" in report.notes
 
 
 @pytest.mark.parametrize(

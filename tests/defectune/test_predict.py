@@ -418,7 +418,7 @@ def test_unlabelled_images_of_a_dataset_are_ranked_for_labelling(root, images, t
         Image.fromarray(pixels).save(images / name)
     updated = invoke("update", dataset, "--unlabelled", images)
     assert updated.exit_code == 0, updated.output
-    assert "3 images without a label came to the dataset" in updated.output
+    assert "unlabelled images added: 3" in updated.output
     done = invoke(*call)
     assert done.exit_code == 0, done.output
     assert "label-first.csv lists what to label first" in done.output
