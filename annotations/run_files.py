@@ -42,6 +42,8 @@ LABEL_FIRST_FILE: Final = "label-first.csv"
 TIMING_FILE: Final = "timing.json"
 """Of a fold: seconds of training (since it was last begun or resumed), and of predicting one image
 with reading and writing."""
+CHECKPOINTS: Final = "checkpoints"
+"""Of a fold: folder of what an interrupted training with Lightning goes on from."""
 TILES_FILE: Final = "tiles.json"
 """Of a fold: how many tiles its model looks through."""
 IMAGE_SCORE_FILE: Final = "image_score.json"

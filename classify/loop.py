@@ -6,8 +6,7 @@ undisturbed one.
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
-from typing import Final, cast
+from typing import cast
 
 import cv2
 import lightning as L  # noqa: N812 - its own convention
@@ -18,8 +17,8 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from annotations import Sample
-from annotations.files import remove_tree
 from annotations.images import read_image_rgb
+from annotations.run_files import CHECKPOINTS
 from classify.config import AugmentedConfig, ClassifyConfig
 from classify.method import FoldData
 from inference.images import resize_square
@@ -37,7 +36,6 @@ from training.lightning_loop import (
     usable_checkpoint,
 )
 
-CHECKPOINTS: Final = "checkpoints"
 ImageRgb = npt.NDArray[np.uint8]
 Item = tuple[torch.Tensor, int]
 MakeItem = Callable[[int, int], Item]
@@ -220,11 +218,6 @@ def unit_tensor(image_rgb: ImageRgb) -> torch.Tensor:
     """uint8 (S, S, 3) to float32 (3, S, S) in [0, 1]."""
     scaled = image_rgb.astype(np.float32) / 255
     return torch.from_numpy(np.ascontiguousarray(scaled.transpose(2, 0, 1)))
-
-
-def remove_checkpoints(folder: Path) -> None:
-    """Forget what an interrupted training would have gone on from."""
-    remove_tree(folder / CHECKPOINTS)
 
 
 def of_epoch(seed: int, epoch: int, number: int) -> np.random.Generator:

@@ -19,9 +19,9 @@ from annotations import (
     require_defects_in_training,
 )
 from annotations.errors import shortened
-from annotations.run_files import CLASSIFIER_FILE, CONFIG_FILE
+from annotations.files import remove_tree
+from annotations.run_files import CHECKPOINTS, CLASSIFIER_FILE, CONFIG_FILE
 from classify.config import ClassifyConfig, config_class
-from classify.loop import remove_checkpoints
 from classify.method import Calibration, FoldData
 from classify.methods import method_named
 from inference.tiling import extents
@@ -105,7 +105,7 @@ def train_classifier(
             learned[key] = arrays, method.calibrate(data, method.open(arrays))
         arrays, calibration = learned[key]
         save_arrays(job.folder / CLASSIFIER_FILE, arrays)
-        remove_checkpoints(job.folder)
+        remove_tree(job.folder / CHECKPOINTS)
         predictor = _WithHeldOutScores(method.open(arrays), calibration.held_out_scores)
         return predictor, calibration.thresholds
 

@@ -2,8 +2,10 @@
 
 import importlib
 import importlib.metadata
+import importlib.util
 import os
 import shutil
+import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -65,6 +67,7 @@ def doctor() -> bool:
         ["free disk here", f"{free:.0f} GB", "" if free > 2 else "make room: runs need about 2 GB"]
     )
     rows.append(["links", *_links()])
+    rows.append(["bytecode of PyTorch", *bytecode(Path(torch.__file__))])
     rows.append(["cache folder", str(cache_folder()), ""])
     rows.append(
         ["DEFECTUNE_WEIGHTS", os.environ.get("DEFECTUNE_WEIGHTS", "not set"), ""],
@@ -131,6 +134,21 @@ def _opencv() -> tuple[str, str]:
             return found, ""
     names = " ".join(owners) or "opencv-python"
     return found, f"pip uninstall -y {names}; pip install opencv-python"
+
+
+def bytecode(source: Path) -> tuple[str, str]:
+    """Whether Python has compiled a file of a library and kept that, and what to do if it may not.
+
+    Examples:
+        >>> bytecode(Path("nowhere/new.py"))[0] in ("yes", "no, and Python is told to keep none")
+        True
+    """
+    if not sys.dont_write_bytecode or Path(importlib.util.cache_from_source(source)).is_file():
+        return "yes", ""
+    return "no, and Python is told to keep none", (
+        "every command compiles its libraries anew, which takes seconds; unset "
+        "PYTHONDONTWRITEBYTECODE, or run `uv sync --compile-bytecode`"
+    )
 
 
 def _links() -> tuple[str, str]:

@@ -14,9 +14,9 @@ import copy
 from collections.abc import Mapping
 from typing import Any, Final
 
-import timm
 import torch
 
+from training.backbones import empty_lite0
 from training.weights import efficientnet_lite0_state_dict
 
 MODEL: Final = "yolo-lite0"
@@ -108,7 +108,7 @@ def with_convolutions(described: Layers) -> dict[str, Any]:
 
 def put_stages_in(network: Any, described: Layers) -> None:
     """Exchange the convolutions of a network for stages, with random weights."""
-    source = timm.create_model("tf_efficientnet_lite0", pretrained=False)
+    source = empty_lite0()
     for number, row in enumerate(described["backbone"]):
         if row[2] != LAYER:
             continue
@@ -127,7 +127,7 @@ def load_imagenet(network: Any) -> None:
     Raises:
         WeightsNotFoundError: the package that holds them is not installed whole.
     """
-    source = timm.create_model("tf_efficientnet_lite0", pretrained=False)
+    source = empty_lite0()
     source.load_state_dict(efficientnet_lite0_state_dict())
     for number in range(len(_BLOCKS)):
         network.model[number].load_state_dict(Lite0Stage(source, number).state_dict())

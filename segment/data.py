@@ -4,9 +4,8 @@ import math
 import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-import albumentations as A  # noqa: N812 - its own convention
 import cv2
 import numpy as np
 import numpy.typing as npt
@@ -19,6 +18,9 @@ from annotations.images import read_image_rgb
 from inference.images import half_normalized, resize_image
 from inference.tiling import crop_window, cut_tile, resize_for_tiles, tile_windows
 from training.injection import DefectInjector, LabeledImage
+
+if TYPE_CHECKING:
+    import albumentations as A  # noqa: N812 - its own convention
 
 Item = tuple[torch.Tensor, torch.Tensor]
 WEAK: Final = 128
@@ -62,12 +64,15 @@ def to_tensor(image_rgb: npt.NDArray[np.uint8]) -> torch.Tensor:
     return torch.from_numpy(half_normalized(image_rgb))
 
 
-def augmentation(*, strong: bool = True) -> A.Compose:
+def augmentation(*, strong: bool = True) -> "A.Compose":
     """Flips, any rotation, slight scale, shift and light; a defect stays a defect under them.
 
     Args:
         strong: all of them; else left and right flips alone.
     """
+    # Takes a second to load, and the hybrid segmenter, which shares this file, does without.
+    import albumentations as A  # noqa: N812 - its own convention
+
     if not strong:
         return A.Compose([A.HorizontalFlip(p=0.5)])
     return A.Compose(
@@ -181,7 +186,7 @@ class DefectImages(TorchDataset[Item]):
         self,
         images: Sequence[LabeledImage],
         *,
-        transform: A.Compose | None = None,
+        transform: "A.Compose | None" = None,
         injector: DefectInjector | None = None,
         crop: int | None = None,
         seed: int = 0,

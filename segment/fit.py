@@ -10,6 +10,7 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from torch.utils.data import DataLoader
 
 from annotations import Sample, TrainingError
+from annotations.run_files import CHECKPOINTS
 from segment.config import SegmentConfig
 from segment.data import (
     WEAK,
@@ -20,11 +21,18 @@ from segment.data import (
     augmentation,
     load_resized,
 )
-from segment.network import SegmenterModule, build_network, defect_loss
+from segment.losses import defect_loss
+from segment.module import SegmenterModule
+from segment.network import build_network
 from segment.trained import trained_weights
 from training import FoldJob, load_into, seed_everything
 from training.contact_sheet import CONTACT_SHEET, make_injector, write_contact_sheet
-from training.device import device_list, fitting_batch_size, is_out_of_memory
+from training.device import (
+    device_list,
+    fitting_batch_size,
+    is_out_of_memory,
+    resolve_precision,
+)
 from training.lightning_loop import (
     Progress,
     SeedSteps,
@@ -32,14 +40,12 @@ from training.lightning_loop import (
     hardware_options,
     loggers,
     quiet_lightning,
-    resolve_precision,
     unwrapped,
     usable_checkpoint,
     write_weights,
 )
 from training.shots import limit_defects
 
-CHECKPOINTS: Final = "checkpoints"
 LAST: Final = "last"
 MOST_TYPES: Final = 255 - WEAK
 """That an 8-bit mask tells apart where not all pixels are known."""

@@ -10,12 +10,8 @@ from annotations import (
     UsageError,
     require_defects_in_training,
 )
-from annotations.files import write_json_atomic
-from annotations.run_files import IMAGE_SCORE_FILE, SEGMENTER_WEIGHTS_FILE, TILES_FILE
-from inference.masks import Look
-from inference.tiling import choose_tiles, extents
+from annotations.run_files import SEGMENTER_WEIGHTS_FILE
 from segment.config import JoinedConfig, SegmentConfig
-from segment.fit import fit, learnable
 from segment.hybrid.config import HybridConfig
 from segment.hybrid.held_out import add_probe, held_out_looks
 from segment.hybrid.predict import HybridNetwork, HybridPredictor
@@ -24,9 +20,7 @@ from segment.hybrid.starting import choose_shares
 from segment.hybrid.train import fit_heads
 from segment.joined import join_fold, require_member
 from segment.network import build_network
-from segment.predict import MaskPredictor
 from segment.register import FAMILY
-from segment.score_stack import fit_stack
 from segment.thresholds import choose_thresholds, look_at
 from training import (
     FoldJob,
@@ -41,7 +35,7 @@ from training.device import device_list
 from training.job import Start, run_folder
 from training.recipes import read_recipe
 from training.shots import limit_defects
-from training.strengths import say_taught, say_unlearned
+from training.strengths import say_taught
 
 SingleConfig = SegmentConfig | HybridConfig
 AnyConfig = SingleConfig | JoinedConfig
@@ -93,7 +87,10 @@ def train_segmenter(
             return _train_hybrid(job, config)
         if isinstance(config, JoinedConfig):
             return join_fold(job, config, members)
-        return _train_unet(job, config)
+        # Its libraries take seconds to load, and the other methods do without.
+        from segment.unet import train_unet
+
+        return train_unet(job, config)
 
     return train_run(
         dataset,
@@ -145,43 +142,6 @@ def _members(
     return runs
 
 
-def _train_unet(job: FoldJob, config: SegmentConfig) -> tuple[Predictor, FoldThresholds]:
-    best = job.folder / SEGMENTER_WEIGHTS_FILE
-    network = build_network(config, len(job.dataset.class_names), pretrained=False)
-    tiles = _tiles(job, config)
-    if not best.is_file():
-        learned = learnable(job, job.dataset.split.folds[job.fold].train, config, tiles=tiles)
-        say_taught(job, learned, held_out=False)
-        if tiles > 1:
-            say_unlearned(job, learns_from=frozenset({"masks", "boxes"}))
-        fit(job, config, tiles, best)
-    load_into(network, best)
-    device = resolve_device(config.device)
-    predictor = MaskPredictor(network, config, device=device, tiles=tiles)
-
-    def fit_scores(samples: Sequence[Sample], looks: Sequence[Look]) -> Sequence[float]:
-        flags, groups = [s.is_defective for s in samples], [s.group for s in samples]
-        fitted = fit_stack([seen.defect for seen in looks], flags, groups)
-        (job.folder / IMAGE_SCORE_FILE).unlink(missing_ok=True)
-        if fitted is None:
-            job.reporter.say(
-                f"Fold {job.fold}: the image score is the 99.9 % quantile of the map; weights "
-                f"fitted to {len(samples)} validation images do not rank clearly better."
-            )
-            return [seen.image_score for seen in looks]
-        predictor.stack, held_out = fitted
-        predictor.stack.write(job.folder / IMAGE_SCORE_FILE)
-        ids = (sample.image_id for sample in samples)
-        predictor.held_out_scores = dict(zip(ids, held_out, strict=True))
-        return held_out
-
-    samples = _limited(job, config, job.dataset.split.folds[job.fold].val)
-    looks = look_at(job, samples, predictor)
-    return predictor, choose_thresholds(
-        job, config, predictor, samples, looks, fit_scores=fit_scores
-    )
-
-
 def _train_hybrid(job: FoldJob, config: HybridConfig) -> tuple[Predictor, FoldThresholds]:
     best = job.folder / SEGMENTER_WEIGHTS_FILE
     fold = job.dataset.split.folds[job.fold]
@@ -210,22 +170,5 @@ def _train_hybrid(job: FoldJob, config: HybridConfig) -> tuple[Predictor, FoldTh
     return predictor, choose_thresholds(job, config, predictor, samples, looks, good_alone=True)
 
 
-def _limited(
-    job: FoldJob, config: SegmentConfig | HybridConfig, ids: Sequence[str]
-) -> list[Sample]:
+def _limited(job: FoldJob, config: HybridConfig, ids: Sequence[str]) -> list[Sample]:
     return limit_defects(job.dataset.select(ids), config.shots_per_type, seed=config.seed)
-
-
-def _tiles(job: FoldJob, config: SegmentConfig) -> int:
-    """Along the longer side; written down, for whoever opens the run later."""
-    truths = job.dataset.truths
-    train = _limited(job, config, job.dataset.split.folds[job.fold].train)
-    defects = [one for sample in train for one in extents(truths[sample.image_id])]
-    tiles = choose_tiles(defects, tile_side=config.image_size, asked=config.tiles)
-    if config.tiles == "auto" and tiles > 1:
-        job.reporter.say(
-            f"Fold {job.fold}: defects are small or thin, so that images are seen through {tiles} "
-            "tiles along the longer side; --tiles 1 looks at the whole image, and may lose them."
-        )
-    write_json_atomic(job.folder / TILES_FILE, {"tiles": tiles})
-    return tiles

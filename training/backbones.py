@@ -6,7 +6,6 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-import timm
 import torch
 import torchvision
 
@@ -176,6 +175,8 @@ def patch_stages(maps: Sequence[torch.Tensor], side: int) -> list[torch.Tensor]:
 
 def model_names() -> list[str]:
     """Every name that `Backbone` takes, sorted."""
+    import timm
+
     ours = ["efficientnet_lite0"]
     of_torchvision = torchvision.models.list_models(module=torchvision.models)
     return sorted({*ours, *of_torchvision, *timm.list_models()})
@@ -185,8 +186,7 @@ def _build(model: str, weights: str) -> tuple[torch.nn.Module, Normalization, bo
     """Network, normalization, and whether its stages are found by hooks."""
     network: torch.nn.Module
     if model == "efficientnet_lite0":
-        # timm's plain `efficientnet_lite0` loads the same tensors and computes something else.
-        network = timm.create_model("tf_efficientnet_lite0", pretrained=False)
+        network = empty_lite0()
         if weights == "auto":
             network.load_state_dict(efficientnet_lite0_state_dict())
         elif weights != "none":
@@ -200,6 +200,8 @@ def _build(model: str, weights: str) -> tuple[torch.nn.Module, Normalization, bo
             published = torchvision.models.get_model_weights(model)["IMAGENET1K_V1"].url
             _load(network, find_weights(_published(published), given=weights))
         return network, _IMAGENET, True
+    import timm
+
     if model not in timm.list_models():
         names = model_names()
         near = difflib.get_close_matches(model, names, n=4) or list(STAGES)
@@ -212,9 +214,21 @@ def _build(model: str, weights: str) -> tuple[torch.nn.Module, Normalization, bo
     return network, (tuple(config["mean"]), tuple(config["std"])), hooked
 
 
+def empty_lite0() -> torch.nn.Module:
+    """EfficientNet-Lite0 with random weights, in the names of its published ones."""
+    # Here and below, not above: timm takes a second to load, and torchvision's networks do without.
+    import timm
+
+    # timm's plain `efficientnet_lite0` loads the same tensors and computes something else.
+    network: torch.nn.Module = timm.create_model("tf_efficientnet_lite0", pretrained=False)
+    return network
+
+
 def _any_size(model: str) -> torch.nn.Module:
     """A network of timm; a vision transformer looks at images of any size, and pads the last patch
     of a row or column."""
+    import timm
+
     network: torch.nn.Module
     try:
         network = timm.create_model(

@@ -4,6 +4,7 @@ import ctypes
 import random
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Final
 
 import numpy as np
@@ -118,3 +119,22 @@ def is_out_of_memory(error: BaseException) -> bool:
         or "not enough memory" in text
         or "can't allocate memory" in text
     )
+
+
+def resolve_precision(precision: str, device: torch.device) -> str:
+    """Turn `auto` into what is fast on a device without harm: `bf16-mixed` or `32-true`."""
+    if precision != "auto":
+        return precision
+    if device.type == "cuda":
+        return "bf16-mixed"
+    capable = device.type == "cpu" and "avx512_bf16" in _cpu_flags()
+    return "bf16-mixed" if capable else "32-true"
+
+
+def _cpu_flags() -> frozenset[str]:
+    try:
+        text = Path("/proc/cpuinfo").read_text(encoding="utf-8")
+    except OSError:
+        return frozenset()
+    lines = (line for line in text.splitlines() if line.startswith("flags"))
+    return frozenset(next(lines, "").split())

@@ -232,25 +232,6 @@ def unwrapped(error: BaseException) -> Exception:
     return error if isinstance(error, Exception) else RuntimeError(str(error))
 
 
-def resolve_precision(precision: str, device: torch.device) -> str:
-    """Turn `auto` into what is fast on a device without harm: `bf16-mixed` or `32-true`."""
-    if precision != "auto":
-        return precision
-    if device.type == "cuda":
-        return "bf16-mixed"
-    capable = device.type == "cpu" and "avx512_bf16" in _cpu_flags()
-    return "bf16-mixed" if capable else "32-true"
-
-
-def _cpu_flags() -> frozenset[str]:
-    try:
-        text = Path("/proc/cpuinfo").read_text(encoding="utf-8")
-    except OSError:
-        return frozenset()
-    lines = (line for line in text.splitlines() if line.startswith("flags"))
-    return frozenset(next(lines, "").split())
-
-
 class quiet_lightning:  # noqa: N801 - used like a function
     """Lightning's hints are for its own users; ours see our bar."""
 

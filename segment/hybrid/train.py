@@ -18,7 +18,7 @@ from segment.hybrid.predict import HybridNetwork
 from segment.hybrid.training_set import Example, TrainingSet
 from segment.trained import trained_weights
 from training import FoldJob, load_into, resolve_device, seed_everything
-from training.lightning_loop import resolve_precision
+from training.device import resolve_precision
 from training.parts import deal_groups
 
 STATISTICS_IMAGES: Final = 200

@@ -2,6 +2,7 @@
 
 import importlib.metadata
 import io
+import py_compile
 import sys
 
 import pytest
@@ -97,3 +98,17 @@ def test_an_opencv_that_cannot_be_imported_is_a_failure(shown, monkeypatch):
     assert not doctor.doctor()
     assert "import of cv2 halted" in shown["OpenCV"][0]
     assert shown["OpenCV"][1].endswith("pip install opencv-python")
+
+
+def test_a_python_that_may_keep_no_bytecode_is_named(monkeypatch, tmp_path):
+    source = tmp_path / "library.py"
+    source.write_text("x = 1\n")
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+    found, remedy = doctor.bytecode(source)
+    assert found.startswith("no")
+    assert "PYTHONDONTWRITEBYTECODE" in remedy
+    py_compile.compile(str(source))
+    assert doctor.bytecode(source) == ("yes", "")
+    source.with_name("other.py").touch()
+    monkeypatch.setattr(sys, "dont_write_bytecode", False)
+    assert doctor.bytecode(source.with_name("other.py")) == ("yes", "")

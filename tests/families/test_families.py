@@ -21,7 +21,8 @@ from converters import ConvertOptions
 from detect import DetectConfig, load_box_predictor, train_detector
 from segment import SegmentConfig, load_mask_predictor, train_segmenter
 from segment.data import BalancedSampler, resize_class_mask
-from segment.network import LITE0, build_network, defect_loss
+from segment.losses import defect_loss
+from segment.network import LITE0, build_network
 from tests.drawn import drawn_dataset
 from training import SilentReporter, efficientnet_lite0_state_dict
 from training.backbones import STAGES

@@ -16,7 +16,7 @@ from annotations.files import read_json
 from converters.synthetic import SyntheticConfig
 from detect import DetectConfig, load_box_predictor, train_detector
 from segment import SegmentConfig, load_mask_predictor, train_segmenter
-from segment.network import SegmenterModule
+from segment.module import SegmenterModule
 from tests.drawn import drawn_dataset
 from training import SilentReporter
 

@@ -15,7 +15,7 @@ from segment import SegmentConfig, train_segmenter
 from segment.data import WEAK, load_resized
 from segment.hybrid.network import MARGIN, SCALE, hybrid_loss
 from segment.hybrid.pieces import UNKNOWN, pieces_of
-from segment.network import defect_loss
+from segment.losses import defect_loss
 from tests.drawn import drawn_dataset
 from tests.segment.small import SMALL
 from training import SilentReporter
