@@ -30,8 +30,36 @@ def test_the_whole_job(tmp_path, source):
     shared = ("--weights", "none", "--device", "cpu")
     for arguments in (
         ("classify", out, "--model", "resnet18", "--image-size", 64, *shared),
-        ("segment", out, "--model", "resnet18", "--image-size", 32, "--epochs", 1, *shared),
-        ("detect", out, "--image-size", 64, "--epochs", 1, "--set", "batch_size=4", *shared),
+        (
+            "segment",
+            out,
+            "--model",
+            "resnet18",
+            "--image-size",
+            32,
+            "--epochs",
+            1,
+            "--heads",
+            1,
+            "--fewest-images",
+            8,
+            "--views",
+            1,
+            *shared,
+        ),
+        (
+            "detect",
+            out,
+            "--image-size",
+            64,
+            "--epochs",
+            1,
+            "--batch-size",
+            4,
+            "--views",
+            1,
+            *shared,
+        ),
     ):
         done = call("train", *arguments)
         assert done.returncode == 0, done.stderr
