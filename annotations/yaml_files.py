@@ -8,6 +8,15 @@ import yaml
 from annotations.errors import DefectuneError, InputError, shortened
 
 MAX_YAML_BYTES: Final = 1 << 20
+MAX_DEPTH: Final = 100
+"""Of lists in lists; parsing takes a time that grows with the square of it."""
+_OPEN: Final = (
+    yaml.BlockMappingStartToken,
+    yaml.BlockSequenceStartToken,
+    yaml.FlowMappingStartToken,
+    yaml.FlowSequenceStartToken,
+)
+_CLOSE: Final = (yaml.BlockEndToken, yaml.FlowMappingEndToken, yaml.FlowSequenceEndToken)
 
 
 def parse_yaml(
@@ -31,14 +40,19 @@ def parse_yaml(
     if len(text) > max_bytes:
         raise error(f"{what} is larger than {max_bytes:,} bytes, and is not read.")
     try:
-        # Aliases multiply: a small file can stand for billions of entries.
-        if any(isinstance(t, yaml.AliasToken) for t in yaml.scan(text, Loader=yaml.SafeLoader)):
-            raise error(f"{what} holds YAML aliases (*name), which are not read. Write them out.")
+        depth = 0
+        for token in yaml.scan(text, Loader=yaml.SafeLoader):
+            # Aliases multiply: a small file can stand for billions of entries.
+            if isinstance(token, yaml.AliasToken):
+                raise error(
+                    f"{what} holds YAML aliases (*name), which are not read. Write them out."
+                )
+            depth += isinstance(token, _OPEN) - isinstance(token, _CLOSE)
+            if depth > MAX_DEPTH:
+                raise error(f"{what} is not YAML that is read here: it is nested too deep.")
         return yaml.safe_load(text)
     except DefectuneError:
         raise
-    except RecursionError as cause:
-        raise error(f"{what} is not YAML that is read here: it is nested too deep.") from cause
     except Exception as cause:  # PyYAML raises whatever int(), date() and its own tables raise
         raise error(f"{what} is not YAML: {shortened(cause)}.") from cause
 

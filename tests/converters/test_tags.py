@@ -123,5 +123,5 @@ def test_the_last_training_image_of_a_kind_is_not_ignored(tmp_path):
     options = saved(dataset, tmp_path / "tags.json", [(i, ["ignore"]) for i in good])
     with pytest.raises(InputError, match="to be removed or ignored would take the last good train"):
         update(root, options=options)
-    with pytest.raises(UsageError, match="tags come after it"):
+    with pytest.raises(UsageError, match="tags and unlabelled images come after it"):
         update(root, options=UpdateOptions(tags=options.tags, restore=1))

@@ -171,7 +171,7 @@ def test_a_refit_knows_its_split_and_asks_for_its_training(root, memory, tmp_pat
         first.scorer.arrays()["patches"], again.scorer.arrays()["patches"]
     )
     with pytest.raises(UsageError, match="holds a refitted model"):
-        dt.predict(path, [root], tmp_path / "x", fold=0, progress=False)
+        dt.predict(path, [root / "yolo" / "images"], tmp_path / "x", fold=0, progress=False)
     (root / "runs" / "pm" / "refit").rename(root / "runs" / "pm" / "gone")
     with pytest.raises(InputError, match="nothing to compare with"):
         dt.check_bundle(path, root, progress=False)

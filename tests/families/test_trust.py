@@ -25,15 +25,15 @@ pytestmark = pytest.mark.filterwarnings("ignore")
 SEGMENT = SegmentConfig(
     weights="none",
     encoder="resnet18",
-    epochs=6,
+    epochs=4,
     image_size=32,
     batch_size=4,
     val_every=2,
     precision="32-true",
-    views=2,
+    views=1,
     device="cpu",
 )
-DETECT = DetectConfig(weights="none", epochs=4, image_size=64, batch_size=8, views=2, device="cpu")
+DETECT = DetectConfig(weights="none", epochs=3, image_size=64, batch_size=8, views=1, device="cpu")
 
 TRAIN_AND_WAIT = """
 import sys, time, warnings
@@ -95,7 +95,7 @@ def test_a_killed_segmenter_ends_with_the_same_weights(dataset):
 
 
 def test_a_killed_detector_ends_with_the_same_weights(tmp_path):
-    config = DETECT.model_copy(update={"epochs": 5})
+    config = DETECT.model_copy(update={"epochs": 3})
     dataset = load_dataset(drawn_dataset(tmp_path))
     saved = dataset.root / "runs" / "cut" / "fold-0" / "state.pt"
     kill_after_a_checkpoint(dataset, "detect", "train_detector", config, saved)
@@ -137,10 +137,10 @@ def test_a_loss_that_is_no_number_stops_and_keeps_what_was_good(dataset, monkeyp
 
     def spoiled(self, batch, batch_idx):
         loss = honest(self, batch, batch_idx)
-        return loss * float("nan") if self.current_epoch == 3 else loss
+        return loss * float("nan") if self.current_epoch == 2 else loss
 
     monkeypatch.setattr(SegmenterModule, "training_step", spoiled)
-    with pytest.raises(TrainingError, match=r"epoch 4.*learning_rate"):
+    with pytest.raises(TrainingError, match=r"epoch 3.*learning_rate"):
         train_segmenter(dataset, SEGMENT, name="nan", folds=[0], reporter=SilentReporter())
     kept = dataset.root / "runs" / "nan" / "fold-0" / "checkpoints" / "last.ckpt"
     state = torch.load(kept, weights_only=True)["state_dict"]

@@ -8,6 +8,7 @@ import pytest
 from pydantic import ValidationError
 
 from annotations import DefectuneError, InputError, UsageError, WeightsNotFoundError
+from annotations.yaml_files import MAX_DEPTH, parse_yaml
 from classify import ClassifyConfig, all_methods
 from classify.register import FAMILY
 from defectune.families import choose_config, train_family
@@ -204,3 +205,16 @@ def test_ultralytics_asks_for_no_font_and_no_check_of_half_precision(monkeypatch
 
     monkeypatch.setattr(downloads, "is_url", lambda *_a, **_o: pytest.fail("a font is asked for"))
     assert utils.check_font("Arial.ttf") is None
+
+
+def test_yaml_is_nested_only_so_deep():
+    deepest = "[" * MAX_DEPTH + "]" * MAX_DEPTH
+    found = parse_yaml(deepest, what="it")
+    for _ in range(MAX_DEPTH - 1):
+        (found,) = found
+    assert found == []
+    side_by_side = "[" + "[a], {b: c}, " * MAX_DEPTH + "]"
+    assert len(parse_yaml(side_by_side, what="it")) == 2 * MAX_DEPTH
+    for text in (f"[{deepest}]", "\n".join("  " * n + "a:" for n in range(MAX_DEPTH + 1))):
+        with pytest.raises(InputError, match="it is nested too deep"):
+            parse_yaml(text, what="It")
