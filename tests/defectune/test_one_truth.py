@@ -24,7 +24,7 @@ SHARED = ("--weights", "none", "--device", "cpu", "--fold", "all")
 TRAIN = {
     "boxes": ("detect", "--image-size", "32", "--epochs", "1", "--set", "batch_size=4",
               "--set", "views=2", "--set", "tiles=2", "--set", "max_detections=20"),
-    "masks": ("segment", "--method", "unet", "--model", "resnet18", "--image-size", "32",
+    "masks": ("segment", "--method", "unet", "--model", "tu-test_resnet", "--image-size", "32",
               "--epochs", "1", "--set", "batch_size=4", "--set", "views=2", "--set", "tiles=2",
               "--set", "min_area_fraction=0.004"),
     "hybrid": ("segment", "--recipe", "hybrid", "--model", "resnet18", "--image-size", "64",

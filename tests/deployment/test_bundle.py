@@ -35,11 +35,11 @@ RUNS = {
     **{m: (train_classifier, classify_config(m, **_CLASSIFY)) for m in METHODS},
     "unet": (
         train_segmenter,
-        SegmentConfig(encoder="resnet18", image_size=32, views=2, **_SEGMENT),
+        SegmentConfig(encoder="tu-test_resnet", image_size=32, views=2, **_SEGMENT),
     ),
     "unet-tiles": (
         train_segmenter,
-        SegmentConfig(encoder="resnet18", image_size=32, views=1, tiles=2, **_SEGMENT),
+        SegmentConfig(encoder="tu-test_resnet", image_size=32, views=1, tiles=2, **_SEGMENT),
     ),
     "hybrid": (
         train_segmenter,

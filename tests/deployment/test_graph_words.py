@@ -33,7 +33,7 @@ FAMILIES = {
     ),
     "masks": (
         train_segmenter,
-        SegmentConfig(encoder="resnet18", image_size=32, weights="none", epochs=1, batch_size=4,
+        SegmentConfig(encoder="tu-test_resnet", image_size=32, weights="none", epochs=1, batch_size=4,
                       device="cpu"),
     ),
     "boxes": (

@@ -37,7 +37,12 @@ TRAIN = {
         train_segmenter,
         load_mask_predictor,
         SegmentConfig(
-            weights="none", encoder="resnet18", epochs=1, image_size=32, batch_size=4, device="cpu"
+            weights="none",
+            encoder="tu-test_resnet",
+            epochs=1,
+            image_size=32,
+            batch_size=4,
+            device="cpu",
         ),
     ),
     "classify": (

@@ -26,7 +26,7 @@ DETECT = DetectConfig(
     model="yolo11n.pt", weights="none", epochs=1, image_size=64, views=1, device="cpu"
 )
 SEGMENT = SegmentConfig(
-    weights="none", encoder="resnet18", epochs=1, image_size=32, batch_size=4, device="cpu"
+    weights="none", encoder="tu-test_resnet", epochs=1, image_size=32, batch_size=4, device="cpu"
 )
 SUPERVISED = ClassifyConfig(
     weights="none",

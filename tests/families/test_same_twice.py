@@ -30,7 +30,7 @@ CASES = {
     "detect": (train_detector, DetectConfig(**SMALL, image_size=64, views=1)),
     "segment": (
         train_segmenter,
-        SegmentConfig(**SMALL, encoder="resnet18", image_size=32, batch_size=4, views=1),
+        SegmentConfig(**SMALL, encoder="tu-test_resnet", image_size=32, batch_size=4, views=1),
     ),
     **{
         method: (

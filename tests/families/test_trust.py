@@ -24,7 +24,7 @@ pytestmark = pytest.mark.filterwarnings("ignore")
 
 SEGMENT = SegmentConfig(
     weights="none",
-    encoder="resnet18",
+    encoder="tu-test_resnet",
     epochs=4,
     image_size=32,
     batch_size=4,

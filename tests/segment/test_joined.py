@@ -31,7 +31,13 @@ from training import SilentReporter
 pytestmark = pytest.mark.filterwarnings("ignore")
 
 UNET = SegmentConfig(
-    weights="none", encoder="resnet18", image_size=32, views=1, epochs=1, batch_size=4, device="cpu"
+    weights="none",
+    encoder="tu-test_resnet",
+    image_size=32,
+    views=1,
+    epochs=1,
+    batch_size=4,
+    device="cpu",
 )
 HALF = FoldThresholds(0.5, "odds", 0.5, "nothing")
 

@@ -25,7 +25,7 @@ pytestmark = pytest.mark.filterwarnings("ignore")
 
 HYBRID = SMALL.model_copy(update={"heads": 2})
 UNET = SegmentConfig(
-    weights="none", encoder="resnet18", image_size=64, epochs=1, batch_size=4, device="cpu"
+    weights="none", encoder="tu-test_resnet", image_size=64, epochs=1, batch_size=4, device="cpu"
 )
 
 
