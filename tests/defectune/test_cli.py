@@ -8,8 +8,11 @@ from pathlib import Path
 
 import pytest
 
+from converters import ConvertOptions, convert
 from converters.synthetic import draw_category
+from defectune.cli import app
 from tests.drawn import SMALL
+from tests.line import CliRunner
 
 
 def call(*arguments: object, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
@@ -113,11 +116,11 @@ def test_a_mistake_gets_one_paragraph_and_no_traceback(tmp_path, source, argumen
 
 
 def test_official_is_refused_for_what_learns_from_defects(tmp_path, source):
-    assert call("convert", source, tmp_path / "out", "--protocol", "official").returncode == 0
+    convert(source, tmp_path / "out", ConvertOptions(protocol="official"))
     for words in (("segment", tmp_path / "out", "--method", "unet"), ("detect", tmp_path / "out")):
-        done = call("train", *words)
-        assert done.returncode == 1
-        assert "--protocol kfold" in done.stderr
+        done = CliRunner().invoke(app, ["train", *map(str, words)])
+        assert done.exit_code == 1
+        assert "--protocol kfold" in str(done.exception)
         assert not (tmp_path / "out" / "runs").exists()
 
 

@@ -26,7 +26,7 @@ from tests.line import CliRunner
 from training import SilentReporter
 
 _CLASSIFY = {
-    "weights": "none", "model": "resnet18", "image_size": 64, "epochs": 1, "device": "cpu",
+    "weights": "none", "model": "test_resnet", "image_size": 64, "epochs": 1, "device": "cpu",
     "memory_size": 50,
 }  # fmt: skip
 _SEGMENT = {"weights": "none", "epochs": 1, "batch_size": 4, "device": "cpu"}

@@ -33,8 +33,8 @@ FAMILIES = {
     ),
     "masks": (
         train_segmenter,
-        SegmentConfig(encoder="tu-test_resnet", image_size=32, weights="none", epochs=1, batch_size=4,
-                      device="cpu"),
+        SegmentConfig(encoder="tu-test_resnet", image_size=32, weights="none", epochs=1,
+                      batch_size=4, device="cpu"),
     ),
     "boxes": (
         train_detector,

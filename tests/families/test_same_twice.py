@@ -38,7 +38,7 @@ CASES = {
             classify_config(
                 method,
                 **SMALL,
-                model="resnet18",
+                model="test_resnet",
                 image_size=32,
                 batch_size=8,
                 latent=8,

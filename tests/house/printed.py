@@ -28,6 +28,7 @@ NOT_RUN = {
     "--repeats repeats.csv": "needs other people's labels; tests/defectune/test_accept.py",
     "stress data/bottle detect\n": "tries all 13 kinds, a minute; docs/stress.md runs two kinds",
     "new --baseline old --no-regression 0.01": "needs two runs; tests/defectune/test_later.py",
+    "demo --output tried --seed 1": "the demo, which is run, a second time under another name",
     "demo --data-only": "these pages' demo is drawn smaller; tests/defectune/test_demo.py",
     "--method joined": "trains two networks from ImageNet weights; tests/segment/test_joined.py",
     "--from segment": "needs that run; tests/defectune/test_from_run.py",

@@ -21,7 +21,10 @@ README = ROOT / "README.md"
 LINK = re.compile(r"\]\((?!https?:)([^)#]+)(?:#[^)]*)?\)")
 WITH_CODE = [page for page in (README, *PAGES) if any(blocks_of(page))]
 # As printed, but small: what is asked for less of, so that a page takes seconds.
-FEWER = {"epochs": 1, "image_size": 64, "views": 1, "heads": 1, "smote_epochs": 1}
+FEWER = {
+    "epochs": 1, "image_size": 64, "views": 1, "heads": 1, "smote_epochs": 1,
+    "fewest_images": 8, "cached_views": 1,
+}  # fmt: skip
 SMALL_GRID = """
 datasets: [{dataset}]
 runs: [{{family: classify, method: patch-memory, model: resnet18, weights: none, image_size: 64}}]
