@@ -25,8 +25,8 @@ from annotations.files import read_json, write_json_atomic
 from annotations.run_files import TIMING_FILE, fold_folder
 from benchmarks.bottle import machine
 from benchmarks.calendar_growth import Photo, photos, write_batch
+from benchmarks.cells import fold_metrics
 from benchmarks.tables import markdown, mean
-from evaluation import evaluate_runs
 
 CELLS: Final = Path(__file__).parent / "results" / "from_run"
 TABLE: Final = CELLS.with_suffix(".md")
@@ -74,8 +74,6 @@ def measure(data: str, out: Path, name: str, fold: int) -> None:
     """Evaluate a run on the grown dataset, and keep the cell."""
     dataset = load_dataset(out)
     run = out / "runs" / name
-    row = evaluate_runs(dataset, [run], fold=fold).rows[0]
-    found = {key: row.metrics.get(key) for key in METRICS}
     timing: Any = read_json(fold_folder(run, fold) / TIMING_FILE, what="times of a fold")
     document = {
         "data": data,
@@ -83,7 +81,7 @@ def measure(data: str, out: Path, name: str, fold: int) -> None:
         "fold": fold,
         "epochs": NEW_RUNS[name][1] if name in NEW_RUNS else EPOCHS,
         "settings": " ".join(f"{key}={value}" for key, value in SETTINGS.items()),
-        "metrics": {k: None if m is None else m.value for k, m in found.items()},
+        "metrics": fold_metrics(dataset, run, fold, METRICS),
         "n_test": len(dataset.split.folds[fold].test),
         "machine": machine(),
         "date": str(datetime.datetime.now(tz=datetime.UTC).date()),

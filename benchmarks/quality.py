@@ -22,8 +22,8 @@ from typing import Any
 from annotations import load_dataset
 from annotations.files import read_json, write_json_atomic
 from annotations.run_files import TIMING_FILE, fold_folder
+from benchmarks.cells import fold_metrics
 from benchmarks.tables import markdown, mean
-from evaluation import evaluate_runs
 
 CELLS = Path(__file__).parent / "results" / "quality"
 TABLE = CELLS.with_suffix(".md")
@@ -125,8 +125,6 @@ def measure(
     command = ["train", "segment", str(root), *options]
     subprocess.run([sys.executable, "-m", "defectune", *command], check=True)
     run = root / "runs" / name
-    row = evaluate_runs(dataset, [run], fold=fold).rows[0]
-    found = {key: row.metrics.get(key) for key in METRICS}
     timing: Any = read_json(fold_folder(run, fold) / TIMING_FILE, what="times of a fold")
     document = {
         "data": data,
@@ -135,7 +133,7 @@ def measure(
         "seed": seed,
         "protocol": dataset.split.protocol,
         "split_digest": dataset.split.digest,
-        "metrics": {k: None if m is None else m.value for k, m in found.items()},
+        "metrics": fold_metrics(dataset, run, fold, METRICS),
         "n_test": len(dataset.split.folds[fold].test),
         "machine": f"{os.cpu_count()} CPU cores",
         "date": str(datetime.datetime.now(tz=datetime.UTC).date()),

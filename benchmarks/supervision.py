@@ -22,8 +22,8 @@ from typing import Final
 
 from annotations import Dataset, Regions, load_dataset
 from annotations.files import write_json_atomic
+from benchmarks.cells import fold_metrics
 from benchmarks.tables import markdown, mean
-from evaluation import evaluate_runs
 from segment import HybridConfig, SegmentConfig, train_segmenter
 from training import SilentReporter
 from training.configs import build_config
@@ -73,15 +73,13 @@ def measure(
     config = build_config(kind, {}, settings)
     name = f"supervision-{method}-{labels}"
     run = train_segmenter(known, config, name=name, folds=[fold], reporter=SilentReporter())
-    row = evaluate_runs(dataset, [run], fold=fold).rows[0]
-    found = {key: row.metrics.get(key) for key in METRICS}
     document = {
         "data": data,
         "method": method,
         "labels": labels,
         "fold": fold,
         "settings": " ".join(settings),
-        "metrics": {k: None if m is None else m.value for k, m in found.items()},
+        "metrics": fold_metrics(dataset, run, fold, METRICS),
         "split_digest": dataset.split.digest,
         "machine": f"{os.cpu_count()} CPU cores",
         "date": str(datetime.datetime.now(tz=datetime.UTC).date()),

@@ -25,7 +25,7 @@ from training.contact_sheet import (
 )
 from training.injection import DefectInjector, LabeledImage, class_mask_regions
 from training.job import DATA_FOLDER
-from training.shots import limit_defects
+from training.shots import select_limited
 from training.strengths import say_unlearned
 from training.yolo_labels import yolo_box_lines, yolo_polygon_lines
 
@@ -97,7 +97,7 @@ def write_data(job: FoldJob, config: DetectConfig, tiles: int) -> tuple[Path, bo
 
 def choose_images(dataset: Dataset, ids: Sequence[str], config: DetectConfig) -> list[Sample]:
     """Defective images with boxes, as many as the settings allow, and some good ones for each."""
-    samples = limit_defects(dataset.select(ids), config.shots_per_type, seed=config.seed)
+    samples = select_limited(dataset, ids, config)
     # A defective image with an empty mask has no box to learn from, and is not a good one either.
     defective = [s for s in samples if s.is_defective and len(dataset.truths[s.image_id])]
     good = [s for s in samples if not s.is_defective]

@@ -11,9 +11,7 @@ from annotations import (
     WeightsNotFoundError,
     require_defects_in_training,
 )
-from annotations.files import write_json_atomic
 from annotations.images import read_image_rgb
-from annotations.run_files import TILES_FILE
 from detect import lite0
 from detect.config import DetectConfig
 from detect.data import choose_images
@@ -28,7 +26,6 @@ from detect.network import (
 )
 from detect.predict import BoxPredictor
 from inference.matching import FoundLevels, best_region_threshold, found_levels
-from inference.tiling import choose_tiles, extents
 from training import (
     FoldJob,
     Predictor,
@@ -40,8 +37,9 @@ from training import (
     yolo_file,
 )
 from training.device import device_list
+from training.fold_tiles import choose_fold_tiles
 from training.job import RANDOM_WEIGHTS, Start
-from training.shots import limit_defects
+from training.shots import select_limited
 
 AUTO: Final = "auto"
 DEFAULT_MODEL: Final = "yolo11n.pt"
@@ -138,7 +136,8 @@ def _model_source(config: DetectConfig) -> Path | Architecture:
 def _train_fold(
     job: FoldJob, config: DetectConfig, source: Path | Architecture | None, device: str
 ) -> tuple[Predictor, FoldThresholds]:
-    tiles = _tiles(job, config)
+    train = choose_images(job.dataset, job.dataset.split.folds[job.fold].train, config)
+    tiles = choose_fold_tiles(job, train, image_size=config.image_size, asked=config.tiles)
     if not any((job.folder / name).is_file() for name in (WEIGHTS_FILE, OLD_WEIGHTS_FILE)):
         fit(job, config, source, tiles)
     predictor = BoxPredictor(
@@ -152,27 +151,8 @@ def _train_fold(
     return predictor, _thresholds(job, config, predictor)
 
 
-def _tiles(job: FoldJob, config: DetectConfig) -> int:
-    """Along the longer side; written down, for whoever opens the run later."""
-    dataset = job.dataset
-    train = choose_images(dataset, dataset.split.folds[job.fold].train, config)
-    defects = [one for s in train for one in extents(dataset.truths[s.image_id])]
-    tiles = choose_tiles(defects, tile_side=config.image_size, asked=config.tiles)
-    if config.tiles == "auto" and tiles > 1:
-        job.reporter.say(
-            f"Fold {job.fold}: defects are small or thin, so that images are seen through {tiles} "
-            "tiles along the longer side; --tiles 1 looks at the whole image, and may lose them."
-        )
-    write_json_atomic(job.folder / TILES_FILE, {"tiles": tiles})
-    return tiles
-
-
 def _thresholds(job: FoldJob, config: DetectConfig, predictor: BoxPredictor) -> FoldThresholds:
-    samples = limit_defects(
-        job.dataset.select(job.dataset.split.folds[job.fold].val),
-        config.shots_per_type,
-        seed=config.seed,
-    )
+    samples = select_limited(job.dataset, job.dataset.split.folds[job.fold].val, config)
     image_scores: list[float] = []
     levels: list[FoundLevels] = []
     for sample in samples:

@@ -6,7 +6,6 @@ from pathlib import Path
 from annotations import (
     Dataset,
     FoldThresholds,
-    Sample,
     UsageError,
     require_defects_in_training,
 )
@@ -34,7 +33,7 @@ from training.configs import build_config
 from training.device import device_list
 from training.job import Start, run_folder
 from training.recipes import read_recipe
-from training.shots import limit_defects
+from training.shots import select_limited
 from training.strengths import say_taught
 
 SingleConfig = SegmentConfig | HybridConfig
@@ -145,9 +144,9 @@ def _members(
 def _train_hybrid(job: FoldJob, config: HybridConfig) -> tuple[Predictor, FoldThresholds]:
     best = job.folder / SEGMENTER_WEIGHTS_FILE
     fold = job.dataset.split.folds[job.fold]
-    train = _limited(job, config, fold.train)
+    train = select_limited(job.dataset, fold.train, config)
     config, tiles = choose_shape(job, config, train)
-    everything = _limited(job, config, [*fold.train, *fold.val])
+    everything = select_limited(job.dataset, [*fold.train, *fold.val], config)
     shares = choose_shares(job, config, everything)
     learned = train if shares is None else everything
     if not best.is_file():
@@ -158,7 +157,7 @@ def _train_hybrid(job: FoldJob, config: HybridConfig) -> tuple[Predictor, FoldTh
     device = resolve_device(config.device)
     predictor = HybridPredictor(network, config, device=device, tiles=tiles)
     if shares is None:
-        samples = _limited(job, config, fold.val)
+        samples = select_limited(job.dataset, fold.val, config)
         looks = look_at(job, samples, predictor)
     else:
         samples = learned
@@ -168,7 +167,3 @@ def _train_hybrid(job: FoldJob, config: HybridConfig) -> tuple[Predictor, FoldTh
         scores = {s.image_id: one.image_score for s, one in zip(samples, looks, strict=True)}
         predictor.held_out_scores = scores
     return predictor, choose_thresholds(job, config, predictor, samples, looks, good_alone=True)
-
-
-def _limited(job: FoldJob, config: HybridConfig, ids: Sequence[str]) -> list[Sample]:
-    return limit_defects(job.dataset.select(ids), config.shots_per_type, seed=config.seed)

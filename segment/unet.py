@@ -3,10 +3,8 @@
 from collections.abc import Sequence
 
 from annotations import FoldThresholds, Sample
-from annotations.files import write_json_atomic
-from annotations.run_files import IMAGE_SCORE_FILE, SEGMENTER_WEIGHTS_FILE, TILES_FILE
+from annotations.run_files import IMAGE_SCORE_FILE, SEGMENTER_WEIGHTS_FILE
 from inference.masks import Look
-from inference.tiling import choose_tiles, extents
 from segment.config import SegmentConfig
 from segment.fit import fit, learnable
 from segment.network import build_network
@@ -14,7 +12,8 @@ from segment.predict import MaskPredictor
 from segment.score_stack import fit_stack
 from segment.thresholds import choose_thresholds, look_at
 from training import FoldJob, Predictor, load_into, resolve_device
-from training.shots import limit_defects
+from training.fold_tiles import choose_fold_tiles
+from training.shots import select_limited
 from training.strengths import say_taught, say_unlearned
 
 
@@ -26,9 +25,11 @@ def train_unet(job: FoldJob, config: SegmentConfig) -> tuple[Predictor, FoldThre
     """
     best = job.folder / SEGMENTER_WEIGHTS_FILE
     network = build_network(config, len(job.dataset.class_names), pretrained=False)
-    tiles = _tiles(job, config)
+    fold = job.dataset.split.folds[job.fold]
+    train = select_limited(job.dataset, fold.train, config)
+    tiles = choose_fold_tiles(job, train, image_size=config.image_size, asked=config.tiles)
     if not best.is_file():
-        learned = learnable(job, job.dataset.split.folds[job.fold].train, config, tiles=tiles)
+        learned = learnable(job, fold.train, config, tiles=tiles)
         say_taught(job, learned, held_out=False)
         if tiles > 1:
             say_unlearned(job, learns_from=frozenset({"masks", "boxes"}))
@@ -53,27 +54,8 @@ def train_unet(job: FoldJob, config: SegmentConfig) -> tuple[Predictor, FoldThre
         predictor.held_out_scores = dict(zip(ids, held_out, strict=True))
         return held_out
 
-    samples = _limited(job, config, job.dataset.split.folds[job.fold].val)
+    samples = select_limited(job.dataset, fold.val, config)
     looks = look_at(job, samples, predictor)
     return predictor, choose_thresholds(
         job, config, predictor, samples, looks, fit_scores=fit_scores
     )
-
-
-def _limited(job: FoldJob, config: SegmentConfig, ids: Sequence[str]) -> list[Sample]:
-    return limit_defects(job.dataset.select(ids), config.shots_per_type, seed=config.seed)
-
-
-def _tiles(job: FoldJob, config: SegmentConfig) -> int:
-    """Along the longer side; written down, for whoever opens the run later."""
-    truths = job.dataset.truths
-    train = _limited(job, config, job.dataset.split.folds[job.fold].train)
-    defects = [one for sample in train for one in extents(truths[sample.image_id])]
-    tiles = choose_tiles(defects, tile_side=config.image_size, asked=config.tiles)
-    if config.tiles == "auto" and tiles > 1:
-        job.reporter.say(
-            f"Fold {job.fold}: defects are small or thin, so that images are seen through {tiles} "
-            "tiles along the longer side; --tiles 1 looks at the whole image, and may lose them."
-        )
-    write_json_atomic(job.folder / TILES_FILE, {"tiles": tiles})
-    return tiles

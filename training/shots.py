@@ -2,8 +2,21 @@
 
 import hashlib
 from collections.abc import Sequence
+from typing import Protocol
 
-from annotations import Sample
+from annotations import Dataset, Sample
+
+
+class ShotSettings(Protocol):
+    """What of a family's settings says which defective images are learned from."""
+
+    @property
+    def shots_per_type(self) -> int | None:
+        """Of each type; None for all."""
+
+    @property
+    def seed(self) -> int:
+        """Of the choice."""
 
 
 def limit_defects(samples: Sequence[Sample], per_type: int | None, *, seed: int) -> list[Sample]:
@@ -32,6 +45,11 @@ def limit_defects(samples: Sequence[Sample], per_type: int | None, *, seed: int)
         for sample in sorted(group, key=lambda s: _key(s, seed))[:per_type]
     }
     return [s for s in samples if not s.is_defective or s.image_id in chosen]
+
+
+def select_limited(dataset: Dataset, ids: Sequence[str], config: ShotSettings) -> list[Sample]:
+    """Samples of one side of a fold, by id, as few as the settings say; see `limit_defects`."""
+    return limit_defects(dataset.select(ids), config.shots_per_type, seed=config.seed)
 
 
 def _key(sample: Sample, seed: int) -> str:
