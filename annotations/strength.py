@@ -5,11 +5,12 @@ from typing import Final, Literal, get_args
 from annotations.regions import Regions
 from annotations.samples import Sample
 
-LabelStrength = Literal["image", "boxes", "masks", "unlabelled"]
+LabelStrength = Literal["image", "boxes", "masks"]
 """`masks`: every pixel is known, as it is of a good image, too. `boxes`: where the defects are, but
-not which pixels. `image`: that it is defective, and of which type, but not where. `unlabelled`:
-nothing."""
+not which pixels. `image`: that it is defective, and of which type, but not where. Images without a
+label are `annotations.unlabelled`'s."""
 STRENGTHS: Final = get_args(LabelStrength)
+"""Weakest first."""
 
 
 def label_strength(sample: Sample, truth: Regions) -> LabelStrength:

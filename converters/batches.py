@@ -9,7 +9,16 @@ from typing import Any, Final
 
 import numpy as np
 
-from annotations import GOOD, Dataset, InputError, Regions, Sample, UsageError, label_strength
+from annotations import (
+    GOOD,
+    STRENGTHS,
+    Dataset,
+    InputError,
+    Regions,
+    Sample,
+    UsageError,
+    label_strength,
+)
 from annotations.by_source import name_of_source
 from annotations.dataset import portable
 from annotations.errors import DefectuneError
@@ -27,7 +36,6 @@ from converters.versions import Labels
 from converters.writing import REPORT_FILE
 
 _NAMED: Final = 5
-_STRENGTH_ORDER: Final = {"unlabelled": 0, "image": 1, "boxes": 2, "masks": 3}
 _INHERITED: Final = ("min_area", "merge_distance", "one_class")
 
 
@@ -278,7 +286,7 @@ def _correct(
         done.unchanged += 1
         return
     strengths = [
-        _STRENGTH_ORDER[label_strength(s, t)]
+        STRENGTHS.index(label_strength(s, t))
         for s, t in ((new, truth), (old, labels.truths[image_id]))
     ]
     if new.defect_type == old.defect_type and strengths[0] < strengths[1]:
